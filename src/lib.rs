@@ -1,0 +1,20 @@
+//! Switchyard: a webhook fan-out router. The rooms, in the order in which an event meets them; ARCHITECTURE.md is the map.
+
+pub mod model;
+
+pub mod config;
+
+pub mod ingest;
+pub mod verify;
+
+pub mod route;
+
+pub mod journal;
+
+pub mod deliver;
+
+pub mod admin;
+pub mod daemon;
+pub mod telemetry;
+
+pub mod cli;

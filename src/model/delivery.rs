@@ -1,0 +1,105 @@
+//! One event on its way to one output by one route, as the journal keeps it.
+
+use super::{DeliveryId, EventId, Message, Seq, Target, Timestamp};
+use std::sync::Arc;
+
+/// Where a delivery stands. There is no other state anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Will be tried when it is due.
+    Waiting,
+    /// Kept back until somebody or something releases it: its output is paused or not in the file any more.
+    Held,
+    /// The far side has it.
+    Delivered,
+    /// Given up, kept with the reason, replayable.
+    Dead,
+}
+
+impl State {
+    /// The word people read and write.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::Held => "held",
+            State::Delivered => "delivered",
+            State::Dead => "dead",
+        }
+    }
+
+    /// The state of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        [State::Waiting, State::Held, State::Delivered, State::Dead].into_iter().find(|state| state.word() == word)
+    }
+}
+
+/// Names a delivery within the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeliveryKey {
+    /// The event's place.
+    pub seq: Seq,
+    /// By which route to which output.
+    pub target: Arc<Target>,
+    /// Which of the transform's results, from 0.
+    pub ordinal: u32,
+}
+
+impl DeliveryKey {
+    /// The stable id of the delivery, for an event of this id.
+    pub fn id(&self, event: EventId) -> DeliveryId {
+        DeliveryId::of(event, &self.target.route, &self.target.output, self.ordinal)
+    }
+}
+
+/// What the journal keeps of a delivery: written when it must wait or when it is over (rows late).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Which.
+    pub key: DeliveryKey,
+    /// Where it stands.
+    pub state: State,
+    /// When it is tried next; for `Waiting`.
+    pub due_at: Option<Timestamp>,
+    /// Counted attempts so far.
+    pub attempts: u32,
+    /// How often somebody asked for it again.
+    pub replays: u32,
+    /// What the far side said, or why it waits, is held or dead. One line, at most 512 bytes, no secrets.
+    pub detail: String,
+    /// The rendered message, fixed at the first attempt; `None`: render it (again).
+    pub message: Option<Arc<Message>>,
+    /// When this was written.
+    pub updated_at: Timestamp,
+}
+
+/// A delivery's row on its way into the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// What to write; replaces the row of the same key.
+    pub row: DeliveryRow,
+    /// Whether it is the last of its target's deliveries to get a row for the first time: one part of the event's plan is then closed.
+    pub closes: bool,
+}
+
+/// Hears whether a batch of settlements is durable. Called once, on the writer's thread: must not block.
+pub type Written = Box<dyn FnOnce(bool) + Send>;
+
+/// A waiting delivery, read back from the journal.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Its event.
+    pub kept: Arc<super::Kept>,
+    /// Its row.
+    pub row: DeliveryRow,
+}
+
+/// Where reading waiting deliveries of an output goes on: they come by due time, then by arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Cursor {
+    /// Due time of the last one read.
+    pub due_at: Timestamp,
+    /// Its event's place.
+    pub seq: Seq,
+    /// Which of the event's deliveries; the journal's own number.
+    pub nth: i64,
+}

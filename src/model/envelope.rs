@@ -1,0 +1,145 @@
+//! The one shape in which filters, jq and templates see an event:
+//! `id, source, topic, received_at, headers, query, data, raw`.
+
+use super::{Event, Json};
+use std::fmt::Write;
+
+/// The deepest nesting of a body that is parsed; deeper ones are kept and routed on topic and headers alone.
+pub const DEPTH_MAX: usize = 128;
+
+/// Why a body has no `data`. The event is kept all the same (L2).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotParsed {
+    /// Neither JSON nor a form.
+    #[error("not parsed: {0}")]
+    NotJson(String),
+    /// Empty.
+    #[error("not parsed: the body is empty")]
+    Empty,
+}
+
+/// The body as JSON: what it says if it is JSON, its fields if it is a form.
+///
+/// # Errors
+/// Why it is neither.
+pub fn data(event: &Event) -> Result<Json, NotParsed> {
+    if event.body.is_empty() {
+        return Err(NotParsed::Empty);
+    }
+    if is_form(event) {
+        return Ok(form(&event.body));
+    }
+    parse(&event.body).map_err(NotParsed::NotJson)
+}
+
+/// Parses strict JSON, at most [`DEPTH_MAX`] deep, keeping digits and order; of a key that stands twice the last wins.
+///
+/// # Errors
+/// What is wrong and where.
+pub fn parse(text: &[u8]) -> Result<Json, String> {
+    // The strict pass first: the value's own reader has no depth limit and takes `NaN`, comments and `01`.
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(|e| e.to_string())?;
+    jaq_json::read::parse_single(text).map_err(|e| e.to_string())
+}
+
+/// Whether the event says that its body is a form.
+pub fn is_form(event: &Event) -> bool {
+    event.content_type().is_some_and(|t| t.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"))
+}
+
+/// A form's fields as texts; a field that stands more than once is a list.
+pub fn form(text: &[u8]) -> Json {
+    let mut fields: Vec<(String, Vec<Json>)> = vec![];
+    for pair in text.split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
+        let equals = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
+        let (name, value) = (unescape(&pair[..equals]), unescape(pair.get(equals + 1..).unwrap_or_default()));
+        match fields.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, values)) => values.push(value.into()),
+            None => fields.push((name, vec![value.into()])),
+        }
+    }
+    object(fields.into_iter().map(|(name, mut values)| {
+        let value = if values.len() == 1 { values.remove(0) } else { values.into_iter().collect() };
+        (name, value)
+    }))
+}
+
+fn unescape(text: &[u8]) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.iter();
+    while let Some(&byte) = rest.next() {
+        let digits = rest.as_slice();
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' if digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit) => {
+                let digit = |d: u8| (d as char).to_digit(16).unwrap_or(0) as u8;
+                out.push(digit(digits[0]) << 4 | digit(digits[1]));
+                rest = digits[2..].iter();
+            }
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// An object of these entries.
+pub fn object(entries: impl IntoIterator<Item = (String, Json)>) -> Json {
+    Json::obj(entries.into_iter().map(|(name, value)| (Json::from(name), value)).collect())
+}
+
+/// The whole envelope.
+pub fn envelope(event: &Event) -> Json {
+    let text = |t: &str| Json::from(t.to_owned());
+    let headers = {
+        let mut seen: Vec<(String, Json)> = vec![];
+        for (name, value) in event.headers.iter() {
+            if !seen.iter().any(|(n, _)| n == name) {
+                seen.push((name.to_owned(), text(&String::from_utf8_lossy(value))));
+            }
+        }
+        object(seen)
+    };
+    object([
+        ("id".to_owned(), text(&event.id.to_string())),
+        ("source".to_owned(), text(&event.source)),
+        ("topic".to_owned(), text(&event.topic)),
+        ("received_at".to_owned(), text(&event.received_at.to_string())),
+        ("headers".to_owned(), headers),
+        ("query".to_owned(), form(event.query.as_bytes())),
+        ("data".to_owned(), data(event).unwrap_or_default()),
+        ("raw".to_owned(), text(&String::from_utf8_lossy(&event.body))),
+    ])
+}
+
+/// The envelope as JSON text, for a program that reads it elsewhere. The body goes in as it came, not parsed and printed.
+pub fn envelope_text(event: &Event) -> String {
+    let quote = |t: &str| serde_json::Value::from(t).to_string();
+    let mut out = String::with_capacity(event.body.len() * 2 + 512);
+    let _ = write!(
+        out,
+        r#"{{"id":"{}","source":{},"topic":{},"received_at":"{}","headers":{{"#,
+        event.id,
+        quote(&event.source),
+        quote(&event.topic),
+        event.received_at
+    );
+    let mut seen: Vec<&str> = vec![];
+    for (name, value) in event.headers.iter().filter(|(name, _)| !name.is_empty()) {
+        if !seen.contains(&name) {
+            let comma = if seen.is_empty() { "" } else { "," };
+            let _ = write!(out, "{comma}{}:{}", quote(name), quote(&String::from_utf8_lossy(value)));
+            seen.push(name);
+        }
+    }
+    let _ = write!(out, r#"}},"query":{},"data":"#, form(event.query.as_bytes()));
+    let strict = !is_form(event) && serde_json::from_slice::<serde::de::IgnoredAny>(&event.body).is_ok();
+    match std::str::from_utf8(&event.body) {
+        Ok(body) if strict => out.push_str(body),
+        _ if is_form(event) => {
+            let _ = write!(out, "{}", form(&event.body));
+        }
+        _ => out.push_str("null"),
+    }
+    let _ = write!(out, r#","raw":{}}}"#, quote(&String::from_utf8_lossy(&event.body)));
+    out
+}

@@ -1,0 +1,22 @@
+//! The words everybody shares: event, envelope, plan, delivery, ids, time, chance. Pure; knows no other room.
+//!
+//! Outcomes, sizes, periods and rates are the words of outputs too and live in `switchyard_api`; they are named here so
+//! that the rooms have one place to look.
+
+pub mod clock;
+pub mod delivery;
+pub mod envelope;
+pub mod event;
+pub mod ids;
+pub mod plan;
+pub mod printable;
+
+pub use clock::{Clock, Instant, SystemClock, Timestamp};
+pub use delivery::{Cursor, DeliveryKey, DeliveryRow, Loaded, Settlement, State, Written};
+pub use event::{Appended, Dedupe, Event, Headers, Kept, Seq};
+pub use ids::{DeliveryId, EventId};
+pub use plan::{NotRendered, Plan, Target};
+pub use switchyard_api::{Message, Outcome, Period, Rate, Rendered, Secret, Size};
+
+/// The one JSON value type: keeps the order of keys and the digits of numbers, so that an amount never passes through a float.
+pub type Json = jaq_json::Val;
