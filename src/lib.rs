@@ -1,5 +1,6 @@
 //! Switchyard: a webhook fan-out router. The rooms, in the order in which an event meets them; ARCHITECTURE.md is the map.
 
+pub mod fail;
 pub mod model;
 
 pub mod config;

@@ -37,9 +37,37 @@ pub fn data(event: &Event) -> Result<Json, NotParsed> {
 /// # Errors
 /// What is wrong and where.
 pub fn parse(text: &[u8]) -> Result<Json, String> {
-    // The strict pass first: the value's own reader has no depth limit and takes `NaN`, comments and `01`.
+    // Two passes first: the value's own reader recurses without a limit and takes `NaN`, comments and `01`.
+    if too_deep(text) {
+        return Err(format!("nested deeper than {DEPTH_MAX}"));
+    }
     serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(|e| e.to_string())?;
     jaq_json::read::parse_single(text).map_err(|e| e.to_string())
+}
+
+/// Whether a JSON text is nested deeper than [`DEPTH_MAX`]. Readers that skip what they need not look at count no depth.
+pub fn too_deep(text: &[u8]) -> bool {
+    let opens = |b: &&u8| matches!(**b, b'[' | b'{');
+    // Most bodies have few brackets at all, and counting them is nearly free.
+    if text.iter().filter(opens).count() <= DEPTH_MAX {
+        return false;
+    }
+    let (mut depth, mut quoted, mut bytes) = (0_usize, false, text.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if quoted => drop(bytes.next()),
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return true;
+                }
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether the event says that its body is a form.
@@ -132,7 +160,7 @@ pub fn envelope_text(event: &Event) -> String {
         }
     }
     let _ = write!(out, r#"}},"query":{},"data":"#, form(event.query.as_bytes()));
-    let strict = !is_form(event) && serde_json::from_slice::<serde::de::IgnoredAny>(&event.body).is_ok();
+    let strict = !is_form(event) && !too_deep(&event.body) && serde_json::from_slice::<serde::de::IgnoredAny>(&event.body).is_ok();
     match std::str::from_utf8(&event.body) {
         Ok(body) if strict => out.push_str(body),
         _ if is_form(event) => {
@@ -142,4 +170,24 @@ pub fn envelope_text(event: &Event) -> String {
     }
     let _ = write!(out, r#","raw":{}}}"#, quote(&String::from_utf8_lossy(&event.body)));
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_would_overflow_the_reader_is_only_not_parsed() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
+        assert!(parse(nested(DEPTH_MAX + 1).as_bytes()).is_err());
+        assert!(parse(nested(200_000).as_bytes()).is_err());
+        assert!(parse(format!("{}1", r#"{"a":"#.repeat(200_000)).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn brackets_in_texts_and_beside_each_other_are_no_depth() {
+        assert!(!too_deep(format!(r#"["\"{}"]"#, "[".repeat(500)).as_bytes()));
+        assert!(!too_deep(format!("[{}[]]", "[],".repeat(500)).as_bytes()));
+    }
 }

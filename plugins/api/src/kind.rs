@@ -8,8 +8,10 @@ use crate::units::Rate;
 use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a field of a message looks like in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,51 @@ pub struct Kit {
     pub base: PathBuf,
     /// The name we give ourselves, `switchyard/0.1.0`.
     pub user_agent: Arc<str>,
+    /// The wall clock, for signatures and dates.
+    pub wall: Wall,
+    /// How long one attempt may take. The output says by then what it knows; the host drops the attempt a little later.
+    pub timeout: Duration,
+    /// HTTP answers that are worth another try whatever the table says (`retry: { on: [..] }`).
+    pub retry_on: Vec<u16>,
+    /// HTTP answers that kill the delivery whatever the table says (`retry: { reject: [..] }`).
+    pub reject_on: Vec<u16>,
+}
+
+impl Kit {
+    /// A kit with 10 s an attempt and nothing said about answers.
+    pub fn new(output: impl Into<Arc<str>>, base: impl Into<PathBuf>, user_agent: impl Into<Arc<str>>, wall: Wall) -> Self {
+        Kit {
+            output: output.into(),
+            base: base.into(),
+            user_agent: user_agent.into(),
+            wall,
+            timeout: Duration::from_secs(10),
+            retry_on: vec![],
+            reject_on: vec![],
+        }
+    }
+}
+
+/// The wall clock as the host has it: milliseconds since 1970. May jump.
+#[derive(Clone)]
+pub struct Wall(Arc<dyn Fn() -> i64 + Send + Sync>);
+
+impl Wall {
+    /// Takes the time from there.
+    pub fn new(millis: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Wall(Arc::new(millis))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn millis(&self) -> i64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wall")
+    }
 }
 
 /// A kind of destination, as its crate declares it.

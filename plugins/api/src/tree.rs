@@ -200,6 +200,27 @@ pub fn read<T: DeserializeOwned>(node: &Node, problems: &mut Vec<Problem>) -> Op
     }
 }
 
+/// The keys of a struct that [`read`] reads.
+pub fn keys<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Ask<'k>(&'k mut &'static [&'static str]);
+    impl<'de> Deserializer<'de> for Ask<'_> {
+        type Error = Wrong;
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Wrong> {
+            Err(Wrong::new("wrong-type", "not a struct".into()))
+        }
+        fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, keys: &'static [&'static str], _: V) -> Result<V::Value, Wrong> {
+            *self.0 = keys;
+            Err(Wrong::new("wrong-value", "only asked for its keys".into()))
+        }
+        serde::forward_to_deserialize_any! { bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any }
+    }
+    let mut keys: &'static [&'static str] = &[];
+    // It never reads a value: the keys are all that is wanted.
+    let _ = T::deserialize(Ask(&mut keys));
+    keys
+}
+
 /// The span of the smallest map entry's value that holds `at`.
 fn innermost(node: &Node, at: Span) -> Option<Span> {
     let inside = |child: &Node| child.span.contains(at).then(|| innermost(child, at).unwrap_or(child.span));
@@ -218,10 +239,10 @@ struct Reading {
 }
 
 impl Reading {
-    /// Whether a missing key is only the shadow of a problem told already: left out as wrong, or misspelt.
+    /// Whether this is only the shadow of a problem told already: a value whose wrong part was left out, or a key that is misspelt.
     fn explains(&self, wrong: &Wrong, at: Span) -> bool {
-        let Some(field) = wrong.missing else { return false };
-        let misspelt = |p: &Problem| p.id == "unknown-key" && p.patch.as_deref() == Some(field) && at.contains(p.at);
+        let meant = |patch: &str| wrong.missing.is_none_or(|field| patch == field);
+        let misspelt = |p: &Problem| p.id == "unknown-key" && p.at != at && at.contains(p.at) && p.patch.as_deref().is_some_and(meant);
         self.left_out.iter().any(|out| at.contains(*out)) || self.problems.iter().any(misspelt)
     }
 }
@@ -255,7 +276,11 @@ impl Wrong {
         Wrong { title: hide(self.title), help: self.help.map(hide), ..self }
     }
     fn problem(self, at: Span) -> Problem {
-        let label = if self.missing.is_some() { "missing here" } else { "here" };
+        let label = match self.id {
+            "missing-key" => "missing here",
+            "unknown-key" => "not a key here",
+            _ => "here",
+        };
         Problem { help: self.help, patch: self.patch, ..Problem::error(self.id, at, self.title, label) }
     }
     fn unknown(id: &'static str, what: &str, word: &str, expected: &[&str]) -> Self {
@@ -275,16 +300,39 @@ impl fmt::Display for Wrong {
 }
 impl std::error::Error for Wrong {}
 impl de::Error for Wrong {
+    /// What follows `: write ` in a message is its help.
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Wrong::new("wrong-value", message.to_string())
+        let told = message.to_string();
+        match told.split_once(": write ") {
+            Some((title, what)) => Wrong { help: Some(format!("write {what}")), ..Wrong::new("wrong-value", title.to_owned()) },
+            None => Wrong::new("wrong-value", told),
+        }
     }
     fn invalid_type(found: de::Unexpected, expected: &dyn de::Expected) -> Self {
         // Never the text itself: it may be a secret.
         let found = match found {
             de::Unexpected::Str(_) => "a text".to_owned(),
+            de::Unexpected::Bool(_) => "true or false".to_owned(),
+            de::Unexpected::Unsigned(_) | de::Unexpected::Signed(_) => "a whole number".to_owned(),
+            de::Unexpected::Float(_) => "a number".to_owned(),
+            de::Unexpected::Seq => "a list".to_owned(),
+            de::Unexpected::Map => "keys and values".to_owned(),
+            de::Unexpected::Unit => "nothing".to_owned(),
             other => other.to_string(),
         };
-        Wrong::new("wrong-type", format!("expected {expected}, found {found}"))
+        let expected = match expected.to_string() {
+            number if number == "u16" => format!("a whole number up to {}", u16::MAX),
+            number if number == "u32" => format!("a whole number up to {}", u32::MAX),
+            truth if truth == "a boolean" => "true or false".to_owned(),
+            other => other,
+        };
+        let help = match expected.as_str() {
+            "a list" => "write a list: `[one, two]`, or each entry on a line of its own that begins with `- `".to_owned(),
+            "keys and values" => "write its keys below it, indented, or as `{ key: value }`".to_owned(),
+            "a text" => "write a text; in quotes anything is one".to_owned(),
+            other => format!("write {other}"),
+        };
+        Wrong { help: Some(help), ..Wrong::new("wrong-type", format!("expected {expected}, found {found}")) }
     }
     fn invalid_value(found: de::Unexpected, expected: &dyn de::Expected) -> Self {
         Self::invalid_type(found, expected)
@@ -296,7 +344,8 @@ impl de::Error for Wrong {
         Wrong::unknown("unknown-word", "word", word, expected)
     }
     fn missing_field(field: &'static str) -> Self {
-        Wrong { missing: Some(field), ..Wrong::new("missing-key", format!("the key `{field}` is missing")) }
+        let help = Some(format!("add `{field}:` beside the keys that are here"));
+        Wrong { missing: Some(field), help, ..Wrong::new("missing-key", format!("the key `{field}` is missing")) }
     }
 }
 
@@ -323,6 +372,16 @@ impl<'a> De<'a> {
     }
     fn mismatch(&self, expected: &dyn de::Expected) -> Wrong {
         <Wrong as de::Error>::invalid_type(self.unexpected(), expected).or_at(self.node.span)
+    }
+    /// A template or program with `${…}` would go out with those very characters: said here, not found out there (L7).
+    fn takes_no_secret(&self) -> Result<(), Wrong> {
+        match &self.node.value {
+            Value::Text(Text { replaced: Some(_), .. }) => Err(Wrong {
+                help: Some("use it in a setting of the output; a plain `${` is written `{{ '$' }}{` in a template".into()),
+                ..Wrong::new("secret-in-template", "secrets are never reachable from templates and jq".into()).or_at(self.node.span)
+            }),
+            _ => Ok(()),
+        }
     }
     fn text(&self, text: &'a Text) -> &'a str {
         if self.verbatim { &text.written } else { text.get() }
@@ -422,7 +481,10 @@ impl<'de, 'a: 'de> Deserializer<'de> for De<'a> {
     ) -> Result<V::Value, Wrong> {
         match name {
             AT => return visitor.visit_map(Placed { of: self, step: 0 }),
-            VERBATIM => return visitor.visit_map(Placed { of: De { verbatim: true, ..self }, step: 0 }),
+            VERBATIM => {
+                self.takes_no_secret()?;
+                return visitor.visit_map(Placed { of: De { verbatim: true, ..self }, step: 0 });
+            }
             _ => {}
         }
         match &self.node.value {
@@ -440,7 +502,12 @@ impl<'de, 'a: 'de> Deserializer<'de> for De<'a> {
             }
             Value::Map(entries) if entries.len() == 1 => visitor
                 .visit_enum(de::value::MapAccessDeserializer::new(self.entries(entries, None)))
-                .map_err(|wrong: Wrong| wrong.or_at(self.node.span)),
+                .map_err(|wrong: Wrong| match &entries[..] {
+                    [(key, _)] if wrong.id == "unknown-word" && wrong.at.is_none_or(|at| at == key.span) => {
+                        Wrong { id: "unknown-key", title: wrong.title.replacen("word", "key", 1), ..wrong }.or_at(key.span)
+                    }
+                    _ => wrong.or_at(self.node.span),
+                }),
             _ => Err(self.mismatch(&"a word, or one key with its value")),
         }
     }
@@ -481,8 +548,7 @@ impl<'de, 'a: 'de> MapAccess<'de> for Entries<'a> {
                 if !reading.unknown.contains(&key.span) {
                     reading.unknown.push(key.span);
                     let wrong = Wrong::unknown("unknown-key", "key", &key.name, known);
-                    let problem = Problem { label: "not a key here".into(), ..wrong.problem(key.span) };
-                    reading.problems.push(problem);
+                    reading.problems.push(wrong.problem(key.span));
                 }
                 continue;
             }
@@ -559,6 +625,26 @@ mod tests {
         assert!(read::<Shop>(&node, &mut problems).is_none());
         let told: Vec<_> = problems.iter().map(|p| (p.id, p.at.start, p.patch.as_deref())).collect();
         assert_eq!(told, [("unknown-key", 0, Some("name")), ("wrong-value", 30, None), ("wrong-type", 50, None)]);
+    }
+
+    #[test]
+    fn a_struct_can_be_asked_for_its_keys() {
+        assert_eq!(keys::<Shop>(), ["name", "wait", "size"]);
+        assert_eq!(keys::<Period>(), [""; 0]);
+    }
+
+    #[test]
+    fn a_template_takes_no_secret() {
+        let secret = Value::Text(Text { written: "pay ${A}".into(), replaced: Some(crate::Secret::new("pay hush")) });
+        let node = map(vec![("text", Node { span: Span { start: 5, end: 9 }, value: secret })], 0);
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code)] // read, to see what is refused
+        struct Message {
+            text: Template,
+        }
+        let mut problems = vec![];
+        assert!(read::<Message>(&node, &mut problems).is_none());
+        assert_eq!((problems[0].id, problems[0].at.start, problems.len()), ("secret-in-template", 5, 1));
     }
 
     #[test]

@@ -115,7 +115,7 @@ mod tests {
         for text in ["1/s", "30/m", "5/10s"] {
             assert_eq!(Rate::parse(text).map(|r| r.to_string()).as_deref(), Ok(text));
         }
-        assert_eq!(Rate::parse("30/min").map(|r| r.per), Ok(Duration::from_secs(60)));
+        assert_eq!(Rate::parse("30/min").map(|r| r.per), Ok(Duration::from_mins(1)));
     }
 
     #[test]
