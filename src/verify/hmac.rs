@@ -1,0 +1,228 @@
+//! HMAC signatures: what is signed, where the signature stands, and whether it holds.
+//!
+//! The hash comes from the file alone, never from the request. The digests are compared in constant time.
+
+use super::Refused;
+use super::section::{Encoding, Hash};
+use crate::model::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use http::{HeaderMap, HeaderName};
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+
+/// Most signatures of one request that are looked at; what comes after them is not (L6).
+pub const MOST_CANDIDATES: usize = 16;
+
+/// The longest digest, SHA-512's.
+const LONGEST: usize = 64;
+
+/// A signature scheme with its keys.
+pub(super) struct Scheme {
+    pub header: HeaderName,
+    pub encoding: Encoding,
+    pub prefix: Box<str>,
+    /// What stands between several signatures; empty: there is one.
+    pub separator: Box<str>,
+    pub signs: Box<[Part]>,
+    pub timestamp: Option<Moment>,
+    /// One per secret.
+    pub keys: Box<[Key]>,
+}
+
+/// A piece of the signed text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    Text(Box<str>),
+    Body,
+    Timestamp,
+    Header(HeaderName),
+}
+
+/// Where the moment of signing stands.
+pub(super) struct Moment {
+    pub at: MomentAt,
+    pub tolerance: Duration,
+}
+
+pub(super) enum MomentAt {
+    Header(HeaderName),
+    /// `<name>=<seconds>` among the signatures.
+    Element(Box<str>),
+}
+
+/// A secret as the hash has already begun with it, so that a request costs no key schedule.
+#[derive(Clone)]
+pub(super) enum Key {
+    Sha1(Hmac<sha1::Sha1>),
+    Sha256(Hmac<sha2::Sha256>),
+    Sha384(Hmac<sha2::Sha384>),
+    Sha512(Hmac<sha2::Sha512>),
+}
+
+/// A finished digest.
+pub(super) struct Tag {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Key {
+    /// `None` for a key that the hash does not take (HMAC takes every length).
+    pub fn new(hash: Hash, secret: &[u8]) -> Option<Self> {
+        Some(match hash {
+            Hash::Sha1 => Key::Sha1(KeyInit::new_from_slice(secret).ok()?),
+            Hash::Sha256 => Key::Sha256(KeyInit::new_from_slice(secret).ok()?),
+            Hash::Sha384 => Key::Sha384(KeyInit::new_from_slice(secret).ok()?),
+            Hash::Sha512 => Key::Sha512(KeyInit::new_from_slice(secret).ok()?),
+        })
+    }
+
+    /// The digest over these pieces, one after the other.
+    pub fn tag<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> Tag {
+        fn finish<'p, M: Mac + Clone>(begun: &M, pieces: impl Iterator<Item = &'p [u8]>) -> Tag {
+            let mut mac = begun.clone();
+            pieces.for_each(|piece| mac.update(piece));
+            let digest = mac.finalize().into_bytes();
+            let mut bytes = [0; LONGEST];
+            let len = digest.len().min(LONGEST);
+            bytes[..len].copy_from_slice(&digest[..len]);
+            Tag { bytes, len }
+        }
+        match self {
+            Key::Sha1(begun) => finish(begun, pieces),
+            Key::Sha256(begun) => finish(begun, pieces),
+            Key::Sha384(begun) => finish(begun, pieces),
+            Key::Sha512(begun) => finish(begun, pieces),
+        }
+    }
+}
+
+impl Tag {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// As the sender writes it.
+    pub fn written(&self, encoding: Encoding) -> String {
+        match encoding {
+            Encoding::Hex => hex::encode(self.bytes()),
+            Encoding::Base64 => STANDARD.encode(self.bytes()),
+        }
+    }
+}
+
+impl Scheme {
+    /// Whether one signature of the request holds for one of the keys.
+    pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<(), Refused> {
+        let given = only(headers, &self.header)?;
+        let stamp = self.timestamp(headers, given, now)?;
+        let pieces = self.pieces(headers, stamp, body)?;
+        if self.candidates(given).next().is_none() {
+            return Err(Refused::Malformed(self.header.clone()));
+        }
+        let holds = |key: &Key| {
+            let tag = key.tag(pieces.iter().copied());
+            self.candidates(given).any(|candidate| candidate.bytes().ct_eq(tag.bytes()).into())
+        };
+        if self.keys.iter().any(holds) { Ok(()) } else { Err(Refused::Mismatch) }
+    }
+
+    /// The first signatures of the header that are well formed.
+    fn candidates<'h>(&'h self, given: &'h [u8]) -> impl Iterator<Item = Tag> + 'h {
+        let prefixed = self.elements(given).filter_map(|element| element.strip_prefix(self.prefix.as_bytes()));
+        prefixed.take(MOST_CANDIDATES).filter_map(|text| self.decode(text))
+    }
+
+    /// The pieces of the signed text, of this request.
+    fn pieces<'r>(&'r self, headers: &'r HeaderMap, stamp: &'r [u8], body: &'r [u8]) -> Result<Vec<&'r [u8]>, Refused> {
+        let piece = |part: &'r Part| match part {
+            Part::Text(text) => Ok(text.as_bytes()),
+            Part::Body => Ok(body),
+            Part::Timestamp => Ok(stamp),
+            Part::Header(name) => only(headers, name),
+        };
+        self.signs.iter().map(piece).collect()
+    }
+
+    /// The signature header's elements: one, or those between separators, without the spaces around them.
+    fn elements<'h>(&'h self, given: &'h [u8]) -> impl Iterator<Item = &'h [u8]> {
+        // Separators are single characters; without one no byte separates.
+        let separator = self.separator.bytes().next();
+        given.split(move |byte| Some(*byte) == separator).map(<[u8]>::trim_ascii)
+    }
+
+    /// The moment as the request writes it, once it is proven to be near. Empty where the scheme has none.
+    fn timestamp<'h>(&'h self, headers: &'h HeaderMap, given: &'h [u8], now: Timestamp) -> Result<&'h [u8], Refused> {
+        let Some(moment) = &self.timestamp else { return Ok(b"") };
+        let stamp = match &moment.at {
+            MomentAt::Header(name) => only(headers, name)?,
+            MomentAt::Element(name) => {
+                let mut found = self.elements(given).filter_map(|e| e.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+                match (found.next(), found.next()) {
+                    (Some(stamp), None) => stamp,
+                    (None, _) => return Err(Refused::BadTimestamp),
+                    (Some(_), Some(_)) => return Err(Refused::Ambiguous(self.header.clone())),
+                }
+            }
+        };
+        let at = seconds(stamp).ok_or(Refused::BadTimestamp)?;
+        let off = if at > now { at.since(now) } else { now.since(at) };
+        if off > moment.tolerance {
+            return Err(Refused::Stale { off, tolerance: moment.tolerance });
+        }
+        Ok(stamp)
+    }
+
+    /// Strict: lower-case hex, or standard base64 with its padding; so each digest has one way of being written.
+    fn decode(&self, text: &[u8]) -> Option<Tag> {
+        let mut bytes = [0; LONGEST];
+        let len = match self.encoding {
+            Encoding::Hex if text.iter().any(u8::is_ascii_uppercase) => return None,
+            Encoding::Hex => hex::decode_to_slice(text, bytes.get_mut(..text.len() / 2)?).ok().map(|()| text.len() / 2)?,
+            Encoding::Base64 => STANDARD.decode_slice(text, &mut bytes).ok()?,
+        };
+        (len > 0).then_some(Tag { bytes, len })
+    }
+}
+
+/// The one value of a header: several are ambiguous, since the next reader may take the other.
+pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h [u8], Refused> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.as_bytes()),
+        (None, _) => Err(Refused::Missing(name.clone())),
+        (Some(_), Some(_)) => Err(Refused::Ambiguous(name.clone())),
+    }
+}
+
+/// Whole seconds since 1970, nothing but digits. Eleven of them reach the year 5138, so milliseconds are not seconds.
+fn seconds(text: &[u8]) -> Option<Timestamp> {
+    if text.is_empty() || text.len() > 11 || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let seconds: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some(Timestamp(seconds * 1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_moment_is_digits_of_seconds_and_nothing_else() {
+        assert_eq!(seconds(b"1614265330"), Some(Timestamp(1_614_265_330_000)));
+        assert_eq!(seconds(b"99999999999"), Some(Timestamp(99_999_999_999_000)));
+        for wrong in ["", "-1", "+1", "1.5", "1e9", " 1", "1614265330000", "9223372036854775808", "１"] {
+            assert_eq!(seconds(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_moment_makes_it_fail(text in proptest::collection::vec(any::<u8>(), 0..32)) {
+            seconds(&text);
+        }
+    }
+}

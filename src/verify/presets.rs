@@ -1,0 +1,120 @@
+//! The senders of `presets.yaml`, read by the same reader as the file: a preset is a source's section written beforehand.
+
+use super::section::{Pick, Spelled};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+use std::sync::LazyLock;
+use switchyard_api::tree::{self, Key, Text};
+use switchyard_api::{At, Node, Period, Span, Value};
+
+/// A sender whose webhooks are known.
+#[derive(Debug)]
+pub struct Preset {
+    /// The word after `verify:`.
+    pub name: String,
+    /// Where the facts are from.
+    pub docs: String,
+    /// What the signature covers, of `body`, `id`, `timestamp`, `topic`.
+    pub signed: Vec<String>,
+    /// The form.
+    pub verify: Spelled,
+    /// Where the topic is read.
+    pub topic: Option<At<Pick>>,
+    /// Where the sender's id is read.
+    pub id: Option<At<Pick>>,
+    /// Longer than the sender goes on retrying.
+    pub dedupe: Period,
+}
+
+/// All presets in the order of their file.
+pub fn presets() -> &'static [Preset] {
+    // A constant of the program, like a table in the code: a test reads it, so no daemon meets a bad one.
+    static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| read(include_str!("presets.yaml")).unwrap_or_default());
+    &PRESETS
+}
+
+/// The preset of this name.
+pub fn preset(name: &str) -> Option<&'static Preset> {
+    presets().iter().find(|preset| preset.name == name)
+}
+
+fn read(text: &str) -> Result<Vec<Preset>, String> {
+    #[derive(Deserialize)]
+    struct Entry {
+        docs: String,
+        signed: Vec<String>,
+        verify: Spelled,
+        topic: Option<At<Pick>>,
+        id: Option<At<Pick>>,
+        dedupe: Period,
+    }
+    let tree = placeless(text)?;
+    let entry = |(key, node): &(Key, Node)| {
+        let mut problems = vec![];
+        let read = tree::read::<Entry>(node, &mut problems).filter(|_| problems.is_empty());
+        let Entry { docs, signed, verify, topic, id, dedupe } = read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
+        Ok(Preset { name: key.name.clone(), docs, signed, verify, topic, id, dedupe })
+    };
+    tree.entries().iter().map(entry).collect()
+}
+
+/// A tree of YAML whose values know no place, for a file that ships inside the program.
+pub(crate) fn placeless(text: &str) -> Result<Node, String> {
+    serde_yaml::from_str(text).map(|Placeless(tree)| tree).map_err(|wrong| wrong.to_string())
+}
+
+struct Placeless(Node);
+
+impl<'de> Deserialize<'de> for Placeless {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Of;
+        impl<'de> Visitor<'de> for Of {
+            type Value = Value;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("YAML")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+                Ok(Value::Text(Text { written: text.to_owned(), replaced: None }))
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
+                Ok(Value::Int(number.into()))
+            }
+            fn visit_unit<E: Error>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut list = vec![];
+                while let Some(Placeless(node)) = items.next_element()? {
+                    list.push(node);
+                }
+                Ok(Value::List(list))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+                let mut entries = vec![];
+                while let Some((name, Placeless(node))) = map.next_entry()? {
+                    entries.push((Key { span: Span::default(), name }, node));
+                }
+                Ok(Value::Map(entries))
+            }
+        }
+        deserializer.deserialize_any(Of).map(|value| Placeless(Node { span: Span::default(), value }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_read_without_a_problem() {
+        let names: Vec<_> = read(include_str!("presets.yaml")).unwrap().into_iter().map(|p| p.name).collect();
+        assert_eq!(names, ["orderchamp", "standard-webhooks", "github", "stripe", "shopify"]);
+    }
+
+    #[test]
+    fn a_mistake_in_a_preset_is_told() {
+        let wrong = read("shop: { docs: a, signed: [body], verify: { hmca: sha256 }, dedupe: 1h }").unwrap_err();
+        assert!(wrong.starts_with("shop: ") && wrong.contains("hmca"), "{wrong}");
+    }
+}

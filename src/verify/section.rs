@@ -1,0 +1,221 @@
+//! What stands under `sources.<name>` about proof: who may send, by which secret, and where topic and id are read.
+//!
+//! Plain structs without effects, read by `switchyard_api::tree::read`; a preset of `presets.yaml` is written in the same
+//! keys. What they mean together is decided in `build.rs`.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
+use std::fmt;
+use switchyard_api::{At, Period, Secret};
+
+/// How a source is proven, and what is read from its requests.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Section {
+    /// `verify`: a preset, `none`, or a form spelled out.
+    pub verify: Option<At<Form>>,
+    /// `secret`: the signing secret, or a list of them while they rotate.
+    pub secret: Option<At<Secrets>>,
+    /// `topic`: where the topic is read; without it the preset's, else the source's name.
+    pub topic: Option<At<Pick>>,
+    /// `id`: where the sender's id is read; without it the preset's, else repeats are told by topic and body.
+    pub id: Option<At<Pick>>,
+    /// `dedupe`: how long a repeat is a repeat; `0s`: never. Default: the preset's, else 3 days.
+    pub dedupe: Option<Period>,
+}
+
+/// The value of `verify`.
+#[derive(Debug, Clone)]
+pub enum Form {
+    /// A preset's name, or `none`.
+    Word(String),
+    /// The parts, one by one. All that are named must hold.
+    Spelled(Box<Spelled>),
+}
+
+/// A proof spelled out.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spelled {
+    /// A preset to start from; what stands beside it goes before its parts.
+    pub preset: Option<At<String>>,
+    /// The hash of an HMAC signature.
+    pub hmac: Option<At<Hash>>,
+    /// The header that holds the signature, or the `token`.
+    pub header: Option<At<String>>,
+    /// How the signature is written. Default: hex.
+    pub encoding: Option<At<Encoding>>,
+    /// What stands before each signature, such as `sha256=`; a signature without it is not looked at.
+    pub prefix: Option<At<String>>,
+    /// What stands between several signatures in the header, of which one must hold.
+    pub separator: Option<At<String>>,
+    /// What is signed: text with `{body}`, `{timestamp}` and `{header:X-Name}`. Default: `{body}`.
+    pub signs: Option<At<String>>,
+    /// How the key is made from the secret. Default: its text as it is.
+    pub key: Option<At<KeyForm>>,
+    /// When it was signed.
+    pub timestamp: Option<At<TimestampSection>>,
+    /// `Authorization: Bearer …`: one token, or a list while they rotate.
+    pub bearer: Option<At<Secrets>>,
+    /// A token that stands alone in `header`.
+    pub token: Option<At<Secrets>>,
+    /// `Authorization: Basic …`.
+    pub basic: Option<At<BasicSection>>,
+    /// Networks that may send, as `10.0.0.0/8` or one address.
+    pub allow: Option<Vec<At<String>>>,
+}
+
+/// Where the moment of signing stands, and how old it may be.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimestampSection {
+    /// The header that holds it, in seconds since 1970.
+    pub header: Option<At<String>>,
+    /// Or the element of the signature's header that holds it, such as `t` in `t=1700000000,v1=…`.
+    pub element: Option<At<String>>,
+    /// How far it may be from now, to both sides. Default: 5m.
+    pub tolerance: Option<Period>,
+}
+
+/// User and password.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BasicSection {
+    /// The user's name; without a colon.
+    pub user: At<String>,
+    /// The password.
+    pub password: At<Secret>,
+}
+
+/// The hash inside an HMAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hash {
+    /// 20 bytes; only for senders that have nothing better.
+    Sha1,
+    /// 32 bytes.
+    Sha256,
+    /// 48 bytes.
+    Sha384,
+    /// 64 bytes.
+    Sha512,
+}
+
+/// How a signature is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// Lower-case hex digits.
+    #[default]
+    Hex,
+    /// Base64 with padding, the standard alphabet.
+    Base64,
+}
+
+/// How the key is made from the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyForm {
+    /// The secret's text as it is.
+    #[default]
+    Text,
+    /// The secret is hex digits.
+    Hex,
+    /// The secret is base64.
+    Base64,
+    /// The secret is base64 after an optional `whsec_`.
+    Whsec,
+}
+
+/// Where a topic or an id is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pick {
+    /// A header's value.
+    Header(At<String>),
+    /// The value at a path of the JSON body, such as `data.type` or `items.0.kind`.
+    Json(At<String>),
+    /// Always this word.
+    Fixed(String),
+}
+
+/// One secret or several, of which any may hold.
+#[derive(Debug, Clone)]
+pub struct Secrets(pub Vec<Secret>);
+
+impl<'de> Deserialize<'de> for Form {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Of;
+        impl<'de> Visitor<'de> for Of {
+            type Value = Form;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a preset's name, `none`, or a form spelled out")
+            }
+            fn visit_str<E: Error>(self, word: &str) -> Result<Form, E> {
+                Ok(Form::Word(word.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Form, A::Error> {
+                Spelled::deserialize(MapAccessDeserializer::new(map)).map(|spelled| Form::Spelled(Box::new(spelled)))
+            }
+        }
+        deserializer.deserialize_any(Of)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pick {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Of;
+        impl<'de> Visitor<'de> for Of {
+            type Value = Pick;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a word, `{ header: X-Name }` or `{ json: path }`")
+            }
+            fn visit_str<E: Error>(self, word: &str) -> Result<Pick, E> {
+                Ok(Pick::Fixed(word.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pick, A::Error> {
+                let Some(place) = map.next_key::<Place>()? else {
+                    return Err(A::Error::custom("nothing says where it is read: write `{ header: X-Name }` or `{ json: path }`"));
+                };
+                let pick = match place {
+                    Place::Header => Pick::Header(map.next_value()?),
+                    Place::Json => Pick::Json(map.next_value()?),
+                };
+                match map.next_key::<Place>()? {
+                    None => Ok(pick),
+                    Some(_) => {
+                        Err(A::Error::custom("it is read at one place, not at both: write `{ header: X-Name }` or `{ json: path }`"))
+                    }
+                }
+            }
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase", field_identifier)]
+        enum Place {
+            Header,
+            Json,
+        }
+        deserializer.deserialize_any(Of)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Of;
+        impl<'de> Visitor<'de> for Of {
+            type Value = Secrets;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a secret or a list of secrets")
+            }
+            fn visit_str<E: Error>(self, secret: &str) -> Result<Secrets, E> {
+                Ok(Secrets(vec![Secret::new(secret)]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Secrets, A::Error> {
+                let mut secrets = vec![];
+                while let Some(secret) = items.next_element()? {
+                    secrets.push(secret);
+                }
+                Ok(Secrets(secrets))
+            }
+        }
+        deserializer.deserialize_any(Of)
+    }
+}
