@@ -1,1 +1,24 @@
-//! ingest
+//! The way in: from a connection to a kept event and its answer.
+//!
+//! Does: accepts connections (TLS, caps, timeouts), finds the source by path, reads the body within its bounds, has it
+//! proven, hands the event to whoever keeps it, answers. Never: answers 200 before [`Keep`] said that the event is durable
+//! (L1), refuses a proven event for its content (L2), waits or reads without a bound (L6), says anything of a request back
+//! to its sender, keeps a header that carries a secret (L7).
+//! Proven by `handle`'s tests (no sockets) and `listener`'s (loopback, raw bytes).
+
+pub mod answer;
+pub mod body;
+pub mod counts;
+pub mod handle;
+pub mod listener;
+pub mod section;
+pub mod sources;
+pub mod tls;
+
+pub use answer::Answer;
+pub use counts::{Refusal, Tally};
+pub use handle::{Ingest, Keep, NotKept};
+pub use listener::{Caps, serve};
+pub use section::{NamedSource, Server, ServerSection, SourceSection, read_sources};
+pub use sources::{Limits, Source, Sources};
+pub use tls::{Tls, TlsError};

@@ -1,0 +1,209 @@
+//! What a sender hears: short JSON, always the same for the same case, nothing of its request in it.
+
+use super::sources::Source;
+use crate::model::EventId;
+use crate::verify::Refused;
+use bytes::Bytes;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+/// Seconds after which a sender should try again when there is no room.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// The kinds of answers, as they are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Answer {
+    /// 200: durable.
+    Kept,
+    /// 200: it was durable already.
+    Repeated,
+    /// 400: the body broke off, or was no HTTP.
+    Broken,
+    /// 401.
+    NotProven,
+    /// 404.
+    UnknownPath,
+    /// 405.
+    WrongMethod,
+    /// 408.
+    TooSlow,
+    /// 413.
+    TooLarge,
+    /// 431.
+    TooManyHeaders,
+    /// 503: no room for the body, or in the journal.
+    NoRoom,
+    /// 503: the journal could not keep it, or not in time.
+    CannotKeep,
+}
+
+impl Answer {
+    /// All of them, in their order.
+    pub const ALL: [Answer; 11] = [
+        Answer::Kept,
+        Answer::Repeated,
+        Answer::Broken,
+        Answer::NotProven,
+        Answer::UnknownPath,
+        Answer::WrongMethod,
+        Answer::TooSlow,
+        Answer::TooLarge,
+        Answer::TooManyHeaders,
+        Answer::NoRoom,
+        Answer::CannotKeep,
+    ];
+
+    /// The word for metrics and lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Answer::Kept => "kept",
+            Answer::Repeated => "repeated",
+            Answer::Broken => "broken",
+            Answer::NotProven => "not_proven",
+            Answer::UnknownPath => "unknown_path",
+            Answer::WrongMethod => "wrong_method",
+            Answer::TooSlow => "too_slow",
+            Answer::TooLarge => "too_large",
+            Answer::TooManyHeaders => "too_many_headers",
+            Answer::NoRoom => "no_room",
+            Answer::CannotKeep => "cannot_keep",
+        }
+    }
+
+    /// The status.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Answer::Kept | Answer::Repeated => StatusCode::OK,
+            Answer::Broken => StatusCode::BAD_REQUEST,
+            Answer::NotProven => StatusCode::UNAUTHORIZED,
+            Answer::UnknownPath => StatusCode::NOT_FOUND,
+            Answer::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Answer::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Answer::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Answer::TooManyHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Answer::NoRoom | Answer::CannotKeep => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn body(self) -> &'static str {
+        match self {
+            Answer::Kept | Answer::Repeated => "{}",
+            Answer::Broken => r#"{"error":"the body could not be read"}"#,
+            Answer::NotProven => r#"{"error":"not proven"}"#,
+            Answer::UnknownPath => r#"{"error":"no source at this path"}"#,
+            Answer::WrongMethod => r#"{"error":"only POST"}"#,
+            Answer::TooSlow => r#"{"error":"too slow"}"#,
+            Answer::TooLarge => r#"{"error":"the body is too large"}"#,
+            Answer::TooManyHeaders => r#"{"error":"too many headers"}"#,
+            Answer::NoRoom | Answer::CannotKeep => r#"{"error":"cannot keep it now, try again"}"#,
+        }
+    }
+}
+
+/// Why a request is not kept. `Display` is the line for people; the sender hears its [`Answer`] alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refuse {
+    /// No source has this path.
+    #[error("no source has this path")]
+    UnknownPath,
+    /// The source is posted to, and nothing else.
+    #[error("the method is not POST")]
+    WrongMethod,
+    /// More headers, or bytes of headers, than are kept.
+    #[error("more than {} headers or {} bytes of them", super::handle::MOST_HEADERS, super::handle::MOST_HEADER_BYTES)]
+    TooManyHeaders,
+    /// The body is longer than `server.max_body`.
+    #[error("the body is longer than `server.max_body` allows ({0} bytes)")]
+    TooLarge(usize),
+    /// The body took too long.
+    #[error("the body came too slowly")]
+    TooSlow,
+    /// The body broke off.
+    #[error("the body broke off or was not valid HTTP")]
+    Broken,
+    /// All bodies together are more than `server.body_budget`.
+    #[error("the bodies being read reach `server.body_budget`")]
+    NoBudget,
+    /// The journal takes no more at the moment.
+    #[error("the journal's queue is full")]
+    Full,
+    /// The journal failed.
+    #[error("the journal could not keep it")]
+    Failed,
+    /// The journal did not say in time.
+    #[error("the journal did not keep it within {} s", super::handle::KEPT_WITHIN.as_secs())]
+    Late,
+    /// It is not proven.
+    #[error(transparent)]
+    NotProven(#[from] Refused),
+}
+
+impl Refuse {
+    /// What the sender hears.
+    pub fn answer(&self) -> Answer {
+        match self {
+            Refuse::UnknownPath => Answer::UnknownPath,
+            Refuse::WrongMethod => Answer::WrongMethod,
+            Refuse::TooManyHeaders => Answer::TooManyHeaders,
+            Refuse::TooLarge(_) => Answer::TooLarge,
+            Refuse::TooSlow => Answer::TooSlow,
+            Refuse::Broken => Answer::Broken,
+            Refuse::NoBudget | Refuse::Full => Answer::NoRoom,
+            Refuse::Failed | Refuse::Late => Answer::CannotKeep,
+            Refuse::NotProven(_) => Answer::NotProven,
+        }
+    }
+
+    /// Whether the body was read to its end, so that the connection can go on.
+    fn read_all(&self) -> bool {
+        matches!(self, Refuse::NotProven(_) | Refuse::Full | Refuse::Failed | Refuse::Late)
+    }
+
+    /// The answer.
+    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+        let answer = self.answer();
+        let mut response = with(answer.status(), JSON, Bytes::from_static(answer.body().as_bytes()));
+        let headers = response.headers_mut();
+        match answer {
+            Answer::WrongMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+            Answer::NoRoom | Answer::CannotKeep => drop(headers.insert(RETRY_AFTER, RETRY_SECONDS)),
+            _ => {}
+        }
+        if !self.read_all() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// The answer to an event that is durable.
+pub(super) fn kept(source: &Source, id: EventId, repeated: bool) -> Response<Full<Bytes>> {
+    match &source.answer {
+        Some(text) => with(StatusCode::OK, TEXT, text.clone()),
+        None if repeated => with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"event":"{id}","duplicate":true}}"#))),
+        None => with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"event":"{id}"}}"#))),
+    }
+}
+
+fn with(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_has_its_place_and_valid_json() {
+        for (place, answer) in Answer::ALL.into_iter().enumerate() {
+            assert_eq!(answer as usize, place, "{}", answer.name());
+            assert!(serde_json::from_str::<serde_json::Value>(answer.body()).is_ok(), "{}", answer.body());
+        }
+    }
+}

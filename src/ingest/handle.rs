@@ -1,0 +1,275 @@
+//! One request's way to its answer: a function of (parts, body, peer), without sockets.
+//!
+//! The order is that of cost: path, method, size of the head, promised size of the body, body, proof, journal. Keeping is
+//! never broken off half-way: see [`Unbroken`].
+
+use super::answer::{self, Answer, Refuse};
+use super::body::{self, Budget, Reserved};
+use super::counts::{Refusal, Tally};
+use super::sources::{Limits, Source, Sources};
+use crate::fail;
+use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, Timestamp};
+use crate::verify::{Request, Verified};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Response};
+use http_body::Body;
+use http_body_util::Full;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+/// Most headers of a request; more is answered 431. The HTTP reader has the same bound.
+pub const MOST_HEADERS: usize = 100;
+/// Most bytes of names and values of all headers; more is answered 431.
+pub const MOST_HEADER_BYTES: usize = 32 << 10;
+/// An event must be durable by then, else 503: senders give up after 5 s.
+pub const KEPT_WITHIN: Duration = Duration::from_secs(4);
+/// Most addresses of `X-Forwarded-For` that are looked at, from the nearest on.
+const MOST_HOPS: usize = 16;
+
+/// Who keeps events.
+pub trait Keep: Send + Sync + 'static {
+    /// Plans, appends and waits for the commit. Once begun it is always polled to its end, even if the sender is gone.
+    fn keep(&self, event: Event, dedupe: Option<Dedupe>) -> impl Future<Output = Result<Appended, NotKept>> + Send;
+}
+
+/// Why an event is not kept; the sender hears 503 with Retry-After.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotKept {
+    /// No room at the moment.
+    Full,
+    /// It could not be written.
+    Failed,
+}
+
+/// The way in. One for the daemon's life; sources and limits are swapped in it.
+pub struct Ingest<K> {
+    keep: Arc<K>,
+    sources: ArcSwap<Sources>,
+    clock: Arc<dyn Clock>,
+    /// Randomness of event ids.
+    chance: Mutex<StdRng>,
+    budget: Arc<Budget>,
+    elsewhere: Tally,
+    unwatched: TaskTracker,
+}
+
+impl<K: Keep> Ingest<K> {
+    /// With the first sources. `seed` makes event ids repeatable in tests.
+    pub fn new(sources: Sources, keep: Arc<K>, clock: Arc<dyn Clock>, seed: u64) -> Self {
+        Ingest {
+            keep,
+            sources: ArcSwap::from_pointee(sources),
+            clock,
+            chance: Mutex::new(StdRng::seed_from_u64(seed)),
+            budget: Arc::default(),
+            elsewhere: Tally::default(),
+            unwatched: TaskTracker::new(),
+        }
+    }
+
+    /// Goes on with other sources and limits; requests under way end with those they began with.
+    pub fn swap(&self, mut sources: Sources) {
+        sources.go_on_counting(&self.sources.load());
+        self.sources.store(Arc::new(sources));
+    }
+
+    /// The sources of now, with their counts.
+    pub fn sources(&self) -> Arc<Sources> {
+        self.sources.load_full()
+    }
+
+    /// What was answered where no source is.
+    pub fn elsewhere(&self) -> &Tally {
+        &self.elsewhere
+    }
+
+    /// Bytes of bodies being read or kept.
+    pub fn body_bytes(&self) -> usize {
+        self.budget.used()
+    }
+
+    /// Waits until every event whose sender did not wait is kept or not.
+    pub async fn settled(&self) {
+        self.unwatched.close();
+        self.unwatched.wait().await;
+        self.unwatched.reopen();
+    }
+
+    /// Answers one request. `peer` is the connection's other side.
+    pub async fn handle<B>(&self, parts: Parts, body: B, peer: SocketAddr) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let sources = self.sources.load_full();
+        let peer = client(&sources.limits, peer.ip(), &parts.headers);
+        let Some(source) = sources.find(parts.uri.path()) else {
+            return self.refused(None, &Refuse::UnknownPath, &parts, peer);
+        };
+        match self.take(source, &sources.limits, &parts, body, peer).await {
+            Ok((id, appended)) => match appended {
+                Appended::New => answer::kept(source, id, false),
+                Appended::Duplicate { of } => answer::kept(source, of, true),
+            },
+            Err(refuse) => self.refused(Some(source), &refuse, &parts, peer),
+        }
+    }
+
+    async fn take<B>(&self, source: &Source, limits: &Limits, parts: &Parts, body: B, peer: IpAddr) -> Result<(EventId, Appended), Refuse>
+    where
+        B: Body<Data = Bytes>,
+    {
+        if parts.method != Method::POST {
+            return Err(Refuse::WrongMethod);
+        }
+        let head: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if parts.headers.len() > MOST_HEADERS || head > MOST_HEADER_BYTES {
+            return Err(Refuse::TooManyHeaders);
+        }
+        let mut reserved = self.budget.open();
+        let body = body::read(body, limits.max_body, &mut reserved, limits.body_budget).await?;
+        let now = self.clock.wall();
+        fail::point("accepted");
+        let verified = source.verifier.verify(&Request { headers: &parts.headers, body: &body, peer }, now)?;
+        fail::point("verified");
+        let headers = kept_headers(&parts.headers, head, source.verifier.secret_header());
+        let dedupe = verified.dedupe;
+        let event = self.event(source, verified, headers, parts, body, now);
+        let id = event.id;
+        let dedupe = dedupe.map(|window| Dedupe::of(&event, window));
+        let appended = self.kept(event, dedupe, Arc::clone(&source.tally), reserved).await?;
+        Ok((id, appended))
+    }
+
+    fn event(&self, source: &Source, verified: Verified, headers: Headers, parts: &Parts, body: Bytes, now: Timestamp) -> Event {
+        Event {
+            id: self.new_id(now),
+            source: Arc::clone(&source.name),
+            topic: verified.topic,
+            received_at: now,
+            headers,
+            query: parts.uri.query().unwrap_or_default().into(),
+            body,
+            sender_id: verified.sender_id,
+        }
+    }
+
+    fn new_id(&self, now: Timestamp) -> EventId {
+        let mut chance = [0; 10];
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut chance);
+        let millis = u64::try_from(now.0).unwrap_or(0);
+        EventId(uuid::Builder::from_unix_timestamp_millis(millis, &chance).into_uuid().into_bytes())
+    }
+
+    /// Has the event kept. It is counted when it is, whether or not somebody still waits for the answer.
+    async fn kept(&self, event: Event, dedupe: Option<Dedupe>, tally: Arc<Tally>, reserved: Reserved) -> Result<Appended, Refuse> {
+        let keep = Arc::clone(&self.keep);
+        let keeping = async move {
+            let appended = keep.keep(event, dedupe).await;
+            match appended {
+                Ok(Appended::New) => tally.count(Answer::Kept),
+                Ok(Appended::Duplicate { .. }) => tally.count(Answer::Repeated),
+                Err(_) => {}
+            }
+            drop(reserved);
+            appended
+        };
+        let keeping = Unbroken { rest: Some(Box::pin(keeping)), unwatched: self.unwatched.clone() };
+        match tokio::time::timeout(KEPT_WITHIN, keeping).await {
+            Ok(Ok(appended)) => Ok(appended),
+            Ok(Err(NotKept::Full)) => Err(Refuse::Full),
+            Ok(Err(NotKept::Failed)) => Err(Refuse::Failed),
+            Err(_) => Err(Refuse::Late),
+        }
+    }
+
+    fn refused(&self, source: Option<&Source>, refuse: &Refuse, parts: &Parts, peer: IpAddr) -> Response<Full<Bytes>> {
+        let refusal =
+            Refusal { at: self.clock.wall(), answer: refuse.answer(), path: parts.uri.path().into(), peer, reason: refuse.to_string() };
+        match source {
+            Some(source) => {
+                tracing::info!(source = &*source.name, %peer, status = refuse.answer().status().as_u16(), "refused: {refuse}");
+                source.tally.refuse(refusal);
+            }
+            // Anybody can ask for any path: no line of the log for each.
+            None => self.elsewhere.refuse(refusal),
+        }
+        refuse.response()
+    }
+}
+
+/// A future that is polled to its end even if nobody waits for it any more: dropped unfinished (the sender hung up, or the
+/// time was over), it moves into a task of its own. So no event is kept but not handed on. The usual request costs no task.
+struct Unbroken<F: Future<Output: Send> + Send + 'static> {
+    rest: Option<Pin<Box<F>>>,
+    unwatched: TaskTracker,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Unbroken<F> {
+    type Output = F::Output;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(rest) = &mut self.rest else { return Poll::Pending };
+        let polled = rest.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.rest = None;
+        }
+        polled
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Unbroken<F> {
+    fn drop(&mut self) {
+        // Without a runtime the daemon has ended, and so has the journal.
+        if let (Some(rest), Ok(runtime)) = (self.rest.take(), Handle::try_current()) {
+            self.unwatched.spawn_on(async move { drop(rest.await) }, &runtime);
+        }
+    }
+}
+
+/// The headers to keep: those without secrets.
+fn kept_headers(headers: &HeaderMap, bytes: usize, secret: Option<&HeaderName>) -> Headers {
+    let mut kept = Headers::with_capacity(bytes + 2 * headers.len());
+    for (name, value) in headers {
+        if *name != AUTHORIZATION && *name != COOKIE && *name != PROXY_AUTHORIZATION && Some(name) != secret {
+            kept.push(name.as_str(), value.as_bytes());
+        }
+    }
+    kept
+}
+
+/// The sender's address: the peer, or where trusted proxies speak for others, the nearest address that is not theirs.
+fn client(limits: &Limits, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let mut client = peer.to_canonical();
+    if !limits.trusts(client) {
+        return client;
+    }
+    let forwarded = headers.get_all("x-forwarded-for").iter().rev();
+    let hops = forwarded.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+    for hop in hops.take(MOST_HOPS) {
+        // What is no address ends the chain: nobody we trust said what is behind it.
+        let Some(address) = address(hop.trim_ascii()) else { return client };
+        client = address.to_canonical();
+        if !limits.trusts(client) {
+            return client;
+        }
+    }
+    client
+}
+
+/// An address, with or without a port.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse().ok().or_else(|| text.parse::<SocketAddr>().map(|address| address.ip()).ok())
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,279 @@
+//! Our own accept loop: connections in, each within its caps and times, each handed request by request to [`Ingest`].
+//!
+//! HTTP/1.1 alone. The first byte, the whole head, and the wait for the next request each have [`HEAD_WITHIN`] (the HTTP
+//! reader's timer runs from the connection's first moment); bodies and answers have their own times in `body` and `handle`.
+
+use super::handle::{Ingest, Keep};
+use http::header::CONNECTION;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A request's head must be there by then; so must the next request on an idle connection. Else the connection is closed.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// A TLS handshake must be done by then.
+pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// Most bytes of a head that are buffered; more is answered 431.
+pub const MOST_HEAD: usize = 64 << 10;
+/// The pause after `accept` failed, as it does when files run out: no busy loop, back within a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// After an answer to a body that was not read to its end: how long, and how many bytes, of the rest are thrown away. Closing
+/// at once would reset the connection, and the sender might never see why it was refused.
+const LINGER: Duration = Duration::from_secs(1);
+const MOST_LINGERED: usize = 256 << 10;
+
+/// Bounds of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// At a time; beyond it new ones wait in the system's queue.
+    pub connections: usize,
+    /// At a time of one address (of IPv6, one /64), trusted proxies apart; beyond it they are closed.
+    pub per_address: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Caps { connections: 1024, per_address: 256 }
+    }
+}
+
+/// Accepts and answers until `stop`; then accepts no more, lets what is under way end within `grace`, and closes the rest.
+/// Events whose sender is gone are kept to their end before this returns.
+pub async fn serve<K: Keep>(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    ingest: Arc<Ingest<K>>,
+    caps: Caps,
+    stop: CancellationToken,
+    grace: Duration,
+) {
+    let shared = Arc::new(Shared { ingest, http: http(), tls: tls.map(TlsAcceptor::from), stop, cut: CancellationToken::new() });
+    let (room, addresses, open) = (Arc::new(Semaphore::new(caps.connections)), Arc::new(Addresses::default()), TaskTracker::new());
+    while let Some((socket, peer, permit)) = accept(&listener, &room, &shared.stop).await {
+        let exempt = shared.ingest.sources().limits.trusts(peer.ip().to_canonical());
+        let Some(place) = addresses.enter(peer.ip(), if exempt { usize::MAX } else { caps.per_address }) else {
+            tracing::debug!(%peer, "closed: too many connections of this address");
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        open.spawn(async move {
+            let _held = (permit, place);
+            let cut = shared.cut.clone();
+            tokio::select! {
+                biased;
+                () = cut.cancelled() => {}
+                () = shared.connection(socket, peer) => {}
+            }
+        });
+    }
+    drop(listener);
+    open.close();
+    if timeout(grace, open.wait()).await.is_err() {
+        tracing::warn!(connections = open.len(), "closed after the grace period");
+        shared.cut.cancel();
+        open.wait().await;
+    }
+    shared.ingest.settled().await;
+}
+
+/// The next connection once there is room for it; `None` when it is time to stop.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let next = async {
+        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((socket, peer)) => return Some((socket, peer, permit)),
+                Err(wrong) => {
+                    tracing::warn!("cannot accept a connection: {wrong}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        accepted = next => accepted,
+    }
+}
+
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // The reader's own bound of 100 headers stays: naming it would cost an allocation a request.
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(MOST_HEAD);
+    http
+}
+
+struct Shared<K> {
+    ingest: Arc<Ingest<K>>,
+    http: http1::Builder,
+    tls: Option<TlsAcceptor>,
+    /// No new requests.
+    stop: CancellationToken,
+    /// The grace is over.
+    cut: CancellationToken,
+}
+
+impl<K: Keep> Shared<K> {
+    async fn connection(&self, socket: TcpStream, peer: SocketAddr) {
+        // An answer is one small packet that nothing follows.
+        let _ = socket.set_nodelay(true);
+        match &self.tls {
+            None => self.requests(socket, peer).await,
+            // In a box: a handshake's state is 5 KiB, which every plain connection would hold too.
+            Some(acceptor) => Box::pin(self.secured(acceptor, socket, peer)).await,
+        }
+    }
+
+    async fn secured(&self, acceptor: &TlsAcceptor, socket: TcpStream, peer: SocketAddr) {
+        match timeout(HANDSHAKE_WITHIN, acceptor.accept(socket)).await {
+            Ok(Ok(stream)) => self.requests(stream, peer).await,
+            Ok(Err(wrong)) => tracing::debug!(%peer, "no TLS: {wrong}"),
+            Err(_) => tracing::debug!(%peer, "no TLS: the handshake took too long"),
+        }
+    }
+
+    /// Answers the requests of one connection, one after the other.
+    async fn requests<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr) {
+        let unread = Arc::new(AtomicBool::new(false));
+        let service = service_fn(|request: http::Request<Incoming>| {
+            let unread = &unread;
+            async move {
+                let (parts, body) = request.into_parts();
+                let response = self.ingest.handle(parts, body, peer).await;
+                if response.headers().contains_key(CONNECTION) {
+                    unread.store(true, Ordering::Relaxed);
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let stream = Lingering { stream, unread: Arc::clone(&unread), left: MOST_LINGERED, until: None };
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(wrong) = ended {
+            tracing::debug!(%peer, "connection ended: {wrong}");
+        }
+    }
+}
+
+/// How many connections each address has.
+#[derive(Default)]
+struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+
+/// One connection's place under its address.
+struct Place {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Addresses {
+    fn enter(self: &Arc<Self>, peer: IpAddr, most: usize) -> Option<Place> {
+        let address = neighbourhood(peer);
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = open.entry(address).or_default();
+        if *here >= most {
+            return None;
+        }
+        *here += 1;
+        Some(Place { addresses: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(here) = open.get_mut(&self.address) {
+            *here -= 1;
+            if *here == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// An address as it is counted: who has one of IPv6 has its whole /64.
+fn neighbourhood(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// A stream that, where a request was not read to its end, throws some of the rest away before it closes.
+struct Lingering<S> {
+    stream: S,
+    unread: Arc<AtomicBool>,
+    left: usize,
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Lingering<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.until.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if !this.unread.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let until = this.until.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut scratch = [0; 4096];
+        while this.left > 0 && until.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => this.left = this.left.saturating_sub(buffer.filled().len()),
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

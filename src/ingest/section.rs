@@ -1,0 +1,211 @@
+//! The sections `server` and `sources` of the file. Reading touches nothing.
+//!
+//! `server.admin` belongs to another room, which reads it from the tree itself.
+
+use crate::verify::section::{Form, Pick, Secrets};
+use crate::verify::{self, network_of};
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use switchyard_api::{At, Node, Period, Problem, Size, Span, tree};
+
+use super::listener::Caps;
+use super::sources::Limits;
+
+/// `server`: where and within which bounds events arrive.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ServerSection {
+    /// Address and port to listen at. Default: 127.0.0.1:8080.
+    pub listen: Option<At<String>>,
+    /// Certificate and key; without them plain HTTP is spoken.
+    pub tls: Option<TlsSection>,
+    /// Most bytes of one body; more is answered 413. Default: 1MiB.
+    pub max_body: Option<At<Size>>,
+    /// Most bytes of all bodies that are being read or kept at a time; beyond it 503. Default: 64MiB.
+    pub body_budget: Option<At<Size>>,
+    /// Networks whose `X-Forwarded-For` is believed. Default: none.
+    #[serde(default)]
+    pub trusted_proxies: Vec<At<String>>,
+    /// Most connections at a time; beyond it new ones wait in the system's queue. Default: 1024.
+    pub max_connections: Option<At<u32>>,
+    /// Most connections of one address (of IPv6, one /64), trusted proxies apart; beyond it they are closed. Default: 256.
+    pub max_connections_per_address: Option<At<u32>>,
+    /// Another room's.
+    pub admin: Option<IgnoredAny>,
+}
+
+/// `server.tls`: PEM files, read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct TlsSection {
+    /// The chain, the server's own certificate first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// `sources.<name>`: one sender.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct SourceSection {
+    /// Where it posts to. Default: `/<name>`.
+    pub path: Option<At<String>>,
+    /// The text of the answer, where a sender insists on one. Default: JSON with the event's id.
+    pub answer: Option<String>,
+    /// How it is proven: see [`verify::Section`].
+    pub verify: Option<At<Form>>,
+    /// The signing secret, or a list of them.
+    pub secret: Option<At<Secrets>>,
+    /// Where the topic is read.
+    pub topic: Option<At<Pick>>,
+    /// Where the sender's id is read.
+    pub id: Option<At<Pick>>,
+    /// How long a repeat is a repeat.
+    pub dedupe: Option<Period>,
+}
+
+/// A source with its name and where that stands.
+#[derive(Debug, Clone)]
+pub struct NamedSource {
+    /// The key under `sources`.
+    pub name: String,
+    /// Where the key stands.
+    pub at: Span,
+    /// What stands under it.
+    pub section: SourceSection,
+}
+
+/// `server`, built: what a listener needs.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Files of certificate and key, as written: relative ones start at the file's folder.
+    pub tls: Option<TlsSection>,
+    /// Bounds of one request and of all.
+    pub limits: Limits,
+    /// Bounds of connections.
+    pub caps: Caps,
+}
+
+/// Reads the sources in the order of the file. Those with problems are left out, and the problems told; also those with an unknown
+/// key, since what that key was meant to say would be told as missing.
+pub fn read_sources(node: &Node, problems: &mut Vec<Problem>) -> Vec<NamedSource> {
+    let read = |(key, node): &(tree::Key, Node)| {
+        let before = problems.len();
+        let section = tree::read::<SourceSection>(node, problems)?;
+        if problems.len() > before {
+            return None;
+        }
+        Some(NamedSource { name: key.name.clone(), at: key.span, section })
+    };
+    node.entries().iter().filter_map(read).collect()
+}
+
+impl SourceSection {
+    /// The part that proof is built from.
+    pub fn proof(&self) -> verify::Section {
+        verify::Section {
+            verify: self.verify.clone(),
+            secret: self.secret.clone(),
+            topic: self.topic.clone(),
+            id: self.id.clone(),
+            dedupe: self.dedupe,
+        }
+    }
+}
+
+impl ServerSection {
+    /// Checks the values. Every problem is pushed; `None` if any.
+    pub fn build(&self, problems: &mut Vec<Problem>) -> Option<Server> {
+        let before = problems.len();
+        let listen = match &self.listen {
+            None => SocketAddr::from(([127, 0, 0, 1], 8080)),
+            Some(At { span, value }) => value.parse().unwrap_or_else(|_| {
+                let problem = Problem::error("bad-address", *span, "this is not an address to listen at", "an address and a port");
+                problems.push(problem.help("write `127.0.0.1:8080`, or `0.0.0.0:8080` for every network of this machine"));
+                SocketAddr::from(([127, 0, 0, 1], 0))
+            }),
+        };
+        let mut trusted_proxies: Vec<IpNet> = vec![];
+        for At { span, value } in &self.trusted_proxies {
+            match network_of(value) {
+                Some(network) => trusted_proxies.push(network),
+                None => problems.push(
+                    Problem::error("bad-network", *span, "this is not a network", "neither an address nor a range")
+                        .help("write `10.0.0.0/8`, `2001:db8::/32` or one address"),
+                ),
+            }
+        }
+        let defaults = Limits::default();
+        let size = |size: &Option<At<Size>>| size.map(|at| usize::try_from(at.value.0).unwrap_or(usize::MAX));
+        let limits = Limits {
+            max_body: size(&self.max_body).unwrap_or(defaults.max_body),
+            body_budget: size(&self.body_budget).unwrap_or(defaults.body_budget),
+            trusted_proxies: trusted_proxies.into(),
+        };
+        if limits.body_budget < limits.max_body {
+            let at = self.body_budget.or(self.max_body).map_or(Span::default(), |size| size.span);
+            let title =
+                format!("one body may have {}, all together only {}", Size(limits.max_body as u64), Size(limits.body_budget as u64));
+            problems.push(
+                Problem::error("bad-limit", at, title, "the largest body would never be accepted").help("raise `server.body_budget`"),
+            );
+        }
+        let defaults = Caps::default();
+        let mut count = |count: &Option<At<u32>>, default: usize| match count {
+            Some(At { span, value: 0 }) => {
+                problems.push(Problem::error("bad-limit", *span, "nobody could connect", "none at all").help("write at least 1"));
+                default
+            }
+            Some(At { value, .. }) => *value as usize,
+            None => default,
+        };
+        let caps = Caps {
+            connections: count(&self.max_connections, defaults.connections),
+            per_address: count(&self.max_connections_per_address, defaults.per_address),
+        };
+        (problems.len() == before).then_some(Server { listen, tls: self.tls.clone(), limits, caps })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::presets::placeless;
+
+    fn told(server: &str) -> String {
+        let mut problems = vec![];
+        let section: Option<ServerSection> = tree::read(&placeless(server).unwrap(), &mut problems);
+        let built = section.and_then(|section| section.build(&mut problems));
+        assert_eq!(built.is_some(), problems.is_empty());
+        problems.iter().map(|p| format!("[{}] {}", p.id, p.title)).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_listens_on_loopback_within_bounds() {
+        let server = ServerSection::default().build(&mut vec![]).unwrap();
+        assert_eq!(server.listen, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!((server.limits.max_body, server.limits.body_budget), (1 << 20, 64 << 20));
+        assert_eq!((server.caps.connections, server.caps.per_address), (1024, 256));
+    }
+
+    #[test]
+    fn every_wrong_value_is_told() {
+        assert_eq!(told("{ listen: '0.0.0.0:80', max_body: 2MiB, trusted_proxies: [10.0.0.0/8, '::1'], admin: { any: [thing] } }"), "");
+        insta::assert_snapshot!(
+            told("{ listen: localhost, trusted_proxies: [10.0.0.0/64, x], max_connections: 0, max_body: 1GiB, body_budget: 1MiB }"),
+            @r#"
+                [bad-address] this is not an address to listen at
+                [bad-network] this is not a network
+                [bad-network] this is not a network
+                [bad-limit] one body may have 1GiB, all together only 1MiB
+                [bad-limit] nobody could connect
+            "#
+        );
+        insta::assert_snapshot!(told("{ listne: x, max_body: big, tls: { cert: a } }"), @r#"
+            [unknown-key] unknown key `listne`
+            [wrong-value] `big` is not a size
+        "#);
+    }
+}

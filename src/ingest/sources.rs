@@ -1,0 +1,227 @@
+//! Who may post where: the sources by path, and the bounds of their requests. Swapped whole on reload.
+
+use super::counts::Tally;
+use super::section::NamedSource;
+use crate::verify::Verifier;
+use bytes::Bytes;
+use ipnet::IpNet;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use switchyard_api::problem::Severity;
+use switchyard_api::{Problem, Span};
+
+/// Most bytes of a source's name and of its path.
+const MOST_NAME: usize = 64;
+const MOST_PATH: usize = 256;
+
+/// One sender, ready.
+pub struct Source {
+    /// As in the file.
+    pub name: Arc<str>,
+    /// Its proof.
+    pub verifier: Verifier,
+    /// The text of a good answer, where it is not ours.
+    pub answer: Option<Bytes>,
+    /// What was answered; lives on across reloads.
+    pub tally: Arc<Tally>,
+}
+
+/// Bounds of one request, and of all together.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Most bytes of one body; more is answered 413.
+    pub max_body: usize,
+    /// Most bytes of all bodies being read or kept; more is answered 503.
+    pub body_budget: usize,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Box<[IpNet]>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { max_body: 1 << 20, body_budget: 64 << 20, trusted_proxies: Box::default() }
+    }
+}
+
+impl Limits {
+    /// Whether a peer's word on whom it speaks for is believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+}
+
+/// Every source by its path.
+#[derive(Default)]
+pub struct Sources {
+    by_path: HashMap<Box<str>, Source>,
+    /// The bounds of their requests.
+    pub limits: Limits,
+}
+
+impl Sources {
+    /// Builds all sources. Every problem is pushed; `None` if any is an error.
+    pub fn build(named: &[NamedSource], limits: Limits, problems: &mut Vec<Problem>) -> Option<Self> {
+        let before = problems.len();
+        let mut by_path: HashMap<Box<str>, Source> = HashMap::new();
+        let mut places: HashMap<String, (&str, Span)> = HashMap::new();
+        for NamedSource { name, at, section } in named {
+            check_name(name, *at, problems);
+            let verifier = Verifier::build(name, *at, &section.proof(), problems);
+            let (path, at) = match &section.path {
+                Some(path) => {
+                    check_path(&path.value, path.span, problems);
+                    (path.value.clone(), path.span)
+                }
+                // As good as the name.
+                None => (format!("/{name}"), *at),
+            };
+            if let Some((other, there)) = places.insert(path.clone(), (name, at)) {
+                let title = format!("sources `{other}` and `{name}` have the same path");
+                problems.push(
+                    Problem::error("same-path", at, title, "taken already")
+                        .also(there, "by this one")
+                        .help("give one of them another `path`"),
+                );
+            }
+            if let Some(verifier) = verifier {
+                let answer = section.answer.clone().map(Bytes::from);
+                by_path.insert(path.into(), Source { name: name.as_str().into(), verifier, answer, tally: Arc::default() });
+            }
+        }
+        let sound = problems.iter().skip(before).all(|problem| problem.severity != Severity::Error);
+        sound.then_some(Sources { by_path, limits })
+    }
+
+    /// The source at a request's path: decoded once, and then exactly equal.
+    pub fn find(&self, path: &str) -> Option<&Source> {
+        self.by_path.get(decoded(path)?.as_ref())
+    }
+
+    /// The source of this name.
+    pub fn named(&self, name: &str) -> Option<&Source> {
+        self.by_path.values().find(|source| *source.name == *name)
+    }
+
+    /// All sources with their paths, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Source)> {
+        self.by_path.iter().map(|(path, source)| (path.as_ref(), source))
+    }
+
+    /// Goes on with the counts of the sources that were there before.
+    pub(super) fn go_on_counting(&mut self, before: &Sources) {
+        for source in self.by_path.values_mut() {
+            if let Some(known) = before.named(&source.name) {
+                source.tally = Arc::clone(&known.tally);
+            }
+        }
+    }
+}
+
+fn check_name(name: &str, at: Span, problems: &mut Vec<Problem>) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > MOST_NAME || !name.chars().all(plain) {
+        let problem = Problem::error("bad-name", at, "this can't be the name of a source", "it stands in paths and messages");
+        problems.push(problem.help("write 1 to 64 letters, digits, `-`, `_` and `.`"));
+    }
+    if name == "switchyard" {
+        let title = "`switchyard` is the source of the daemon's own events";
+        problems.push(Problem::error("reserved-name", at, title, "taken").help("give it another name"));
+    }
+}
+
+fn check_path(path: &str, at: Span, problems: &mut Vec<Problem>) {
+    let plain = path.bytes().all(|b| b.is_ascii_graphic() && !b"%?#\\\"<>".contains(&b) || b >= 0x80);
+    let shaped = path.starts_with('/') && (path == "/" || !path.ends_with('/')) && !path.contains("//");
+    if !plain || !shaped || path.len() > MOST_PATH {
+        let title = "this is not a path to post to";
+        problems.push(
+            Problem::error("bad-path", at, title, "cannot be asked for")
+                .help("write `/in/partner`: it starts with `/`, does not end with one, and is not percent-encoded"),
+        );
+    }
+}
+
+/// A path with its `%XX` decoded, once; `None` for what is not text then.
+fn decoded(path: &str) -> Option<Cow<'_, str>> {
+    if !path.contains('%') {
+        return Some(Cow::Borrowed(path));
+    }
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let (byte, after) = match first {
+            b'%' => {
+                let (digits, after) = after.split_at_checked(2)?;
+                let mut byte = [0];
+                hex::decode_to_slice(digits, &mut byte).ok()?;
+                (byte[0], after)
+            }
+            plain => (*plain, after),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::section::read_sources;
+    use super::*;
+    use crate::verify::presets::placeless;
+    use proptest::prelude::*;
+
+    fn build(sources: &str) -> Result<Sources, Vec<&'static str>> {
+        let mut problems = vec![];
+        let named = read_sources(&placeless(sources).unwrap(), &mut problems);
+        let built = Sources::build(&named, Limits::default(), &mut problems);
+        built.filter(|_| problems.is_empty()).ok_or_else(|| problems.iter().map(|p| p.id).collect())
+    }
+
+    #[test]
+    fn a_path_is_decoded_once_and_then_equal() {
+        let sources =
+            build("{ shop: { verify: none }, partner: { path: /in/ä.b, verify: none }, root: { path: /, verify: none } }").unwrap();
+        let name = |path: &str| sources.find(path).map(|source| source.name.to_string());
+        for (path, found) in [
+            ("/shop", Some("shop")),
+            ("/%73hop", Some("shop")),
+            ("/in/%C3%A4.b", Some("partner")),
+            ("/in/%c3%a4%2Eb", Some("partner")),
+            ("/in%2F%C3%A4.b", Some("partner")),
+            ("/", Some("root")),
+            ("/shop/", None),
+            ("//shop", None),
+            ("/Shop", None),
+            ("/%2573hop", None),
+            ("/shop%", None),
+            ("/shop%0", None),
+            ("/shop%00", None),
+            ("/%ff", None),
+            ("", None),
+            ("/x/../shop", None),
+        ] {
+            assert_eq!(name(path).as_deref(), found, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_and_paths_that_cannot_work_are_told() {
+        assert_eq!(build("{ a: { path: /x, verify: none }, b: { path: /x, verify: none } }").err(), Some(vec!["same-path"]));
+        assert_eq!(build("{ switchyard: { verify: none } }").err(), Some(vec!["reserved-name"]));
+        assert_eq!(build("{ 'a b': { verify: none } }").err(), Some(vec!["bad-name"]));
+        for path in ["x", "/x/", "/a//b", "/x?y", "/%20", "''", "/a b"] {
+            assert_eq!(build(&format!("{{ a: {{ path: {path}, verify: none }} }}")).err(), Some(vec!["bad-path"]), "{path}");
+        }
+        assert_eq!(build("{ a: { verify: none, pth: /x }, b: { } }").err(), Some(vec!["unknown-key", "missing-verify"]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_makes_it_fail(path in "[/a-z%0-9]{0,24}") {
+            decoded(&path);
+        }
+    }
+}
