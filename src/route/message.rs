@@ -1,0 +1,175 @@
+//! The message of a target: which templates its fields have. A route's stands over the output's, the output's over the kind's default;
+//! in a field of names and texts (`headers`) each name by itself. What nobody sets is not in the message.
+
+use super::template::{Context, Engine, Rules, Template, TemplateError};
+use http::HeaderName;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use switchyard_api::escape::Escape;
+use switchyard_api::http::auth::is_ours;
+use switchyard_api::kind::{Field, Shape};
+use switchyard_api::problem::nearest;
+use switchyard_api::tree::{self, Key, Node, Value};
+use switchyard_api::{Problem, Rendered, Span};
+
+/// What the routes need to know of an output: its name, and the fields of its messages.
+#[derive(Debug, Clone)]
+pub struct OutputMessage {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Where it is defined.
+    pub span: Span,
+    /// The fields its kind has.
+    pub fields: Vec<Field>,
+    /// The fields that the output itself sets.
+    pub message: Vec<(Key, Node)>,
+}
+
+/// Compiled templates by field. Shared between the routes of an output.
+#[derive(Debug, Clone)]
+pub struct Fields {
+    built: BTreeMap<String, Built>,
+    /// In the order of the output's fields.
+    engines: Arc<[Engine]>,
+}
+
+#[derive(Debug, Clone)]
+enum Built {
+    Text(Arc<Template>),
+    Map(BTreeMap<String, Arc<Template>>),
+}
+
+impl Fields {
+    /// The output's own templates over the defaults of its kind.
+    pub fn of_output(output: &OutputMessage, problems: &mut Vec<Problem>) -> Option<Fields> {
+        let engines: Arc<[Engine]> = output.fields.iter().map(|field| Engine::new(Rules::of(field))).collect();
+        let mut fields = Fields { built: BTreeMap::new(), engines };
+        for (field, engine) in output.fields.iter().zip(&*Arc::clone(&fields.engines)) {
+            let Some(default) = field.default.as_deref() else { continue };
+            match engine.compile(default) {
+                Ok(template) => drop(fields.built.insert(field.name.to_string(), Built::Text(Arc::new(template)))),
+                // A fault of ours, not of the file; said like one, so that it is seen.
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|p| Problem::error(p.id, output.span, p.why, "the default of a field")));
+                }
+            }
+        }
+        fields.set(output, &output.message, problems)
+    }
+
+    /// A route's templates over these.
+    pub fn over(&self, output: &OutputMessage, at: Span, message: &[(Key, Node)], problems: &mut Vec<Problem>) -> Option<Fields> {
+        let fields = self.clone().set(output, message, problems)?;
+        let missing: Vec<&Field> =
+            output.fields.iter().filter(|field| field.required && !fields.built.contains_key(&*field.name)).collect();
+        for field in &missing {
+            let title = format!("`{}` needs `{}`: {}", output.name, field.name, field.docs);
+            let problem = Problem::error("missing-field", at, title, format!("no `{}` here", field.name));
+            problems.push(problem.also(output.span, "and none at the output").help(format!("set `{}` at one of the two", field.name)));
+        }
+        missing.is_empty().then_some(fields)
+    }
+
+    fn set(mut self, output: &OutputMessage, message: &[(Key, Node)], problems: &mut Vec<Problem>) -> Option<Fields> {
+        let mut good = true;
+        for (key, node) in message {
+            let Some((field, engine)) = output.fields.iter().zip(&*self.engines).find(|(field, _)| field.name == key.name) else {
+                problems.push(unknown_field(key, output));
+                good = false;
+                continue;
+            };
+            match (build(field, engine, node, problems), self.built.get_mut(&key.name)) {
+                (None, _) => good = false,
+                (Some(Built::Map(more)), Some(Built::Map(map))) => map.extend(more),
+                (Some(built), _) => drop(self.built.insert(key.name.clone(), built)),
+            }
+        }
+        good.then_some(self)
+    }
+
+    /// Whether there is nothing to render.
+    pub fn is_empty(&self) -> bool {
+        self.built.is_empty()
+    }
+
+    /// All fields for one event.
+    ///
+    /// # Errors
+    /// The field, and what is wrong with it.
+    pub fn render(&self, context: &Context) -> Result<BTreeMap<String, Rendered>, (String, TemplateError)> {
+        let mut rendered = BTreeMap::new();
+        for (name, built) in &self.built {
+            let field = match built {
+                Built::Text(template) => template.render(context).map(Rendered::Text),
+                Built::Map(map) => map
+                    .iter()
+                    .map(|(name, template)| Ok((name.clone(), template.render(context)?)))
+                    .collect::<Result<_, _>>()
+                    .map(Rendered::Map),
+            };
+            rendered.insert(name.clone(), field.map_err(|error| (name.clone(), error))?);
+        }
+        Ok(rendered)
+    }
+}
+
+fn build(field: &Field, engine: &Engine, node: &Node, problems: &mut Vec<Problem>) -> Option<Built> {
+    match (field.shape, &node.value) {
+        (Shape::Text, _) => template(field, engine, node, problems).map(Built::Text),
+        (Shape::Map, Value::Map(entries)) => {
+            let before = problems.len();
+            if field.escape == Escape::Header {
+                problems.extend(entries.iter().filter_map(|(key, _)| wrong_header(key)));
+            }
+            let map: Vec<_> =
+                entries.iter().map(|(key, node)| Some((key.name.clone(), template(field, engine, node, problems)?))).collect();
+            map.into_iter().collect::<Option<_>>().filter(|_| problems.len() == before).map(Built::Map)
+        }
+        (Shape::Map, _) => {
+            let title = format!("`{}` is names with a text each, not {}", field.name, node.kind());
+            let problem = Problem::error("wrong-type", node.span, title, "here");
+            problems.push(problem.help(format!("write `{}: {{ NAME: \"…\" }}`", field.name)));
+            None
+        }
+    }
+}
+
+/// A name that no header has, or a header that the request or the daemon sets.
+fn wrong_header(key: &Key) -> Option<Problem> {
+    match HeaderName::try_from(key.name.as_str()) {
+        Err(_) => Some(
+            Problem::error("bad-header", key.span, "this is not a header's name", "cannot be a header")
+                .help("write letters, digits and `-`, such as `X-Shop`"),
+        ),
+        Ok(name) if is_ours(&name) => Some(
+            Problem::error("bad-header", key.span, format!("`{}` is set by the daemon", key.name), "not free")
+                .help("take it away, or write another name"),
+        ),
+        Ok(_) => None,
+    }
+}
+
+fn template(field: &Field, engine: &Engine, node: &Node, problems: &mut Vec<Problem>) -> Option<Arc<Template>> {
+    let written: switchyard_api::Template = tree::read(node, problems)?;
+    let compiled = engine.compile(&written.text).map_err(|found| {
+        // `${…}` was told where it was to be replaced.
+        let told = |id: &str| problems.iter().any(|p| p.id == id && p.at == written.span);
+        let found: Vec<_> = found.into_iter().filter(|p| p.id != "secret-in-template" || !told(p.id)).collect();
+        for p in found {
+            let title = format!("in the template of `{}`: {}", field.name, p.why);
+            problems.push(Problem { help: p.help, patch: p.patch, ..Problem::error(p.id, written.span, title, "here").within(p.within) });
+        }
+    });
+    compiled.ok().map(Arc::new)
+}
+
+fn unknown_field(key: &Key, output: &OutputMessage) -> Problem {
+    let title = format!("`{}` is not a message field of `{}`", key.name, output.name);
+    let problem = Problem::error("unknown-field", key.span, title, "not a field").also(output.span, "the output");
+    let names = || output.fields.iter().map(|field| &*field.name);
+    match nearest(&key.name, names()) {
+        Some(near) => problem.help(format!("did you mean `{near}`?")).patch(near),
+        None if output.fields.is_empty() => problem.help("its messages have no fields"),
+        None => problem.help(format!("its fields are: {}", names().collect::<Vec<_>>().join(", "))),
+    }
+}

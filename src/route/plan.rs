@@ -1,0 +1,240 @@
+//! Before the answer: which routes take an event, and so to which outputs it goes.
+//!
+//! Pure but for `where`, which asks the jq pool. Where no matching route has a `where`, nothing is allocated but the plan.
+//! Holds L1: a `where` that fails is planned all the same, with the reason; nothing is lost because a program broke.
+
+use super::facts::{Facts, Paths};
+use super::filter::Filter;
+use super::glob::{GLOB_HELP, Glob, GlobError};
+use super::index::{Found, Index};
+use super::jq::{JqError, JqPool, Program};
+use super::message::{Fields, OutputMessage};
+use super::section::{RouteSection, ToSection};
+use crate::model::{Event, Message, Plan, Target, envelope};
+use foldhash::{HashMap, HashMapExt};
+use std::sync::Arc;
+use switchyard_api::problem::nearest;
+use switchyard_api::{At, Jq, Problem, Span};
+
+/// All routes, ready.
+#[derive(Debug)]
+pub struct Router {
+    pub(super) routes: Vec<Route>,
+    pub(super) paths: Paths,
+    index: Index,
+    pub(super) renderings: HashMap<Arc<Target>, Rendering>,
+    /// The message of every target that changes nothing, made once.
+    pub(super) plain: Arc<Message>,
+}
+
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) name: Arc<str>,
+    pub(super) span: Span,
+    pub(super) from: Vec<Arc<str>>,
+    pub(super) topics: Vec<Glob>,
+    pub(super) filter: Option<Filter>,
+    pub(super) condition: Option<Program>,
+    pub(super) targets: Vec<Arc<Target>>,
+}
+
+/// How a target's message is made.
+#[derive(Debug)]
+pub(super) struct Rendering {
+    pub(super) transform: Option<Program>,
+    pub(super) fields: Fields,
+}
+
+impl Router {
+    /// Compiles the routes. Every problem is pushed; `None` if any of them is an error.
+    pub fn build(
+        routes: &[RouteSection],
+        sources: &[(Arc<str>, Span)],
+        outputs: &[OutputMessage],
+        problems: &mut Vec<Problem>,
+    ) -> Option<Router> {
+        let own: Vec<Option<Fields>> = outputs.iter().map(|output| Fields::of_output(output, problems)).collect();
+        let mut builder =
+            Builder { sources, outputs, own: &own, paths: Paths::default(), names: HashMap::new(), renderings: HashMap::new(), problems };
+        let built: Vec<Option<Route>> = routes.iter().enumerate().map(|(i, route)| builder.route(i, route)).collect();
+        let Builder { paths, renderings, .. } = builder;
+        let routes: Vec<Route> = built.into_iter().collect::<Option<_>>()?;
+        if own.iter().any(Option::is_none) {
+            return None;
+        }
+        let mut index = Index::default();
+        for (i, route) in routes.iter().enumerate() {
+            index.add(i as u32, &route.from, &route.topics);
+        }
+        Some(Router { routes, paths, index, renderings, plain: Arc::default() })
+    }
+
+    /// Where the event goes.
+    pub async fn plan(&self, event: &Event, jq: &JqPool) -> Plan {
+        let matched = self.matched(event);
+        let routes = || matched.routes().iter().map(|i| &self.routes[*i as usize]);
+        let mut plan = Plan { targets: Vec::with_capacity(routes().map(|route| route.targets.len()).sum()), failed: vec![] };
+        if routes().all(|route| route.condition.is_none()) {
+            plan.targets.extend(routes().flat_map(|route| route.targets.iter().cloned()));
+            return plan;
+        }
+        let text = envelope::envelope_text(event);
+        let decisions = futures_util::future::join_all(routes().map(|route| decide(route.condition.as_ref(), &text, jq))).await;
+        for (route, decision) in routes().zip(decisions) {
+            if let Err(error) = &decision {
+                plan.failed.extend((0..route.targets.len()).map(|i| (plan.targets.len() + i, format!("where: {error}"))));
+            }
+            if decision != Ok(false) {
+                plan.targets.extend(route.targets.iter().cloned());
+            }
+        }
+        plan
+    }
+
+    /// The routes whose source, topic and filter take the event.
+    fn matched(&self, event: &Event) -> Found {
+        let facts = Facts::new(event, &self.paths);
+        let mut found = self.index.find(&event.source, &event.topic);
+        found.retain(|i| self.routes[i as usize].filter.as_ref().is_none_or(|filter| filter.holds(&facts)));
+        found
+    }
+
+    /// The names of the routes, in the order of the file.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.routes.iter().map(|route| &route.name)
+    }
+
+    /// All targets, in the order of the file.
+    pub fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.routes.iter().flat_map(|route| &route.targets)
+    }
+}
+
+/// Whether a `where` takes the event: its first result is neither `false` nor `null`.
+pub(super) async fn decide(condition: Option<&Program>, text: &str, jq: &JqPool) -> Result<bool, JqError> {
+    let Some(program) = condition else { return Ok(true) };
+    let results = jq.run(program, text).await?;
+    Ok(results.first().is_some_and(|first| first != "false" && first != "null"))
+}
+
+struct Builder<'a> {
+    sources: &'a [(Arc<str>, Span)],
+    outputs: &'a [OutputMessage],
+    /// By output.
+    own: &'a [Option<Fields>],
+    paths: Paths,
+    names: HashMap<Arc<str>, Span>,
+    renderings: HashMap<Arc<Target>, Rendering>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Builder<'_> {
+    /// All parts are built before the first failure counts, so that all problems are told.
+    fn route(&mut self, i: usize, section: &RouteSection) -> Option<Route> {
+        let name = self.name(i, section);
+        let from: Vec<Option<Arc<str>>> = section.from.iter().map(|source| self.source(source)).collect();
+        let topics: Vec<Option<Glob>> = section.topic.iter().map(|topic| self.topic(topic)).collect();
+        let filter = section.filter.as_ref().map(|filter| Filter::read(filter, &mut self.paths, self.problems));
+        let condition = section.condition.as_ref().map(|jq| self.program("where", jq));
+        let transform = section.transform.as_ref().map(|jq| self.program("transform", jq));
+        let named = name.clone().unwrap_or_default();
+        let targets: Vec<Option<(Arc<Target>, Fields)>> = section.to.iter().map(|to| self.target(&named, to)).collect();
+        self.output_twice(section)?;
+        let (transform, mut reached) = (transform.map_or(Some(None), |t| t.map(Some))?, vec![]);
+        for target in targets {
+            let (target, fields) = target?;
+            self.renderings.insert(Arc::clone(&target), Rendering { transform: transform.clone(), fields });
+            reached.push(target);
+        }
+        Some(Route {
+            name: name?,
+            span: section.span,
+            from: from.into_iter().collect::<Option<_>>()?,
+            topics: topics.into_iter().collect::<Option<_>>()?,
+            filter: filter.map_or(Some(None), |f| f.map(Some))?,
+            condition: condition.map_or(Some(None), |c| c.map(Some))?,
+            targets: reached,
+        })
+    }
+
+    fn name(&mut self, i: usize, section: &RouteSection) -> Option<Arc<str>> {
+        let (name, at): (Arc<str>, Span) = match &section.name {
+            Some(name) => (name.value.as_str().into(), name.span),
+            None => (format!("route-{}", i + 1).into(), section.span),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+            let problem = Problem::error("wrong-name", at, "not a name for a route", "here");
+            self.problems.push(problem.help("letters, digits, `-`, `_` and `.`, at most 64"));
+            return None;
+        }
+        if let Some(first) = self.names.insert(Arc::clone(&name), at) {
+            let problem =
+                Problem::error("duplicate-name", at, format!("two routes are named `{name}`"), "again here").also(first, "first here");
+            self.problems.push(problem.help("deliveries are known by the name of their route: give one of them another"));
+            return None;
+        }
+        Some(name)
+    }
+
+    fn source(&mut self, written: &At<String>) -> Option<Arc<str>> {
+        if let Some((name, _)) = self.sources.iter().find(|(name, _)| **name == *written.value) {
+            return Some(Arc::clone(name));
+        }
+        let problem =
+            Problem::error("unknown-source", written.span, format!("`{}` is not a source", written.value), "no source has this name");
+        let names: Vec<(&str, Span)> = self.sources.iter().map(|(name, span)| (&**name, *span)).collect();
+        self.problems.push(near_miss(problem, &written.value, &names));
+        None
+    }
+
+    fn topic(&mut self, written: &At<String>) -> Option<Glob> {
+        let wrong = |e: GlobError| Problem::error("wrong-glob", written.span, "not a topic", e.why).within(e.within).help(GLOB_HELP);
+        Glob::parse(&written.value).map_err(|error| self.problems.push(wrong(error))).ok()
+    }
+
+    fn program(&mut self, key: &str, written: &Jq) -> Option<Program> {
+        let checked = Program::check(&written.text).map_err(|found| {
+            self.problems.extend(found.into_iter().map(|p| {
+                let title = format!("`{key}` is not a jq program that can run");
+                Problem { patch: p.patch, ..Problem::error("wrong-jq", written.span, title, p.why).within(p.within).help(p.help) }
+            }));
+        });
+        checked.ok()
+    }
+
+    fn target(&mut self, route: &Arc<str>, to: &ToSection) -> Option<(Arc<Target>, Fields)> {
+        let Some(at) = self.outputs.iter().position(|output| *output.name == *to.output.value) else {
+            let title = format!("route `{route}` sends to `{}`, which is not an output", to.output.value);
+            let problem = Problem::error("unknown-output", to.output.span, title, "no output has this name");
+            let names: Vec<(&str, Span)> = self.outputs.iter().map(|output| (&*output.name, output.span)).collect();
+            self.problems.push(near_miss(problem, &to.output.value, &names));
+            return None;
+        };
+        let output = &self.outputs[at];
+        let fields = self.own[at].as_ref()?.over(output, to.output.span, &to.message, self.problems)?;
+        Some((Arc::new(Target { route: Arc::clone(route), output: Arc::clone(&output.name) }), fields))
+    }
+
+    fn output_twice(&mut self, section: &RouteSection) -> Option<()> {
+        for (i, to) in section.to.iter().enumerate() {
+            if let Some(first) = section.to[..i].iter().find(|other| other.output.value == to.output.value) {
+                let title = format!("a route sends to `{}` twice", to.output.value);
+                let problem = Problem::error("duplicate-output", to.output.span, title, "again here").also(first.output.span, "first here");
+                self.problems.push(problem.help("a delivery is known by route and output: use a second route"));
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+fn near_miss(problem: Problem, word: &str, all: &[(&str, Span)]) -> Problem {
+    let names = || all.iter().map(|(name, _)| *name);
+    let near = nearest(word, names()).and_then(|near| all.iter().find(|(name, _)| *name == near));
+    match near {
+        Some((near, span)) => problem.help(format!("did you mean `{near}`?")).patch(*near).also(*span, format!("`{near}` is defined here")),
+        None if all.is_empty() => problem.help("none is defined"),
+        None => problem.help(format!("there are: {}", names().collect::<Vec<_>>().join(", "))),
+    }
+}

@@ -1,0 +1,469 @@
+//! Message templates: minijinja over the event, confined.
+//!
+//! Holds L8: every value is escaped for its field; `{{ x|raw }}` is how the file says otherwise, and a field that is structure
+//! (`Confine::Name`) has no `raw`: it starts with a literal, and values are reduced to `[A-Za-z0-9._-]`. L6: steps and bytes are
+//! metered by the engine's fuel, copies of texts by `view`, the output by [`OUTPUT_MAX`]. L7: `${…}` in a template is an error, and no
+//! error at render holds anything of the event. There is no include, no clock, no environment, no chance.
+
+mod check;
+mod view;
+
+pub use check::TemplateProblem;
+pub use view::Context;
+
+use minijinja::value::Kwargs;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
+use switchyard_api::escape::Escape;
+use switchyard_api::kind::{Confine, Field};
+
+/// The largest rendered text, in bytes; a larger one fails its delivery.
+pub const OUTPUT_MAX: usize = 1 << 20;
+/// The longest template, in bytes.
+pub const TEMPLATE_MAX: usize = 64 << 10;
+/// One unit is a step of the engine or 64 bytes that it copies or writes.
+const FUEL: u64 = 50_000;
+/// Nested macros and loops that call themselves.
+const RECURSION_MAX: usize = 30;
+/// Most bytes a value may bring into a name.
+const NAME_VALUE_MAX: usize = 200;
+/// The engine's name for the one template of an environment.
+const ONLY: &str = "template";
+
+/// How values are written into a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// What is escaped in each value.
+    pub escape: Escape,
+    /// How far values may reach.
+    pub confine: Confine,
+    /// Most characters of the rendered text.
+    pub cap: Option<usize>,
+}
+
+impl Rules {
+    /// The rules of a message field.
+    pub fn of(field: &Field) -> Self {
+        Rules { escape: field.escape, confine: field.confine, cap: field.cap }
+    }
+}
+
+/// A compiled template of one field.
+#[derive(Debug)]
+pub struct Template {
+    text: Text,
+    cap: Option<usize>,
+}
+
+#[derive(Debug)]
+enum Text {
+    /// Without `{{` and `{%`: always the same.
+    Fixed(String),
+    Live {
+        source: String,
+        engine: Box<Environment<'static>>,
+    },
+}
+
+/// Why a template failed for an event; holds text of the template, never of the event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// The part of the template, and what is wrong with its value.
+    #[error("line {line}: {why}")]
+    Failed {
+        /// From 1.
+        line: usize,
+        /// One line.
+        why: String,
+    },
+    /// Rendered more than [`OUTPUT_MAX`].
+    #[error("the rendered text is larger than {} KiB", OUTPUT_MAX >> 10)]
+    TooLong,
+}
+
+/// Compiles the templates of one field. The templates of an engine share its functions, so one per field is made, not one per template.
+#[derive(Debug)]
+pub struct Engine {
+    rules: Rules,
+    empty: Environment<'static>,
+}
+
+impl Engine {
+    /// An engine with these rules.
+    pub fn new(rules: Rules) -> Self {
+        Engine { rules, empty: environment(rules) }
+    }
+
+    /// Compiles a template and finds what would only fail at render: unknown names, filters, tests, functions, methods.
+    ///
+    /// # Errors
+    /// Every problem found, with its place in the text.
+    pub fn compile(&self, text: &str) -> Result<Template, Vec<TemplateProblem>> {
+        let problems = check::before(text);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let cap = self.rules.cap;
+        if !["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)) {
+            return Ok(Template { text: Text::Fixed(text.to_owned()), cap });
+        }
+        let mut engine = self.empty.clone();
+        engine.add_template_owned(ONLY, text.to_owned()).map_err(|error| vec![check::syntax(&error, text)])?;
+        let problems = check::names(&engine, text, self.rules);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Template { text: Text::Live { source: text.to_owned(), engine: Box::new(engine) }, cap })
+    }
+}
+
+impl Template {
+    /// The field's text for one event.
+    ///
+    /// # Errors
+    /// Where in the template, and why.
+    pub fn render(&self, context: &Context) -> Result<String, TemplateError> {
+        let text = match &self.text {
+            Text::Fixed(text) => text.clone(),
+            Text::Live { source, engine } => {
+                let rendered = engine.get_template(ONLY).and_then(|template| template.render(context.value()));
+                rendered.map_err(|error| told(&error, source))?
+            }
+        };
+        if text.len() > OUTPUT_MAX {
+            return Err(TemplateError::TooLong);
+        }
+        Ok(match self.cap {
+            Some(cap) => cut(&text, cap).unwrap_or(text),
+            None => text,
+        })
+    }
+}
+
+/// What a person reads of the engine's error. Its own detail may quote values, so only its kind and the template's text are used.
+fn told(error: &Error, source: &str) -> TemplateError {
+    let piece = error.range().and_then(|range| source.get(whole_path(source, range.start)..range.end)).unwrap_or_default();
+    let piece: String = piece.chars().take(60).collect();
+    let why = match error.kind() {
+        ErrorKind::UndefinedError => format!("`{piece}` has no value in this event"),
+        ErrorKind::OutOfFuel => "takes too many steps, or copies too much".to_owned(),
+        ErrorKind::BadSerialization => format!("`{piece}` is too large or too deep to write as JSON"),
+        kind if piece.is_empty() => kind.to_string(),
+        kind => format!("`{piece}`: {kind}"),
+    };
+    TemplateError::Failed { line: error.line().unwrap_or(1), why }
+}
+
+/// Where the path starts whose last part the engine points to.
+fn whole_path(source: &str, from: usize) -> usize {
+    let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '[' | ']' | '\'' | '"' | '-');
+    source.get(..from).map_or(from, |before| before.trim_end_matches(part).len())
+}
+
+fn environment(rules: Rules) -> Environment<'static> {
+    let mut engine = Environment::new();
+    engine.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    engine.set_fuel(Some(FUEL));
+    engine.set_recursion_limit(RECURSION_MAX);
+    // Any escape but `None` marks what `{% set %}` and macros capture as written already.
+    engine.set_auto_escape_callback(|_| AutoEscape::Custom("field".into()));
+    engine.set_formatter(move |out, state, value| write(out, state, value, rules));
+    for name in ["safe", "escape", "e", "pprint"] {
+        engine.remove_filter(name);
+    }
+    engine.remove_test("safe");
+    engine.remove_test("escaped");
+    engine.remove_global("debug");
+    // What a loop carries to its next round could double each time, and the engine does not charge for lists.
+    engine.remove_global("namespace");
+    if rules.confine == Confine::Content {
+        engine.add_filter("raw", |state: &State, value: &Value| view::text(state, value).map(Value::from_safe_string));
+    }
+    let literal = matches!(rules.escape, Escape::Json | Escape::None) && rules.confine == Confine::Content;
+    engine.add_filter("tojson", move |state: &State, value: &Value, options: Kwargs| {
+        options.assert_all_used()?;
+        let json = view::json(state, value)?;
+        // A literal for JSON; elsewhere (a form, a chat) it is a text like any other and escaped as one.
+        Ok::<_, Error>(if literal { Value::from_safe_string(json) } else { Value::from(json) })
+    });
+    // The engine's own would write numbers and lists its way.
+    engine.add_filter("string", |state: &State, value: &Value| view::text(state, value).map(Value::from));
+    engine.add_filter("join", view::join);
+    engine.add_filter("cap", |state: &State, value: &Value, most: usize| {
+        let text = view::text(state, value)?;
+        Ok::<_, Error>(Value::from(cut(&text, most).unwrap_or(text)))
+    });
+    engine
+}
+
+fn write(out: &mut Output, state: &mut State, value: &Value, rules: Rules) -> Result<(), Error> {
+    if value.is_safe() {
+        return out.write_str(value.as_str().unwrap_or_default()).map_err(Error::from);
+    }
+    let text = view::text(state, value)?;
+    let text = match rules.confine {
+        Confine::Name => name(&text),
+        Confine::Content if rules.escape == Escape::None => text,
+        Confine::Content => rules.escape.apply(&text),
+    };
+    out.write_str(&text).map_err(Error::from)
+}
+
+/// A value as part of a name: no separators, nothing hidden, not `..`, never empty.
+fn name(value: &str) -> String {
+    let safe = |(i, c): (usize, char)| match c {
+        '.' if i == 0 => '_',
+        'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '_' | '-' => c,
+        _ => '_',
+    };
+    let reduced: String = value.chars().take(NAME_VALUE_MAX).enumerate().map(safe).collect();
+    if reduced.is_empty() { "_".to_owned() } else { reduced }
+}
+
+/// The text cut at a word so that it has at most `most` characters with the count of what is left out; `None` if it fits.
+pub fn cut(text: &str, most: usize) -> Option<String> {
+    let total = text.chars().count();
+    if total <= most {
+        return None;
+    }
+    // The count's own length depends on the count; the longest it can be is reserved.
+    let room = most.saturating_sub(more(total).chars().count());
+    let end = text.char_indices().nth(room).map_or(text.len(), |(at, _)| at);
+    let head = &text[..end];
+    let at_word = head.rfind(char::is_whitespace).filter(|at| *at >= head.len() / 2);
+    let head = match at_word {
+        Some(at) if !text[end..].starts_with(char::is_whitespace) => head[..at].trim_end(),
+        _ => whole_escapes(head),
+    };
+    let left = total - head.chars().count();
+    Some(format!("{head}{}", more(left)).chars().take(most).collect())
+}
+
+fn more(count: usize) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    format!("… {grouped} more characters")
+}
+
+/// Without the half of an escape (`&am`, `\u00`, `%2`, a lone backslash) that a cut inside a word may leave.
+fn whole_escapes(head: &str) -> &str {
+    const LONGEST: usize = 6;
+    let from = head.char_indices().rev().nth(LONGEST - 1).map_or(0, |(at, _)| at);
+    match head[from..].rfind(['&', '\\', '%']) {
+        Some(at) if !head[from + at..].contains(';') => head[..from + at].trim_end_matches('\\'),
+        _ => head,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Event;
+    use crate::route::testing::event;
+
+    const PLAIN: Rules = Rules { escape: Escape::None, confine: Confine::Content, cap: None };
+
+    fn with(rules: Rules, template: &str, event: &Event) -> Result<String, String> {
+        let template = Engine::new(rules).compile(template).map_err(|problems| format!("{problems:?}"))?;
+        template.render(&Context::new(event, None)).map_err(|error| error.to_string())
+    }
+
+    fn render(template: &str, body: &str) -> Result<String, String> {
+        with(PLAIN, template, &event(body))
+    }
+
+    fn escaped(escape: Escape, template: &str, body: &str) -> String {
+        with(Rules { escape, ..PLAIN }, template, &event(body)).unwrap()
+    }
+
+    #[test]
+    fn the_example_of_the_manual_reads_as_it_should() {
+        let body = r#"{"number":7,"total":1500.00,"customer":{"name":"Ann"}}"#;
+        let text = "Order {{ data.number }}: {{ data.total }} EUR from {{ data.customer.name }}";
+        assert_eq!(render(text, body).unwrap(), "Order 7: 1500.00 EUR from Ann");
+    }
+
+    #[test]
+    fn values_print_as_json_prints_them_and_numbers_keep_their_digits() {
+        let body = r#"{"a":1.10,"b":true,"n":null,"big":12345678901234567890123,"huge":1234567890123456789012345678901234567890123,"e":1e400,"p":0.10000000000000000001,"l":[1.50,"x",{"y":2.0}]}"#;
+        let cases = [
+            ("{{ data.a }}", "1.10"),
+            ("{{ data.b }} {{ data.n }}", "true null"),
+            ("{{ data.big }}", "12345678901234567890123"),
+            ("{{ data.huge }}", "1234567890123456789012345678901234567890123"),
+            ("{{ data.e }} {{ data.p }}", "1e400 0.10000000000000000001"),
+            ("{{ data.l }}", r#"[1.50,"x",{"y":2.0}]"#),
+            ("{% for x in data.l %}{{ x }};{% endfor %}", r#"1.50;x;{"y":2.0};"#),
+            ("{{ data.l[0] }} {{ data['l'][2].y }}", "1.50 2.0"),
+            ("{% if data.a > 1 and data.a < 1.2 and data.a == 1.1 %}yes{% endif %}", "yes"),
+            ("{{ {'t': data.a, 'l': [data.b, none]}|tojson }}", r#"{"t":1.10,"l":[true,null]}"#),
+            ("{{ data.l|length }} {{ data|length }}", "3 8"),
+            ("{% for k, v in data.l[2]|items %}{{ k }}={{ v }}{% endfor %}", "y=2.0"),
+            (
+                "{{ topic }} {{ source }} {{ received_at }} {{ id }}",
+                "ORDER_PAID shop 2026-03-02T10:00:00.000Z evt_07070707070707070707070707070707",
+            ),
+            ("{{ raw|length }}", &body.len().to_string()),
+            ("{{ data.missing|default('-') }}{% if data.missing %}x{% endif %}", "-"),
+            ("{{ data.l|join(', ') }}", r#"1.50, x, {"y":2.0}"#),
+            // Joined by an operator a number is the engine's: the same amount, without its zeros.
+            ("{{ data.a ~ '!' }} {{ data.a|string ~ '!' }}", "1.1! 1.10!"),
+        ];
+        for (template, expected) in cases {
+            assert_eq!(render(template, body).as_deref(), Ok(expected), "{template}");
+        }
+    }
+
+    #[test]
+    fn headers_and_query_are_there_by_name() {
+        let mut event = event("not json");
+        event.headers.push("x-account", b"9");
+        event.query = "a=1&b=2".into();
+        assert_eq!(with(PLAIN, "{{ headers['x-account'] }} {{ query.b }} {{ data }} {{ raw }}", &event).unwrap(), "9 2 null not json");
+    }
+
+    #[test]
+    fn every_value_is_escaped_for_its_field_and_literals_are_not() {
+        let body = r#"{"x":"<!channel> & \"hi\"","l":["<a>"]}"#;
+        assert_eq!(escaped(Escape::Slack, "<b> {{ data.x }}", body), "<b> &lt;!channel&gt; &amp; \"hi\"");
+        assert_eq!(escaped(Escape::Slack, "{{ data.x|raw }}", body), "<!channel> & \"hi\"");
+        assert_eq!(
+            escaped(Escape::Json, r#"{"t":"{{ data.x }}","d":{{ data.l|tojson }}}"#, body),
+            r#"{"t":"<!channel> & \"hi\"","d":["\u003ca\u003e"]}"#
+        );
+        assert_eq!(escaped(Escape::Form, "payload={{ data.l|tojson }}", body), "payload=%5B%22%5Cu003ca%5Cu003e%22%5D");
+        assert_eq!(
+            escaped(Escape::Html, "{% set y %}<i>{{ data.x }}</i>{% endset %}{{ y }}", body),
+            "<i>&lt;!channel&gt; &amp; &quot;hi&quot;</i>"
+        );
+        assert_eq!(escaped(Escape::Html, "{% macro m(v) %}<i>{{ v }}</i>{% endmacro %}{{ m(data.l[0]) }}", body), "<i>&lt;a&gt;</i>");
+    }
+
+    #[test]
+    fn no_filter_carries_markup_of_the_event_around_the_escape() {
+        let body = r#"{"x":"<a>","l":["<a>","b"],"o":{"<a>":"<a>"}}"#;
+        let routes = [
+            "{{ data.x|upper }}",
+            "{{ data.l|join('<br>'|raw) }}",
+            "{{ '%s'|raw|format(data.x) }}",
+            "{{ ('y'|raw)|replace('y', data.x) }}",
+            "{{ data.l|first }}",
+            "{{ data.x|indent }}",
+            "{{ ('z'|raw) ~ data.x }}",
+            "{{ ('z'|raw) + data.x }}",
+            "{{ data.l|tojson }}",
+            "{{ data.o }}",
+            "{{ data.x|trim|title|capitalize|lower }}",
+            "{{ data.l|sort|reverse|list }}",
+            "{% filter upper %}{{ data.x }}{% endfilter %}",
+            "{{ data.x|cap(2) }}",
+            "{{ data.x|default('z'|raw) }}",
+            "{{ data.missing|default(data.x) }}",
+            "{{ data.x|string }}",
+            "{% for c in data.x %}{{ c }}{% endfor %}",
+            "{{ data.o|dictsort }}",
+            "{% autoescape false %}{{ data.x }}{% endautoescape %}",
+            "{{ (data.x, 1) }}",
+            "{{ data.l|map('upper')|join }}",
+            "{{ [('<'|raw), data.x]|join|lower }}",
+        ];
+        for template in routes {
+            let rendered = escaped(Escape::Html, template, body).replace("<br>", "");
+            assert!(!rendered.to_lowercase().contains("<a") && !rendered.to_lowercase().contains("a>"), "{template}: {rendered}");
+        }
+    }
+
+    #[test]
+    fn a_payload_that_looks_like_a_template_stays_text() {
+        assert_eq!(render("{{ data.x }}", r#"{"x":"{{ 7 * 7 }}{% for %}"}"#).unwrap(), "{{ 7 * 7 }}{% for %}");
+    }
+
+    #[test]
+    fn a_name_takes_nothing_from_the_event_but_plain_characters() {
+        let rules = Rules { confine: Confine::Name, ..PLAIN };
+        let named = |value: &str| with(rules, "orders/{{ data.x }}/log", &event(&serde_json::json!({ "x": value }).to_string())).unwrap();
+        assert_eq!(named("shop-7.nl"), "orders/shop-7.nl/log");
+        assert_eq!(named(".."), "orders/_./log");
+        assert_eq!(named("../../etc"), "orders/_._.._etc/log");
+        assert_eq!(named(""), "orders/_/log");
+        assert_eq!(named("a\n\u{202e}ü"), "orders/a___/log");
+        assert!(named(&"x".repeat(5000)).len() < 220);
+        assert!(with(rules, "{{ data.x }}", &event("{}")).unwrap_err().contains("literal"));
+        assert!(with(rules, "o/{{ data.x|raw }}", &event("{}")).unwrap_err().contains("raw"));
+    }
+
+    #[test]
+    fn bombs_of_every_kind_end_at_a_limit() {
+        let doubled = |operator: &str| {
+            format!("{{% macro m(l) %}}{{{{ m(l {operator} l) }}}}{{% endmacro %}}{{{{ m([1]) }}}}{{{{ m('xxxxxxxx') }}}}")
+        };
+        let bombs = [
+            "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}",
+            &doubled("~"),
+            &doubled("+"),
+            &doubled(", ").replace("m(l ,  l)", "m([l, l])"),
+            &format!("{}{{{{ a }}}}", "{% set a = [a, a] %}".repeat(40)),
+            &format!("{}{{{{ a|tojson }}}}", "{% set a = [a, a] %}".repeat(40)),
+            &format!("{{% set a = 'xxxxxxxx' %}}{}", "{% set a = a ~ a %}".repeat(40)),
+            &format!("{{% set a = 'xxxxxxxx' %}}{}", "{% set a %}{{ a }}{{ a }}{% endset %}".repeat(40)),
+            &format!("{{{{ {}1{} }}}}", "[".repeat(140), "]".repeat(140)),
+            "{{ '%1000000000d'|format(1) }}",
+            "{{ 'x' * 1000000000 }}",
+            "{{ data * 1000000000 }}",
+            "{{ data|indent(1000000000, true) }}",
+            "{{ (data * 10)|replace('y', data) }}",
+            "{{ ([1] * 1000000000)|list }}",
+            "{{ [1] * 1000000000 }}",
+            "{{ ([1] * 1000000000)|join }}",
+            "{{ ([1] * 1000000000)|sum }}",
+            "{{ 2 in [1] * 1000000000 }}",
+            "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+            "{% for i in range(10000) %}{{ raw }}{% endfor %}",
+            "{% for i in range(10000) %}{{ raw|length }}{% endfor %}",
+            "{{ data.join(data) }}{{ range(1000000000)|list }}",
+        ];
+        let body = serde_json::json!("y".repeat(200_000)).to_string();
+        for bomb in bombs {
+            let result = render(bomb, &body);
+            assert!(result.is_err(), "{bomb} gave {} bytes", result.unwrap().len());
+        }
+    }
+
+    #[test]
+    fn an_error_says_which_part_and_nothing_of_the_event() {
+        let failed = |template: &str| render(template, r#"{"secret":"hush","n":1}"#).unwrap_err();
+        assert_eq!(failed("a\n{{ data.customer.name }}"), "line 2: `data.customer.name` has no value in this event");
+        assert_eq!(failed("{{ data.nmae }}"), "line 1: `data.nmae` has no value in this event");
+        for template in [
+            "{{ data.secret + 1 }}",
+            "{{ data.secret|int }}",
+            "{{ data.secret.x.y }}",
+            "{{ 1 / data.secret }}",
+            "{{ data.secret() }}",
+            "{{ data.secret|join(1) }}",
+            "{{ data|map(data.secret)|list }}",
+            "{% for a, b in data.secret %}{% endfor %}",
+        ] {
+            assert!(!failed(template).contains("hush"), "{template}: {}", failed(template));
+        }
+    }
+
+    #[test]
+    fn a_text_over_the_cap_is_cut_at_a_word_and_says_how_much_is_left_out() {
+        let long = "word ".repeat(300);
+        let short = cut(&long, 100).unwrap();
+        insta::assert_snapshot!(short, @"word word word word word word word word word word word word word word word… 1,426 more characters");
+        assert!(short.chars().count() <= 100);
+        assert_eq!(cut("short", 100), None);
+        assert_eq!(cut(&"ü".repeat(200), 40).unwrap().chars().count(), 40);
+        let cut_in_escape = cut(&"&amp;".repeat(50), 60).unwrap();
+        assert!(cut_in_escape.starts_with("&amp;&amp;") && cut_in_escape.contains("&amp;… "), "{cut_in_escape}");
+        let rules = Rules { cap: Some(60), ..PLAIN };
+        assert!(with(rules, "{{ raw }}", &event(&long)).unwrap().ends_with(" more characters"));
+    }
+}
