@@ -1,0 +1,95 @@
+//! What is still to be done, for those who deliver: events whose plan is open after a start, and deliveries that wait.
+//!
+//! Never hands out an event or a message whose bytes are not those that were kept: its deliveries are settled dead with
+//! that reason, here, and stay visible. All calls block on the disk.
+
+use super::store::{OpenEvent, Reads, StoreError, Waiting};
+use super::writer::Journal;
+use crate::model::{Cursor, DeliveryKey, DeliveryRow, Loaded, Seq, Settlement, State, Timestamp};
+use std::sync::Arc;
+
+/// What a damaged delivery says.
+pub const DAMAGED: &str = "damaged: the journal's bytes of this event are not those that were kept";
+
+/// Reads beside a journal, and settles what cannot be read.
+#[derive(Clone)]
+pub struct Backlog {
+    journal: Journal,
+    reads: Arc<dyn Reads>,
+}
+
+impl std::fmt::Debug for Backlog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backlog").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}
+
+impl Backlog {
+    /// Over the journal and what reads it.
+    pub fn new(journal: Journal, reads: Arc<dyn Reads>) -> Self {
+        Backlog { journal, reads }
+    }
+
+    /// Events from `from` to `to` (both included) whose plan is open, by place; and where to go on, `None` at the end.
+    /// Go on from there: what was read may be closed by now.
+    pub fn open_events(&self, from: Seq, to: Seq, most: usize, now: Timestamp) -> Result<(Vec<OpenEvent>, Option<Seq>), StoreError> {
+        let found = self.reads.open_events(from, to, most)?;
+        let next = found.last().filter(|_| found.len() == most).map(|last| Seq(last.kept.seq.0 + 1));
+        let (damaged, whole): (Vec<_>, Vec<_>) = found.into_iter().partition(|event| event.damaged);
+        self.bury(damaged.iter().flat_map(|event| dead_targets(event, now)).collect());
+        Ok((whole, next))
+    }
+
+    /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor.
+    pub fn load(
+        &self,
+        output: &str,
+        mut after: Cursor,
+        due_by: Timestamp,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(Cursor, Loaded)>, StoreError> {
+        loop {
+            let found = self.reads.waiting(output, after, due_by, most)?;
+            let Some(last) = found.last().map(|waiting| waiting.cursor) else { return Ok(vec![]) };
+            let (damaged, whole): (Vec<_>, Vec<_>) = found.into_iter().partition(|waiting| waiting.damaged);
+            self.bury(damaged.into_iter().map(|waiting| dead_row(waiting, now)).collect());
+            if !whole.is_empty() {
+                return Ok(whole.into_iter().map(|Waiting { cursor, loaded, .. }| (cursor, loaded)).collect());
+            }
+            // All of them damaged: an empty answer would mean that nothing waits.
+            after = last;
+        }
+    }
+
+    fn bury(&self, dead: Vec<Settlement>) {
+        if !dead.is_empty() {
+            // Where it fails they are met again by the next reading.
+            self.journal.settle(dead, Box::new(|_| {}));
+        }
+    }
+}
+
+fn dead_targets(event: &OpenEvent, now: Timestamp) -> impl Iterator<Item = Settlement> {
+    event.missing().map(move |(target, rows)| {
+        let ordinal = rows.into_iter().max().map_or(0, |last| last.saturating_add(1));
+        let key = DeliveryKey { seq: event.kept.seq, target: Arc::clone(target), ordinal };
+        let row = DeliveryRow {
+            key,
+            state: State::Dead,
+            due_at: None,
+            attempts: 0,
+            replays: 0,
+            detail: DAMAGED.to_owned(),
+            message: None,
+            updated_at: now,
+        };
+        Settlement { row, closes: true }
+    })
+}
+
+fn dead_row(waiting: Waiting, now: Timestamp) -> Settlement {
+    let row =
+        DeliveryRow { state: State::Dead, due_at: None, detail: DAMAGED.to_owned(), message: None, updated_at: now, ..waiting.loaded.row };
+    Settlement { row, closes: false }
+}

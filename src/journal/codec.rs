@@ -1,0 +1,100 @@
+//! A plan as bytes: the targets' numbers and why some could not be decided.
+//!
+//! Never panics on what it reads: bytes that [`encode`] did not write are `None`. The form is
+//! `version, count, target…, count, (place, length, reason)…`, each number a varint (7 bits a byte, low first).
+
+const VERSION: u8 = 1;
+
+/// A plan in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlanBlob {
+    /// The journal's numbers of the targets.
+    pub targets: Vec<i64>,
+    /// Places in `targets` and why each could not be decided.
+    pub failed: Vec<(usize, String)>,
+}
+
+/// Writes a plan after what `out` holds.
+pub fn encode(targets: impl ExactSizeIterator<Item = i64>, failed: &[(usize, String)], out: &mut Vec<u8>) {
+    out.push(VERSION);
+    put(targets.len() as u64, out);
+    targets.for_each(|target| put(target as u64, out));
+    put(failed.len() as u64, out);
+    for (place, why) in failed {
+        put(*place as u64, out);
+        put(why.len() as u64, out);
+        out.extend_from_slice(why.as_bytes());
+    }
+}
+
+/// Reads a plan.
+pub fn decode(bytes: &[u8]) -> Option<PlanBlob> {
+    let mut rest = bytes.strip_prefix(&[VERSION])?;
+    // Each entry takes a byte at least, so a count beyond what is left is a lie.
+    let count = |rest: &mut &[u8]| usize::try_from(take(rest)?).ok().filter(|count| *count <= rest.len());
+    let mut plan = PlanBlob::default();
+    for _ in 0..count(&mut rest)? {
+        plan.targets.push(i64::try_from(take(&mut rest)?).ok()?);
+    }
+    for _ in 0..count(&mut rest)? {
+        let place = usize::try_from(take(&mut rest)?).ok().filter(|place| *place < plan.targets.len())?;
+        let length = count(&mut rest)?;
+        let (why, left) = rest.split_at_checked(length)?;
+        plan.failed.push((place, std::str::from_utf8(why).ok()?.to_owned()));
+        rest = left;
+    }
+    rest.is_empty().then_some(plan)
+}
+
+fn put(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn take(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, left) = rest.split_first()?;
+        *rest = left;
+        number |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_plan_reads_back(targets in prop::collection::vec(1..=i64::MAX, 0..9), failed in prop::collection::vec((0..9usize, ".{0,40}"), 0..4)) {
+            let failed: Vec<_> = failed.into_iter().filter(|(place, _)| *place < targets.len()).collect();
+            let mut bytes = vec![];
+            encode(targets.iter().copied(), &failed, &mut bytes);
+            prop_assert_eq!(decode(&bytes), Some(PlanBlob { targets, failed }));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_or_allocate_beyond_them(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(plan) = decode(&[&[VERSION][..], &bytes].concat()) {
+                prop_assert!(plan.targets.len() <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_plan_of_a_few_targets_is_a_few_bytes() {
+        let mut bytes = vec![];
+        encode([1, 200].into_iter(), &[(1, "no".into())], &mut bytes);
+        assert_eq!(bytes, [1, 2, 1, 0xc8, 1, 1, 1, 2, b'n', b'o']);
+        assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(decode(&[2, 0, 0]), None);
+    }
+}

@@ -1,0 +1,288 @@
+//! One suite for every store: the same random history on it and on the model in memory must look the same after each step,
+//! through reopening.
+
+use super::memory::{Disk, MemoryStore, samples};
+use super::sqlite::SqliteStore;
+use super::store::{Append, Batch, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch, Which};
+use super::{Archive, memory};
+use crate::model::{Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Seq, Settlement, State, SystemClock, Target, Timestamp};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+const WINDOW: Duration = Duration::from_millis(40);
+const RETAIN: Retain = Retain { delivered: Duration::from_millis(30), dead: Duration::from_millis(90) };
+const START: i64 = 1_772_445_600_000;
+
+/// A store under test and how it is opened again.
+trait Bench {
+    fn store(&mut self) -> &mut dyn Store;
+    fn reads(&self) -> &dyn Reads;
+    fn reopen(&mut self, now: Timestamp);
+}
+
+struct OnSqlite {
+    folder: tempfile::TempDir,
+    store: Option<SqliteStore>,
+    archive: Archive,
+}
+
+impl OnSqlite {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        let store = SqliteStore::open(&path, WINDOW, Timestamp(START)).unwrap();
+        OnSqlite { folder, store: Some(store), archive: Archive::new(&path, Arc::new(SystemClock::default())) }
+    }
+}
+
+impl Bench for OnSqlite {
+    fn store(&mut self) -> &mut dyn Store {
+        self.store.as_mut().unwrap()
+    }
+    fn reads(&self) -> &dyn Reads {
+        &self.archive
+    }
+    fn reopen(&mut self, now: Timestamp) {
+        let path = self.folder.path().join("journal.db");
+        // As a process that ends: no checkpoint, no last word.
+        self.store = None;
+        self.store = Some(SqliteStore::open(&path, WINDOW, now).unwrap());
+    }
+}
+
+struct InMemory {
+    disk: Disk,
+    store: MemoryStore,
+}
+
+impl Bench for InMemory {
+    fn store(&mut self) -> &mut dyn Store {
+        &mut self.store
+    }
+    fn reads(&self) -> &dyn Reads {
+        &self.disk
+    }
+    fn reopen(&mut self, _: Timestamp) {
+        self.store = self.disk.open(WINDOW);
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Commit { appends: Vec<Arrival>, settlements: Vec<Outcome>, watermark: bool },
+    Operate(u8, u8),
+    Sweep,
+    Reopen,
+    Wait(i64),
+}
+
+#[derive(Debug, Clone)]
+struct Arrival {
+    source: u8,
+    topic: u8,
+    sender_id: Option<u8>,
+    body: u8,
+    targets: Vec<u8>,
+    dedupe: bool,
+    window: u64,
+    failed: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Outcome {
+    event: prop::sample::Index,
+    target: prop::sample::Index,
+    ordinal: u32,
+    state: State,
+    due: i64,
+    closes: bool,
+    message: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let state = prop::sample::select(vec![State::Waiting, State::Held, State::Delivered, State::Dead]);
+    let targets = prop::sample::subsequence(vec![0, 1, 2], 0..=3);
+    let arrival = (0..2u8, 0..2u8, prop::option::of(0..2u8), 0..3u8, targets, prop::bool::weighted(0.8), 1..40u64, any::<bool>()).prop_map(
+        |(source, topic, sender_id, body, targets, dedupe, window, failed)| Arrival {
+            source,
+            topic,
+            sender_id,
+            body,
+            targets,
+            dedupe,
+            window,
+            failed,
+        },
+    );
+    let outcome = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..2u32, state, 0..20i64, any::<bool>(), any::<bool>())
+        .prop_map(|(event, target, ordinal, state, due, closes, message)| Outcome { event, target, ordinal, state, due, closes, message });
+    let commit = (prop::collection::vec(arrival, 0..6), prop::collection::vec(outcome, 0..8), any::<bool>())
+        .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
+    let step = prop_oneof![
+        6 => commit,
+        1 => (0..6u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        1 => Just(Step::Sweep),
+        1 => Just(Step::Reopen),
+        2 => (1..60i64).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+fn targets() -> [Arc<Target>; 3] {
+    // Two routes to one output, and one of another.
+    [samples::target("a", "x"), samples::target("b", "x"), samples::target("b", "y")]
+}
+
+/// The same history on the store under test and on the model.
+struct Pair<B> {
+    under_test: B,
+    disk: Disk,
+    model: MemoryStore,
+    now: Timestamp,
+    born: u64,
+}
+
+impl<B: Bench> Pair<B> {
+    fn new(under_test: B) -> Self {
+        let disk = Disk::default();
+        let model = disk.open(WINDOW);
+        Pair { under_test, disk, model, now: Timestamp(START), born: 0 }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Commit { appends, settlements, watermark } => self.commit(appends, settlements, *watermark),
+            Step::Operate(kind, which) => self.operate(*kind, *which),
+            Step::Sweep => {
+                let model = self.model.sweep(RETAIN, self.now, Seq(0)).unwrap().deleted;
+                assert_eq!(self.under_test.store().sweep(RETAIN, self.now, Seq(0)).unwrap().deleted, model);
+            }
+            Step::Reopen => {
+                self.model = self.disk.open(WINDOW);
+                self.under_test.reopen(self.now);
+            }
+            Step::Wait(millis) => self.now = Timestamp(self.now.0 + millis),
+        }
+        self.compare();
+    }
+
+    fn commit(&mut self, appends: &[Arrival], settlements: &[Outcome], watermark: bool) {
+        let appends = appends.iter().map(|arrival| self.append(arrival)).collect();
+        let settlements = settlements.iter().filter_map(|outcome| self.settlement(outcome)).collect();
+        let batch = Batch { appends, settlements, watermark: watermark.then(|| self.disk.lowest_open()) };
+        let committed = self.model.commit(&batch).unwrap();
+        assert_eq!(self.under_test.store().commit(&batch).unwrap(), committed);
+        let new = committed.fates.iter().filter_map(|fate| if let Fate::New { seq, .. } = fate { Some(seq.0) } else { None });
+        assert!(new.collect::<Vec<_>>().windows(2).all(|pair| pair[1] == pair[0] + 1), "places follow each other");
+    }
+
+    fn append(&mut self, arrival: &Arrival) -> Append {
+        self.born += 1;
+        let mut event = samples::event(self.born, ["0", "1", "2"][usize::from(arrival.body)], self.now);
+        event.source = ["shop", "till"][usize::from(arrival.source)].into();
+        event.topic = ["ORDER_PAID", "ORDER_MADE"][usize::from(arrival.topic)].into();
+        event.sender_id = arrival.sender_id.map(|id| id.to_string().into());
+        let dedupe = arrival.dedupe.then(|| Dedupe::of(&event, Duration::from_millis(arrival.window)));
+        let all = targets();
+        let mut plan = samples::plan(&arrival.targets.iter().map(|nth| &all[usize::from(*nth)]).collect::<Vec<_>>());
+        if arrival.failed && !plan.targets.is_empty() {
+            plan.failed.push((0, "no such field".into()));
+        }
+        Append { event, plan, dedupe }
+    }
+
+    fn settlement(&self, outcome: &Outcome) -> Option<Settlement> {
+        let plans: Vec<_> = self.disk.plans().into_iter().filter(|(_, plan)| !plan.targets.is_empty()).collect();
+        let (seq, plan) = (!plans.is_empty()).then(|| outcome.event.get(&plans))?;
+        let key = DeliveryKey { seq: *seq, target: Arc::clone(outcome.target.get(&plan.targets)), ordinal: outcome.ordinal };
+        let row = DeliveryRow {
+            key,
+            state: outcome.state,
+            due_at: (outcome.state == State::Waiting).then(|| self.now + Duration::from_millis(outcome.due as u64)),
+            attempts: outcome.due as u32,
+            replays: 0,
+            detail: "said so".into(),
+            message: outcome.message.then(|| Arc::new(Message { payload: Some("{}".into()), ..Message::default() })),
+            updated_at: self.now,
+        };
+        Some(Settlement { row, closes: outcome.closes })
+    }
+
+    fn operate(&mut self, kind: u8, which: u8) {
+        let output: Arc<str> = ["x", "y", "z"][usize::from(which)].into();
+        let name = Some(output.to_string());
+        let operation = match kind {
+            0 => Operation::Hold { output, why: "paused".into() },
+            1 => Operation::Unhold { output, why: ["paused".into(), "never said".into()].into() },
+            2 => Operation::Replay(Which::Matching(DeliveryFilter { output: name, ..samples::all() })),
+            3 => Operation::Replay(Which::Matching(DeliveryFilter { states: vec![State::Dead, State::Waiting], ..samples::all() })),
+            4 => {
+                let topic = Some(TopicMatch::Prefix("ORDER_P".into()));
+                let until = Some(Timestamp(self.now.0 - 5));
+                Operation::Replay(Which::Matching(DeliveryFilter { topic, until, source: Some("shop".into()), ..samples::all() }))
+            }
+            _ => Operation::Replay(Which::Keys(self.disk.rows().into_iter().take(3).map(|row| row.key).collect())),
+        };
+        let run = |store: &mut dyn Store, now| {
+            let (mut changed, mut from) = (0, Mark::default());
+            loop {
+                let slice = store.operate(&operation, now, from).unwrap();
+                changed += slice.changed;
+                match slice.next {
+                    Some(next) => from = next,
+                    None => return changed,
+                }
+            }
+        };
+        let model = run(&mut self.model, self.now);
+        assert_eq!(run(self.under_test.store(), self.now), model, "{operation:?}");
+    }
+
+    fn compare(&mut self) {
+        assert_eq!(self.under_test.store().recover().unwrap(), self.model.recover().unwrap());
+        let everything = (Seq(1), Seq(i64::MAX), 1_000);
+        let open = |reads: &dyn Reads| reads.open_events(everything.0, everything.1, everything.2).unwrap();
+        assert_eq!(open(self.under_test.reads()), open(&self.disk));
+        for output in ["x", "y", "z"] {
+            let due_by = Timestamp(self.now.0 + 10);
+            assert_eq!(all_waiting(self.under_test.reads(), output, due_by), all_waiting(&self.disk, output, due_by));
+        }
+    }
+}
+
+fn all_waiting(reads: &dyn Reads, output: &str, due_by: Timestamp) -> Vec<(Cursor, memory::samples::Shown)> {
+    let (mut found, mut after) = (vec![], Cursor::default());
+    loop {
+        let page = reads.waiting(output, after, due_by, 3).unwrap();
+        let Some(last) = page.last() else { return found };
+        after = last.cursor;
+        found.extend(page.into_iter().map(|waiting| {
+            assert!(!waiting.damaged);
+            (waiting.cursor, (waiting.loaded.kept, waiting.loaded.row))
+        }));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_sqlite_store_does_what_the_model_does(steps in steps()) {
+        let mut pair = Pair::new(OnSqlite::new());
+        for step in &steps {
+            pair.step(step);
+        }
+    }
+
+    /// The suite itself: a second model passes it.
+    #[test]
+    fn the_model_does_what_the_model_does(steps in steps()) {
+        let disk = Disk::default();
+        let store = disk.open(WINDOW);
+        let mut pair = Pair::new(InMemory { disk, store });
+        for step in &steps {
+            pair.step(step);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! A store in memory for tests: slow, plain, and it loses what was not committed. It fails when asked to.
+//!
+//! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache.
+
+use super::store::{
+    Batch, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, RowMark, Slice, Store, StoreError, Swept,
+    Tend, Waiting, Which,
+};
+use crate::model::{Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Plan, Seq, Settlement, State, Target, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// What survives a crash. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub struct Disk(Arc<Mutex<Durable>>);
+
+#[derive(Debug, Clone, Default)]
+struct Durable {
+    events: BTreeMap<i64, Stored>,
+    rows: BTreeMap<(i64, i64, u32), (DeliveryRow, bool)>,
+    targets: Vec<Arc<Target>>,
+    watermark: i64,
+    fault: Option<Fails>,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    event: Event,
+    plan: Plan,
+    dedupe: Option<Dedupe>,
+}
+
+/// How the next commit fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fails {
+    /// Nothing is durable, and that is known.
+    Full,
+    /// Nothing is durable; nobody knows.
+    Before,
+    /// All of it is durable; nobody knows.
+    After,
+    /// The file is damaged.
+    Corrupt,
+}
+
+/// A store over a [`Disk`].
+#[derive(Debug)]
+pub struct MemoryStore {
+    disk: Disk,
+    window: Duration,
+}
+
+impl Disk {
+    /// Lets the next commit fail.
+    pub fn fail(&self, how: Fails) {
+        self.lock().fault = Some(how);
+    }
+
+    /// Opens a store on it. `window` as in `SqliteStore::open`.
+    pub fn open(&self, window: Duration) -> MemoryStore {
+        MemoryStore { disk: self.clone(), window }
+    }
+
+    /// Bodies of all events, in their order.
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        self.lock().events.values().map(|stored| stored.event.body.to_vec()).collect()
+    }
+
+    /// Places of all events, each with its plan.
+    pub fn plans(&self) -> Vec<(Seq, Plan)> {
+        self.lock().events.iter().map(|(seq, stored)| (Seq(*seq), stored.plan.clone())).collect()
+    }
+
+    /// The lowest event whose plan is open; the next to come where none is.
+    pub fn lowest_open(&self) -> Seq {
+        let disk = self.lock();
+        let open = disk.events.keys().find(|seq| disk.open(**seq) > 0);
+        Seq(open.copied().unwrap_or(disk.next_seq()))
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> Vec<DeliveryRow> {
+        self.lock().rows.values().map(|(row, _)| row.clone()).collect()
+    }
+
+    /// The watermark as it was written.
+    pub fn watermark(&self) -> Seq {
+        Seq(self.lock().watermark.max(1))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Durable> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Durable {
+    fn next_seq(&self) -> i64 {
+        self.events.keys().last().map_or(1, |last| last + 1).max(self.watermark)
+    }
+
+    fn number(&mut self, target: &Arc<Target>) -> i64 {
+        let place = self.targets.iter().position(|known| known == target).unwrap_or_else(|| {
+            self.targets.push(Arc::clone(target));
+            self.targets.len() - 1
+        });
+        place as i64 + 1
+    }
+
+    fn rows_of(&self, seq: i64) -> impl Iterator<Item = (&(i64, i64, u32), &(DeliveryRow, bool))> {
+        self.rows.range((seq, 0, 0)..(seq + 1, 0, 0))
+    }
+
+    fn open(&self, seq: i64) -> u32 {
+        let mut closed: Vec<i64> = self.rows_of(seq).filter(|(_, (_, closes))| *closes).map(|((_, target, _), _)| *target).collect();
+        closed.dedup();
+        let planned = self.events.get(&seq).map_or(0, |stored| stored.plan.targets.len());
+        (planned - closed.len().min(planned)) as u32
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Committed {
+        let mut committed = Committed::default();
+        for append in &batch.appends {
+            let fate = self.fate(&append.event, append.dedupe);
+            if let Fate::New { seq, .. } = fate {
+                append.plan.targets.iter().for_each(|target| {
+                    self.number(target);
+                });
+                self.events.insert(seq.0, Stored { event: append.event.clone(), plan: append.plan.clone(), dedupe: append.dedupe });
+            }
+            committed.fates.push(fate);
+        }
+        for Settlement { row, closes } in &batch.settlements {
+            let mut row = row.clone();
+            row.due_at = (row.state == State::Waiting).then(|| row.due_at.unwrap_or(row.updated_at));
+            let key = (row.key.seq.0, self.number(&row.key.target), row.key.ordinal);
+            let closed = self.rows.get(&key).is_some_and(|(_, closed)| *closed);
+            self.rows.insert(key, (row, *closes || closed));
+        }
+        if let Some(watermark) = batch.watermark {
+            self.watermark = watermark.0;
+        }
+        committed
+    }
+
+    fn fate(&self, event: &Event, dedupe: Option<Dedupe>) -> Fate {
+        let seq = Seq(self.next_seq());
+        let Some(dedupe) = dedupe else { return Fate::New { seq, reused_id: false } };
+        let same = |stored: &&Stored| {
+            stored.dedupe.is_some()
+                && stored.event.source == event.source
+                && event.received_at.since(stored.event.received_at) < dedupe.window
+                && match &event.sender_id {
+                    Some(_) => stored.event.sender_id == event.sender_id,
+                    None => stored.event.sender_id.is_none() && stored.event.topic == event.topic,
+                }
+        };
+        let mut alike = self.events.values().rev().filter(same);
+        match alike.clone().find(|stored| stored.event.body == event.body) {
+            Some(stored) => Fate::Duplicate { of: stored.event.id },
+            None => Fate::New { seq, reused_id: event.sender_id.is_some() && alike.next().is_some() },
+        }
+    }
+
+    fn change(&mut self, mut change: impl FnMut(&mut DeliveryRow, &Event) -> bool) -> Slice {
+        let Durable { rows, events, .. } = self;
+        let mut changed = 0;
+        for ((seq, ..), (row, _)) in rows.iter_mut() {
+            changed += u64::from(events.get(seq).is_some_and(|stored| change(row, &stored.event)));
+        }
+        Slice { changed, next: None }
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit(&mut self, batch: &Batch) -> Result<Committed, StoreError> {
+        let mut disk = self.disk.lock();
+        let detail = || "as the test asked".to_owned();
+        let asked = batch.appends.iter().filter_map(|append| append.dedupe.map(|dedupe| dedupe.window)).max();
+        self.window = self.window.max(asked.unwrap_or_default());
+        match disk.fault.take() {
+            None => Ok(disk.apply(batch)),
+            Some(Fails::Full) => Err(StoreError::Full { doing: "commit", detail: detail() }),
+            Some(Fails::Before) => Err(StoreError::Fatal { doing: "commit", detail: detail() }),
+            Some(Fails::Corrupt) => Err(StoreError::Corrupt { doing: "commit", detail: detail() }),
+            Some(Fails::After) => {
+                disk.apply(batch);
+                Err(StoreError::Fatal { doing: "commit", detail: detail() })
+            }
+        }
+    }
+
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
+        let disk = self.disk.lock();
+        let watermark = disk.watermark.max(1);
+        let open = disk.events.range(watermark..).map(|(seq, _)| (Seq(*seq), disk.open(*seq))).filter(|(_, open)| *open > 0);
+        Ok(Recovered { watermark: Seq(watermark), last: Seq(disk.next_seq() - 1), open: open.collect() })
+    }
+
+    fn operate(&mut self, operation: &Operation, now: Timestamp, _: Mark) -> Result<Slice, StoreError> {
+        let again = |row: &mut DeliveryRow| {
+            let due = Some(now);
+            let replays = row.replays + 1;
+            let detail = "asked for again".to_owned();
+            *row = DeliveryRow { state: State::Waiting, due_at: due, attempts: 0, replays, detail, updated_at: now, ..row.clone() };
+            true
+        };
+        Ok(self.disk.lock().change(|row, event| match operation {
+            Operation::Hold { output, why } if row.key.target.output == *output && row.state == State::Waiting => {
+                *row = DeliveryRow { state: State::Held, due_at: None, detail: why.clone(), updated_at: now, ..row.clone() };
+                true
+            }
+            Operation::Unhold { output, why }
+                if row.key.target.output == *output && row.state == State::Held && why.contains(&row.detail) =>
+            {
+                let detail = "released".to_owned();
+                *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail, updated_at: now, ..row.clone() };
+                true
+            }
+            Operation::Replay(which) if row.state != State::Waiting && meant(which, row, event) => again(row),
+            _ => false,
+        }))
+    }
+
+    fn sweep(&mut self, retain: Retain, now: Timestamp, _: Seq) -> Result<Swept, StoreError> {
+        let mut disk = self.disk.lock();
+        let received_before = now - retain.delivered.max(self.window);
+        let over = |(row, _): &(DeliveryRow, bool)| match row.state {
+            State::Delivered => row.updated_at < now - retain.delivered,
+            State::Dead => row.updated_at < now - retain.dead,
+            State::Waiting | State::Held => false,
+        };
+        let past = |(seq, stored): &(&i64, &Stored)| {
+            **seq < disk.watermark
+                && stored.event.received_at < received_before
+                && disk.open(**seq) == 0
+                && disk.rows_of(**seq).all(|(_, row)| over(row))
+        };
+        let gone: Vec<i64> = disk.events.iter().filter(past).map(|(seq, _)| *seq).collect();
+        disk.events.retain(|seq, _| !gone.contains(seq));
+        disk.rows.retain(|(seq, ..), _| !gone.contains(seq));
+        Ok(Swept { deleted: gone.len() as u64, next: None })
+    }
+
+    fn tend(&mut self, _: Tend) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+fn meant(which: &Which, row: &DeliveryRow, event: &Event) -> bool {
+    match which {
+        Which::Keys(keys) => keys.contains(&row.key),
+        Which::Matching(filter) => {
+            filter.holds_row(row.key.seq, &row.key.target, row.state) && filter.holds_event(&event.source, &event.topic, event.received_at)
+        }
+    }
+}
+
+impl Reads for Disk {
+    fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError> {
+        let disk = self.lock();
+        let open = disk.events.range(from.0..=to.0).filter(|(seq, _)| disk.open(**seq) > 0).take(most);
+        let event = |(seq, stored): (&i64, &Stored)| {
+            let rows = disk.rows_of(*seq).map(|(_, (row, closes))| RowMark {
+                target: Arc::clone(&row.key.target),
+                ordinal: row.key.ordinal,
+                closes: *closes,
+            });
+            let kept = Kept { seq: Seq(*seq), event: stored.event.clone(), plan: stored.plan.clone() };
+            OpenEvent { kept: Arc::new(kept), rows: rows.collect(), damaged: false }
+        };
+        Ok(open.map(event).collect())
+    }
+
+    fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
+        let disk = self.lock();
+        let mut found = vec![];
+        for ((seq, target, ordinal), (row, _)) in &disk.rows {
+            let Some((due_at, stored)) = row.due_at.zip(disk.events.get(seq)) else { continue };
+            let cursor = Cursor { due_at, seq: Seq(*seq), nth: target << 32 | i64::from(*ordinal) };
+            if row.state == State::Waiting && &*row.key.target.output == output && due_at <= due_by && cursor > after {
+                let kept = Arc::new(Kept { seq: Seq(*seq), event: stored.event.clone(), plan: stored.plan.clone() });
+                found.push(Waiting { cursor, loaded: Loaded { kept, row: row.clone() }, damaged: false });
+            }
+        }
+        found.sort_by_key(|waiting| waiting.cursor);
+        found.truncate(most);
+        Ok(found)
+    }
+}
+
+/// Things that tests of this room put in.
+pub mod samples {
+    use super::*;
+    use crate::model::{EventId, Headers};
+
+    /// An event of source `shop` whose id carries the time.
+    pub fn event(nth: u64, body: &str, at: Timestamp) -> Event {
+        let mut headers = Headers::default();
+        headers.push("content-type", b"application/json");
+        Event {
+            id: id(nth, at),
+            source: "shop".into(),
+            topic: "ORDER_PAID".into(),
+            received_at: at,
+            headers,
+            query: "a=1".into(),
+            body: body.to_owned().into(),
+            sender_id: None,
+        }
+    }
+
+    /// An id of version 7 with this time.
+    pub fn id(nth: u64, at: Timestamp) -> EventId {
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&at.0.to_be_bytes()[2..]);
+        id[6] = 0x70;
+        id[8..].copy_from_slice(&nth.to_be_bytes());
+        EventId(id)
+    }
+
+    /// A target by its route and output.
+    pub fn target(route: &str, output: &str) -> Arc<Target> {
+        Arc::new(Target { route: route.into(), output: output.into() })
+    }
+
+    /// A plan of these targets.
+    pub fn plan(targets: &[&Arc<Target>]) -> Plan {
+        Plan { targets: targets.iter().map(|target| Arc::clone(target)).collect(), failed: vec![] }
+    }
+
+    /// The first row of a target's only delivery.
+    pub fn settled(seq: i64, target: &Arc<Target>, state: State, at: Timestamp) -> Settlement {
+        let key = DeliveryKey { seq: Seq(seq), target: Arc::clone(target), ordinal: 0 };
+        let due_at = (state == State::Waiting).then_some(at);
+        let row = DeliveryRow { key, state, due_at, attempts: 1, replays: 0, detail: "200".into(), message: None, updated_at: at };
+        Settlement { row, closes: true }
+    }
+
+    /// What tests compare of a waiting delivery.
+    pub type Shown = (Arc<Kept>, DeliveryRow);
+
+    /// A filter that restricts nothing.
+    pub fn all() -> DeliveryFilter {
+        DeliveryFilter::default()
+    }
+}

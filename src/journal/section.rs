@@ -1,0 +1,95 @@
+//! The section `journal` of the configuration.
+
+use super::store::Retain;
+use crate::model::Period;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use switchyard_api::{At, Problem};
+
+/// Where events are kept, and for how long.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalSection {
+    /// `sqlite:` and the file, from the folder of the configuration.   default: sqlite:data/journal.db
+    #[serde(default = "default_url")]
+    pub url: At<String>,
+    /// How long what is over is kept.
+    #[serde(default)]
+    pub retain: RetainSection,
+}
+
+/// How long what is over is kept. What waits or is held is kept whatever its age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetainSection {
+    /// Delivered ones, and events that no route wanted; an event stays for its source's dedupe window at least.   default: 3d
+    pub delivered: Period,
+    /// Dead ones.   default: 30d
+    pub dead: Period,
+}
+
+const DAY: u64 = 24 * 60 * 60;
+
+fn default_url() -> At<String> {
+    At { value: "sqlite:data/journal.db".to_owned(), ..At::default() }
+}
+
+impl Default for JournalSection {
+    fn default() -> Self {
+        JournalSection { url: default_url(), retain: RetainSection::default() }
+    }
+}
+
+impl Default for RetainSection {
+    fn default() -> Self {
+        RetainSection { delivered: Period::secs(3 * DAY), dead: Period::secs(30 * DAY) }
+    }
+}
+
+impl From<RetainSection> for Retain {
+    fn from(section: RetainSection) -> Self {
+        Retain { delivered: section.delivered.0, dead: section.dead.0 }
+    }
+}
+
+impl JournalSection {
+    /// The journal's file, relative ones from `base`. Touches nothing.
+    pub fn file(&self, base: &Path, problems: &mut Vec<Problem>) -> Option<PathBuf> {
+        match self.url.value.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            Some(path) => Some(base.join(path)),
+            None => {
+                // The text itself may come from `${…}` and is not quoted (L7).
+                let problem =
+                    Problem::error("journal-url", self.url.span, "`journal.url` is not a place for a journal", "not `sqlite:` and a file");
+                problems.push(problem.help("write `sqlite:` and the file, such as `sqlite:data/journal.db`"));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchyard_api::{Node, Span, Value, tree};
+
+    #[test]
+    fn an_empty_section_has_the_defaults() {
+        let node = Node { span: Span::default(), value: Value::Map(vec![]) };
+        let mut problems = vec![];
+        let section: JournalSection = tree::read(&node, &mut problems).unwrap();
+        assert_eq!(section.file(Path::new("/base"), &mut problems), Some("/base/data/journal.db".into()));
+        assert_eq!(Retain::from(section.retain).dead, std::time::Duration::from_hours(30 * 24));
+        assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn another_kind_of_url_is_refused_with_what_to_write() {
+        for url in ["data/journal.db", "postgres://x", "sqlite:"] {
+            let section = JournalSection { url: At { value: url.to_owned(), ..At::default() }, ..JournalSection::default() };
+            let mut problems = vec![];
+            assert_eq!(section.file(Path::new(""), &mut problems), None, "{url}");
+            assert_eq!(problems[0].help.as_deref(), Some("write `sqlite:` and the file, such as `sqlite:data/journal.db`"));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! One daemon per file: a lock beside it that names who holds it.
+//!
+//! The lock is on a file of its own, never on SQLite's: closing any descriptor of those drops SQLite's own locks
+//! (sqlite.org/howtocorrupt.html §2.2).
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Held while it lives.
+#[derive(Debug)]
+pub struct DaemonLock(#[allow(dead_code)] File);
+
+/// Why the journal is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another daemon has it.
+    #[error("{path} is in use by process {pid}: stop that daemon first, or give this one a `journal.url` of its own")]
+    Held {
+        /// The journal's file.
+        path: PathBuf,
+        /// What the lock file says.
+        pid: String,
+    },
+    /// The folder or the lock file could not be made.
+    #[error("cannot make {path}: {cause}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl DaemonLock {
+    /// Makes the folder (0700) and takes the lock of the journal at `path`.
+    pub fn take(path: &Path) -> Result<Self, LockError> {
+        let named = |path: &Path| {
+            let path = path.to_owned();
+            move |cause| LockError::Io { path, cause }
+        };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(named(folder))?;
+        }
+        let beside = beside(path);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&beside);
+        let mut file = open.map_err(named(&beside))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let _ = file.take(20).read_to_string(&mut pid);
+                let pid = pid.trim();
+                return Err(LockError::Held { path: path.to_owned(), pid: if pid.is_empty() { "?" } else { pid }.to_owned() });
+            }
+            Err(TryLockError::Error(cause)) => return Err(named(&beside)(cause)),
+        }
+        let say = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        say(&mut file).map_err(named(&beside))?;
+        Ok(DaemonLock(file))
+    }
+}
+
+/// `<path>.lock`.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_opener_is_refused_and_told_by_whom() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/journal.db");
+        let first = DaemonLock::take(&path).unwrap();
+        let told = DaemonLock::take(&path).unwrap_err().to_string();
+        assert!(told.contains(&format!("in use by process {}", std::process::id())), "{told}");
+        drop(first);
+        DaemonLock::take(&path).unwrap();
+    }
+}

@@ -1,0 +1,161 @@
+//! The file's shape: settings asserted at every open, tables, and which schema number this program knows.
+//!
+//! Nothing on the way of an event is keyed by a random value: rows go in at the end of every tree that they touch. Rows are
+//! late: a delivery that succeeds at once has one row, written with its outcome.
+
+use super::{OpenError, failed};
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use std::path::Path;
+use std::time::Duration;
+
+/// The schema that this program writes. A file with a higher number is refused.
+pub const SCHEMA: i64 = 1;
+/// `SWYD`: the file is a journal of ours.
+const APPLICATION: i64 = 0x5357_5944;
+/// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
+const SQLITE_MIN: i32 = 3_051_003;
+/// Memory for pages, in KiB.
+const CACHE_KIB: i64 = 64 * 1024;
+/// How long the writer waits for a reader that opens the file at the same moment.
+pub(super) const BUSY: Duration = Duration::from_millis(250);
+
+const TABLES: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE sources(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE outputs(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE targets(id INTEGER PRIMARY KEY, route TEXT NOT NULL, output INTEGER NOT NULL, UNIQUE(route, output)) STRICT;
+
+-- One verified event with its plan. The body comes last: what is before it is read without it.
+CREATE TABLE events(
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,              -- 16 bytes, UUID version 7
+    source INTEGER NOT NULL,
+    topic TEXT NOT NULL,
+    received_at INTEGER NOT NULL,  -- milliseconds since 1970, as all times here
+    targets INTEGER NOT NULL,      -- how many the plan has
+    reused_id INTEGER NOT NULL,    -- 1: the sender had used its id before for another body
+    dedupe INTEGER,
+    crc INTEGER NOT NULL,          -- CRC-32 of plan, topic, headers, query and body
+    plan BLOB NOT NULL,
+    sender_id TEXT,
+    query TEXT NOT NULL,
+    headers BLOB NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+-- Refills the dedupe keys at a start; finds an event by the time in its id.
+CREATE INDEX events_received ON events(received_at, dedupe);
+
+CREATE TABLE deliveries(
+    event INTEGER NOT NULL,
+    target INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL,
+    output INTEGER NOT NULL,       -- the target's, for the index of what waits
+    state INTEGER NOT NULL,        -- 0 waiting, 1 held, 2 delivered, 3 dead
+    closes INTEGER NOT NULL,       -- 1: its target needs no more rows
+    due_at INTEGER,                -- set while waiting
+    attempts INTEGER NOT NULL,
+    replays INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    detail TEXT NOT NULL,
+    message BLOB,
+    PRIMARY KEY(event, target, ordinal)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX deliveries_waiting ON deliveries(output, due_at, event, target, ordinal) WHERE state = 0;
+CREATE INDEX deliveries_held ON deliveries(event, target, ordinal, output) WHERE state = 1;
+CREATE INDEX deliveries_dead ON deliveries(event, target, ordinal, output) WHERE state = 3;
+";
+
+/// Opens the writer's connection of the file at `path`, makes the tables in a new file, refuses what is not ours.
+pub fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+    if rusqlite::version_number() < SQLITE_MIN {
+        return Err(OpenError::SqliteTooOld { found: rusqlite::version().to_owned() });
+    }
+    let db = Connection::open(path).map_err(failed(path, "open"))?;
+    db.busy_timeout(BUSY).map_err(failed(path, "open"))?;
+    let fresh = check_version(&db, path)?;
+    if fresh {
+        // Before the first table, or it has no effect.
+        db.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed(path, "open"))?;
+    }
+    settle_pragmas(&db, path)?;
+    // Closing must not checkpoint by itself: an error there would be heard by nobody. The writer does it before.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed(path, "open"))?;
+    if fresh {
+        let make = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA}; COMMIT;");
+        db.execute_batch(&make).map_err(failed(path, "make the tables"))?;
+    }
+    db.set_prepared_statement_cache_capacity(64);
+    Ok(db)
+}
+
+/// Opens a connection that only reads.
+pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    use rusqlite::OpenFlags;
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(BUSY)?;
+    db.pragma_update(None, "trusted_schema", false)?;
+    db.pragma_update(None, "cell_size_check", true)?;
+    db.pragma_update(None, "mmap_size", 0)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.set_prepared_statement_cache_capacity(32);
+    Ok(db)
+}
+
+/// Whether the file is new; refuses what is not a journal or was written by a newer program.
+fn check_version(db: &Connection, path: &Path) -> Result<bool, OpenError> {
+    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed(path, "read the schema's number"));
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    let objects: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed(path, "read the schema"))?;
+    match (application, version, objects) {
+        (0, 0, 0) => Ok(true),
+        (APPLICATION, SCHEMA, _) => Ok(false),
+        (APPLICATION, found, _) => Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA }),
+        _ => Err(OpenError::NotAJournal { path: path.to_owned() }),
+    }
+}
+
+/// What makes a commit survive a loss of power. NORMAL would not: `xtask torture power --synchronous normal` shows it.
+const SYNCHRONOUS: (&str, &str, &str) = ("synchronous", "FULL", "2");
+
+#[cfg(not(feature = "torture"))]
+fn weakened(pragma: (&'static str, &'static str, &'static str)) -> (&'static str, &'static str, &'static str) {
+    pragma
+}
+
+/// The control run of the power torture must lose events; only then does the other run prove something.
+#[cfg(feature = "torture")]
+fn weakened(pragma: (&'static str, &'static str, &'static str)) -> (&'static str, &'static str, &'static str) {
+    #[allow(clippy::disallowed_methods)] // no secret, and only under `torture`
+    let normal = std::env::var("SWITCHYARD_TORTURE_SYNCHRONOUS").is_ok_and(|value| value == "normal");
+    if normal && pragma == SYNCHRONOUS { ("synchronous", "NORMAL", "1") } else { pragma }
+}
+
+/// Sets what durability rests on and reads each back: a pragma that is not understood says nothing.
+fn settle_pragmas(db: &Connection, path: &Path) -> Result<(), OpenError> {
+    const MUST: [(&str, &str, &str); 8] = [
+        ("journal_mode", "WAL", "wal"),
+        SYNCHRONOUS,
+        ("wal_autocheckpoint", "0", "0"),
+        ("mmap_size", "0", "0"),
+        ("trusted_schema", "OFF", "0"),
+        ("cell_size_check", "ON", "1"),
+        ("temp_store", "MEMORY", "2"),
+        ("fullfsync", "ON", "1"),
+    ];
+    for (name, value, expected) in MUST.map(weakened) {
+        db.pragma_update(None, name, value).map_err(failed(path, "set a pragma"))?;
+        let found =
+            db.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0)).map_err(failed(path, "read a pragma"))?;
+        let found = match found {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => format!("{other:?}"),
+        };
+        if found != expected {
+            return Err(OpenError::Pragma { name, found, expected });
+        }
+    }
+    db.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed(path, "set a pragma"))?;
+    Ok(())
+}

@@ -1,0 +1,410 @@
+//! What the file promises beyond the common suite: durability by its settings, refusals at the door, damage, space, time.
+
+use super::*;
+use crate::journal::Archive;
+use crate::journal::archive::{Audit, EventFilter};
+use crate::journal::memory::samples::{all, event, id, plan, settled, target};
+use crate::journal::store::{Append, DeliveryFilter, Fate, Reads, TopicMatch, Which};
+use crate::model::{Cursor, Dedupe, DeliveryId, Event, EventId, Plan, State, SystemClock};
+use std::os::unix::fs::PermissionsExt;
+
+const NOW: Timestamp = Timestamp(1_772_445_600_000);
+const WINDOW: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+const RETAIN: Retain = Retain { delivered: DAY, dead: Duration::from_hours(240) };
+
+struct Yard {
+    folder: tempfile::TempDir,
+    store: Option<SqliteStore>,
+}
+
+impl Yard {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("data/journal.db"), WINDOW, NOW).unwrap();
+        Yard { folder, store: Some(store) }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("data/journal.db")
+    }
+
+    fn store(&mut self) -> &mut SqliteStore {
+        self.store.as_mut().unwrap()
+    }
+
+    fn archive(&self) -> Archive {
+        Archive::new(&self.path(), Arc::new(SystemClock::default()))
+    }
+
+    /// Lets go without a last word, and opens again.
+    fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(SqliteStore::open(&self.path(), WINDOW, NOW).unwrap());
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Vec<Fate> {
+        self.store().commit(batch).unwrap().fates
+    }
+
+    fn append(&mut self, event: Event, plan: Plan) -> Fate {
+        let dedupe = Some(Dedupe::of(&event, WINDOW));
+        self.commit(&appends(vec![Append { event, plan, dedupe }]))[0]
+    }
+
+    /// Another connection, for what only a broken disk does.
+    fn tamper(&self, sql: &str) {
+        let db = Connection::open(self.path()).unwrap();
+        db.execute_batch(sql).unwrap();
+    }
+
+    fn count(&self, of: &str) -> i64 {
+        let db = Connection::open(self.path()).unwrap();
+        db.query_row(&format!("SELECT count(*) FROM {of}"), [], |row| row.get(0)).unwrap()
+    }
+}
+
+fn appends(appends: Vec<Append>) -> Batch {
+    Batch { appends, ..Batch::default() }
+}
+
+fn new(seq: i64) -> Fate {
+    Fate::New { seq: Seq(seq), reused_id: false }
+}
+
+fn with_id(mut event: Event, sender_id: &str) -> Event {
+    event.sender_id = Some(sender_id.into());
+    event
+}
+
+#[test]
+fn what_was_committed_is_there_after_a_crash_byte_for_byte() {
+    let mut yard = Yard::new();
+    let chat = target("big-orders", "chat");
+    let mut kept = with_id(event(1, "{\"total\": 1.10}\u{0}", NOW), "order-7");
+    kept.query = "a=1&b=%20".into();
+    let mut planned = plan(&[&chat, &target("all", "file")]);
+    planned.failed.push((1, "no such field".into()));
+    assert_eq!(yard.append(kept.clone(), planned.clone()), new(1));
+    yard.reopen();
+    let view = yard.archive().event(kept.id).unwrap().unwrap();
+    assert!(!view.damaged);
+    assert_eq!((&view.kept.event, &view.kept.plan, view.kept.seq), (&kept, &planned, Seq(1)));
+}
+
+#[test]
+fn every_setting_that_durability_rests_on_is_read_back() {
+    let mut yard = Yard::new();
+    let ask = |db: &Connection, name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    let db = &yard.store().db;
+    let found: Vec<_> = ["synchronous", "wal_autocheckpoint", "auto_vacuum", "fullfsync", "user_version"].map(|name| ask(db, name)).into();
+    assert_eq!(found, [2, 0, 2, 1, SCHEMA]);
+}
+
+#[test]
+fn the_files_are_readable_by_their_owner_alone() {
+    let mut yard = Yard::new();
+    yard.append(event(1, "a", NOW), Plan::default());
+    let mode = |name: &str| std::fs::metadata(yard.folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    let modes = ["data", "data/journal.db", "data/journal.db-wal", "data/journal.db.lock"].map(mode);
+    assert_eq!(modes, [0o700, 0o600, 0o600, 0o600]);
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let yard = Yard::new();
+    let refused = SqliteStore::open(&yard.path(), WINDOW, NOW).unwrap_err();
+    assert!(refused.to_string().contains(&format!("in use by process {}", std::process::id())), "{refused}");
+    assert_eq!(refused.exit_code(), 74);
+}
+
+#[test]
+fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alone() {
+    let refusal = |spoil: &dyn Fn(&Yard)| {
+        let mut yard = Yard::new();
+        yard.append(event(1, "a", NOW), Plan::default());
+        yard.store().tend(Tend::Closing).unwrap();
+        yard.store = None;
+        spoil(&yard);
+        let before = std::fs::read(yard.path()).unwrap();
+        let error = SqliteStore::open(&yard.path(), WINDOW, NOW).unwrap_err();
+        assert_eq!(std::fs::read(yard.path()).unwrap(), before);
+        format!("{} {}", error.exit_code(), error.to_string().replace(&yard.path().display().to_string(), "journal.db"))
+    };
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 1: start the newer program that wrote it, or restore the copy made before it ran");
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA application_id = 7")), @"74 journal.db is a database of something else: point `journal.url` at a file of its own");
+    let garble = |yard: &Yard| std::fs::write(yard.path(), vec![b'x'; 8192]).unwrap();
+    insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): keep it aside and start with a copy made before, or with a new `journal.url`");
+}
+
+#[test]
+fn a_repeat_is_one_until_its_window_ends() {
+    let mut yard = Yard::new();
+    let first = event(1, "a", NOW);
+    assert_eq!(yard.append(first.clone(), Plan::default()), new(1));
+    let at = |nth, after: Duration| event(nth, "a", NOW + after);
+    let almost = WINDOW.saturating_sub(Duration::from_millis(1));
+    assert_eq!(yard.append(at(2, almost), Plan::default()), Fate::Duplicate { of: first.id });
+    assert_eq!(yard.append(at(3, WINDOW), Plan::default()), new(2));
+    // A clock set back makes nobody new.
+    assert_eq!(yard.append(event(4, "a", NOW - DAY), Plan::default()), Fate::Duplicate { of: id(3, NOW + WINDOW) });
+}
+
+#[test]
+fn a_repeat_is_recognised_within_one_batch_and_after_a_restart() {
+    let mut yard = Yard::new();
+    let append = |nth, body: &str| {
+        let event = event(nth, body, NOW);
+        Append { dedupe: Some(Dedupe::of(&event, WINDOW)), event, plan: Plan::default() }
+    };
+    let of = id(1, NOW);
+    assert_eq!(yard.commit(&appends(vec![append(1, "a"), append(2, "a"), append(3, "b")])), [new(1), Fate::Duplicate { of }, new(2)]);
+    yard.reopen();
+    assert_eq!(yard.store().dedupe_keys(), (2, 0));
+    assert_eq!(yard.commit(&appends(vec![append(4, "a")])), [Fate::Duplicate { of }]);
+}
+
+#[test]
+fn a_longer_window_than_at_the_start_reads_the_older_keys_back() {
+    let mut yard = Yard::new();
+    let old = event(1, "a", NOW - DAY);
+    yard.append(old.clone(), Plan::default());
+    yard.reopen();
+    assert_eq!(yard.store().dedupe_keys().0, 0);
+    let repeat = event(2, "a", NOW);
+    let dedupe = Some(Dedupe::of(&repeat, 2 * DAY));
+    assert_eq!(yard.commit(&appends(vec![Append { event: repeat, plan: Plan::default(), dedupe }])), [Fate::Duplicate { of: old.id }]);
+}
+
+#[test]
+fn the_same_id_with_another_body_is_kept_and_marked() {
+    let mut yard = Yard::new();
+    assert_eq!(yard.append(with_id(event(1, "a", NOW), "7"), Plan::default()), new(1));
+    assert_eq!(yard.append(with_id(event(2, "b", NOW), "7"), Plan::default()), Fate::New { seq: Seq(2), reused_id: true });
+    assert_eq!(yard.append(with_id(event(3, "a", NOW), "7"), Plan::default()), Fate::Duplicate { of: id(1, NOW) });
+    let lines = yard.archive().events(&EventFilter::default(), None, 9).unwrap().rows;
+    assert_eq!(lines.iter().map(|line| (line.seq.0, line.reused_id)).collect::<Vec<_>>(), [(2, true), (1, false)]);
+}
+
+#[test]
+fn two_events_whose_keys_collide_are_both_kept() {
+    let mut yard = Yard::new();
+    let dedupe = Some(Dedupe { key: 7, window: WINDOW });
+    let one = Append { event: event(1, "a", NOW), plan: Plan::default(), dedupe };
+    let other = Append { event: event(2, "b", NOW), plan: Plan::default(), dedupe };
+    assert_eq!(yard.commit(&appends(vec![one, other])), [new(1), new(2)]);
+}
+
+#[test]
+fn a_full_disk_refuses_the_batch_and_nothing_of_it_stays_in_memory() {
+    let mut yard = Yard::new();
+    yard.append(event(1, "a", NOW), Plan::default());
+    let full = |yard: &mut Yard, pages: i64| yard.store().db.pragma_update(None, "max_page_count", pages).unwrap();
+    full(&mut yard, 1);
+    let big = event(2, &"b".repeat(200_000), NOW);
+    let batch = || {
+        let dedupe = Some(Dedupe::of(&big, WINDOW));
+        appends(vec![Append { event: big.clone(), plan: plan(&[&target("new", "new")]), dedupe }])
+    };
+    let error = yard.store().commit(&batch()).unwrap_err();
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    full(&mut yard, 1_000_000);
+    // Neither its place nor its key nor its names were taken.
+    assert_eq!(yard.commit(&batch()), [new(2)]);
+    yard.reopen();
+    assert_eq!(yard.archive().event(big.id).unwrap().unwrap().kept.plan, plan(&[&target("new", "new")]));
+}
+
+#[test]
+fn a_damaged_row_is_seen_when_it_is_read() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    for nth in 1..=3 {
+        yard.append(event(nth, &nth.to_string(), NOW), plan(&[&chat]));
+    }
+    yard.commit(&Batch { settlements: vec![settled(2, &chat, State::Waiting, NOW)], ..Batch::default() });
+    yard.tamper("UPDATE events SET body = x'00' WHERE seq = 2; UPDATE events SET plan = x'ff' WHERE seq = 3");
+    let archive = yard.archive();
+    let open = archive.open_events(Seq(1), Seq(9), 9).unwrap();
+    assert_eq!(open.iter().map(|event| (event.kept.seq.0, event.damaged)).collect::<Vec<_>>(), [(1, false), (3, true)]);
+    let waiting = archive.waiting("chat", Cursor::default(), NOW, 9).unwrap();
+    assert_eq!(waiting.iter().map(|waiting| waiting.damaged).collect::<Vec<_>>(), [true]);
+}
+
+#[test]
+fn retention_deletes_what_is_over_and_keeps_what_waits_is_held_or_is_open() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    let states = [State::Delivered, State::Dead, State::Waiting, State::Held];
+    for nth in 1..=4 {
+        yard.append(event(nth, &nth.to_string(), NOW), plan(&[&chat]));
+    }
+    yard.append(event(5, "wanted by nobody", NOW), Plan::default());
+    yard.append(event(6, "open", NOW), plan(&[&chat]));
+    yard.append(event(7, "above the watermark", NOW), Plan::default());
+    let settlements = (1..).zip(states).map(|(seq, state)| settled(seq, &chat, state, NOW)).collect();
+    yard.commit(&Batch { settlements, watermark: Some(Seq(7)), ..Batch::default() });
+    let mut sweep = |after: Duration| yard.store().sweep(RETAIN, NOW + after, Seq(0)).unwrap().deleted;
+    let past = Duration::from_millis(1);
+    assert_eq!(sweep(DAY), 0);
+    assert_eq!(sweep(DAY + past), 2);
+    assert_eq!(sweep(RETAIN.dead + past), 1);
+    let left: Vec<_> = yard.archive().events(&EventFilter::default(), None, 9).unwrap().rows.iter().map(|line| line.seq.0).collect();
+    assert_eq!(left, [7, 6, 4, 3]);
+    assert_eq!(yard.count("deliveries"), 2);
+}
+
+#[test]
+fn retention_goes_on_in_slices_and_no_place_is_given_twice() {
+    let mut yard = Yard::new();
+    let batch = (1..=1_200).map(|nth| Append { event: event(nth, "", NOW), plan: Plan::default(), dedupe: None }).collect();
+    yard.commit(&appends(batch));
+    yard.commit(&Batch { watermark: Some(Seq(1_201)), ..Batch::default() });
+    let (mut after, mut slices) = (Seq(0), vec![]);
+    loop {
+        let swept = yard.store().sweep(RETAIN, NOW + 2 * DAY, after).unwrap();
+        slices.push(swept.deleted);
+        match swept.next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(slices, [500, 500, 200]);
+    yard.reopen();
+    assert_eq!(yard.append(event(1, "after all were deleted", NOW), Plan::default()), new(1_201));
+}
+
+#[test]
+fn an_event_is_kept_as_long_as_a_repeat_of_it_can_come() {
+    let mut yard = Yard::new();
+    let kept = event(1, "a", NOW);
+    let dedupe = Some(Dedupe::of(&kept, 3 * DAY));
+    yard.commit(&appends(vec![Append { event: kept, plan: Plan::default(), dedupe }]));
+    yard.commit(&Batch { watermark: Some(Seq(2)), ..Batch::default() });
+    assert_eq!(yard.store().sweep(RETAIN, NOW + 2 * DAY, Seq(0)).unwrap().deleted, 0);
+    assert_eq!(yard.store().sweep(RETAIN, NOW + 4 * DAY, Seq(0)).unwrap().deleted, 1);
+}
+
+#[test]
+fn the_log_is_copied_as_it_grows_and_cut_when_idle() {
+    let mut yard = Yard::new();
+    let size = |yard: &Yard| std::fs::metadata(yard.folder.path().join("data/journal.db-wal")).unwrap().len();
+    for round in 0..40 {
+        let batch =
+            (0..100).map(|nth| Append { event: event(round * 100 + nth, &"x".repeat(1_000), NOW), plan: Plan::default(), dedupe: None });
+        yard.commit(&appends(batch.collect()));
+        yard.store().tend(Tend::Busy).unwrap();
+    }
+    // 40 batches are about 1,600 pages: without copying the log would hold them all.
+    let grown = size(&yard);
+    assert!(grown < 1_000 * 4_096, "{grown}");
+    assert!(!yard.store().tend(Tend::Idle).unwrap());
+    assert_eq!(size(&yard), 0);
+    yard.append(event(9_999, "after the cut", NOW), Plan::default());
+    yard.reopen();
+    assert_eq!(yard.count("events"), 4_001);
+}
+
+#[test]
+fn a_file_that_is_mostly_free_is_made_smaller() {
+    let mut yard = Yard::new();
+    let body = "x".repeat(900_000);
+    let batch = (0..40).map(|nth| Append { event: event(nth, &body, NOW), plan: Plan::default(), dedupe: None }).collect();
+    yard.commit(&appends(batch));
+    yard.commit(&Batch { watermark: Some(Seq(41)), ..Batch::default() });
+    yard.store().sweep(RETAIN, NOW + 2 * DAY, Seq(0)).unwrap();
+    let before = yard.archive().stats().unwrap();
+    while yard.store().tend(Tend::Idle).unwrap() {}
+    let after = yard.archive().stats().unwrap();
+    assert!(after.bytes < before.bytes / 2 && after.free_bytes <= 4_096 * 4_096, "{before:?} {after:?}");
+}
+
+/// Five events of two routes, in all states.
+fn settled_yard() -> (Yard, [Arc<crate::model::Target>; 2]) {
+    let mut yard = Yard::new();
+    let targets = [target("a", "chat"), target("b", "books")];
+    for nth in 1..=5 {
+        let mut event = event(nth, &format!("{{\"total\":{nth}}}"), NOW + Duration::from_secs(nth));
+        event.topic = if nth % 2 == 0 { "ORDER_MADE".into() } else { "ORDER_PAID".into() };
+        yard.append(event, plan(&[&targets[0], &targets[1]]));
+    }
+    let chat = [State::Delivered, State::Dead, State::Waiting, State::Held, State::Delivered];
+    let mut settlements: Vec<_> = (1..).zip(chat).map(|(seq, state)| settled(seq, &targets[0], state, NOW)).collect();
+    settlements.extend((1..=3).map(|seq| settled(seq, &targets[1], State::Dead, NOW)));
+    yard.commit(&Batch { settlements, watermark: Some(Seq(4)), ..Batch::default() });
+    (yard, targets)
+}
+
+#[test]
+fn lists_are_filtered_and_paged() {
+    let (yard, targets) = settled_yard();
+    let archive = yard.archive();
+    let seqs = |filter: &EventFilter| {
+        let page = archive.events(filter, None, 9).unwrap();
+        assert_eq!(page.next, None);
+        page.rows.iter().map(|line| line.seq.0).collect::<Vec<_>>()
+    };
+    let none = EventFilter::default();
+    assert_eq!(seqs(&EventFilter { topic: Some(TopicMatch::Exact("ORDER_MADE".into())), ..none.clone() }), [4, 2]);
+    assert_eq!(
+        seqs(&EventFilter { topic: Some(TopicMatch::Prefix("ORDER".into())), source: Some("shop".into()), ..none.clone() }).len(),
+        5
+    );
+    assert_eq!(seqs(&EventFilter { text: Some("total\":3".into()), ..none.clone() }), [3]);
+    let (since, until) = (Some(NOW + Duration::from_secs(2)), Some(NOW + Duration::from_secs(4)));
+    assert_eq!(seqs(&EventFilter { since, until, ..none.clone() }), [3, 2]);
+    let first = archive.events(&none, None, 2).unwrap();
+    let second = archive.events(&none, first.next, 9).unwrap();
+    assert_eq!(first.rows.iter().chain(&second.rows).map(|line| line.seq.0).collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
+
+    let dead = DeliveryFilter { states: vec![State::Dead], ..all() };
+    let first = archive.deliveries(&dead, None, 3).unwrap();
+    let second = archive.deliveries(&dead, first.next, 3).unwrap();
+    let rows = first.rows.iter().chain(&second.rows).map(|line| (line.row.key.seq.0, &*line.row.key.target.output));
+    assert_eq!(rows.collect::<Vec<_>>(), [(3, "books"), (2, "books"), (2, "chat"), (1, "books")]);
+    assert_eq!(second.next, None);
+    let of_event = archive.deliveries(&DeliveryFilter { event: Some(Seq(2)), output: Some("chat".into()), ..all() }, None, 9).unwrap();
+    let event = id(2, NOW + Duration::from_secs(2));
+    assert_eq!(of_event.rows[0].id, DeliveryId::of(event, "a", "chat", 0));
+    assert_eq!(archive.delivery(event, of_event.rows[0].id).unwrap().unwrap().1.key.target, targets[0]);
+    assert!(archive.event(EventId([9; 16])).unwrap().is_none());
+}
+
+#[test]
+fn counts_and_the_audit_add_up_and_a_lost_delivery_is_told() {
+    let (mut yard, targets) = settled_yard();
+    let archive = yard.archive();
+    let counts = archive.counts().unwrap();
+    let told: Vec<_> = counts.iter().map(|of| (&*of.output, of.waiting, of.held, of.dead, of.oldest_due)).collect();
+    assert_eq!(told, [("books", 0, 0, 3, None), ("chat", 1, 1, 1, Some(NOW))]);
+    let sound = Audit { events: 5, planned: 10, waiting: 1, held: 1, delivered: 2, dead: 4, open: 2, lost: 0 };
+    assert_eq!(archive.audit().unwrap(), sound);
+    yard.commit(&Batch { settlements: vec![settled(4, &targets[1], State::Dead, NOW)], watermark: Some(Seq(6)), ..Batch::default() });
+    assert_eq!(archive.audit().unwrap(), Audit { dead: 5, open: 0, lost: 1, ..sound });
+    let stats = archive.stats().unwrap();
+    assert_eq!((stats.first, stats.last, stats.watermark), (Some(Seq(1)), Some(Seq(5)), Seq(6)));
+}
+
+#[test]
+fn a_replay_over_thousands_goes_in_slices_and_meets_each_once() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    let batch = (1..=2_500).map(|nth| Append { event: event(nth, "", NOW), plan: plan(&[&chat]), dedupe: None }).collect();
+    let settlements = (1..=2_500).map(|seq| settled(seq, &chat, State::Dead, NOW)).collect();
+    yard.commit(&appends(batch));
+    yard.commit(&Batch { settlements, ..Batch::default() });
+    let dead = Operation::Replay(Which::Matching(DeliveryFilter { states: vec![State::Dead], ..all() }));
+    let (mut from, mut changed) = (Mark::default(), vec![]);
+    loop {
+        let slice = yard.store().operate(&dead, NOW, from).unwrap();
+        changed.push(slice.changed);
+        // One that dies again at once is not replayed for ever.
+        yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Dead, NOW)], ..Batch::default() });
+        match slice.next {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    assert_eq!(changed, [1_000, 1_000, 500]);
+    assert_eq!(yard.archive().waiting("chat", Cursor::default(), NOW, 9_999).unwrap().len(), 2_499);
+}

@@ -1,0 +1,253 @@
+//! One commit: events with their plans, rows of deliveries, the watermark. Repeats are decided inside it.
+
+use super::names::TargetNumber;
+use super::{SqliteStore, trouble};
+use crate::fail;
+use crate::journal::codec;
+use crate::journal::store::{Append, Batch, Committed, Fate, StoreError};
+use crate::model::{Dedupe, Event, EventId, Seq, Settlement, State, Timestamp};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use std::time::Duration;
+
+const APPEND: &str =
+    "INSERT INTO events(seq, id, source, topic, received_at, targets, reused_id, dedupe, crc, plan, sender_id, query, headers, body)
+    VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const SETTLE: &str = "INSERT INTO deliveries(event, target, ordinal, output, state, closes, due_at, attempts, replays, updated_at, detail, message)
+    VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT(event, target, ordinal) DO UPDATE SET state = excluded.state, closes = max(closes, excluded.closes), due_at = excluded.due_at,
+    attempts = excluded.attempts, replays = excluded.replays, updated_at = excluded.updated_at, detail = excluded.detail, message = excluded.message";
+const WATERMARK: &str = "INSERT INTO meta(key, value) VALUES('watermark', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value";
+const CANDIDATE: &str = "SELECT id, source, topic, received_at, sender_id, body FROM events WHERE seq = ?";
+
+/// A state's number in the file.
+pub(super) const fn number_of(state: State) -> i64 {
+    match state {
+        State::Waiting => 0,
+        State::Held => 1,
+        State::Delivered => 2,
+        State::Dead => 3,
+    }
+}
+
+impl SqliteStore {
+    /// All of the batch or nothing of it. What memory holds of it follows what the file holds.
+    pub(super) fn write_batch(&mut self, batch: &Batch) -> Result<Committed, StoreError> {
+        let first = self.next_seq;
+        match self.try_batch(batch) {
+            Ok(committed) => {
+                self.recent.keep();
+                self.names.keep();
+                if let Some(Seq(watermark)) = batch.watermark {
+                    self.watermark = watermark;
+                }
+                Ok(committed)
+            }
+            Err(error) => {
+                self.next_seq = first;
+                self.recent.take_back();
+                let error = trouble("commit")(error);
+                self.roll_back()?;
+                self.names.take_back(&self.db).map_err(trouble("read the names"))?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a transaction that failed; SQLite may have ended it already.
+    pub(super) fn roll_back(&mut self) -> Result<(), StoreError> {
+        if self.db.is_autocommit() { Ok(()) } else { run(&self.db, "ROLLBACK").map_err(trouble("roll back")) }
+    }
+
+    fn try_batch(&mut self, batch: &Batch) -> rusqlite::Result<Committed> {
+        if let Some(window) = batch.appends.iter().filter_map(|append| append.dedupe.map(|dedupe| dedupe.window)).max()
+            && window > self.window
+            && let Some(now) = batch.appends.iter().map(|append| append.event.received_at).max()
+        {
+            self.widen(window, now)?;
+        }
+        run(&self.db, "BEGIN IMMEDIATE")?;
+        let fates = self.append_all(&batch.appends)?;
+        self.settle_all(&batch.settlements)?;
+        if let Some(Seq(watermark)) = batch.watermark {
+            self.db.prepare_cached(WATERMARK)?.execute([watermark])?;
+        }
+        if !batch.appends.is_empty() {
+            fail::point("in_transaction");
+        }
+        if !batch.settlements.is_empty() {
+            fail::point("settle_in_transaction");
+        }
+        run(&self.db, "COMMIT")?;
+        fail::point("committed");
+        Ok(Committed { fates })
+    }
+
+    fn append_all(&mut self, appends: &[Append]) -> rusqlite::Result<Vec<Fate>> {
+        let SqliteStore { db, names, recent, next_seq, scratch, .. } = self;
+        let mut insert = db.prepare_cached(APPEND)?;
+        let mut fates = Vec::with_capacity(appends.len());
+        for append in appends {
+            let Append { event, plan, dedupe } = append;
+            let source = names.source(db, &event.source)?;
+            let mut reused_id = false;
+            if let Some(dedupe) = dedupe {
+                match repeated(db, recent.candidates(dedupe.key), event, source, dedupe.window)? {
+                    Repeat::Of(of) => {
+                        fates.push(Fate::Duplicate { of });
+                        continue;
+                    }
+                    Repeat::OnlyItsId => reused_id = true,
+                    Repeat::None => {}
+                }
+                recent.add(dedupe.key, *next_seq, event.received_at);
+            }
+            encode_plan(db, names, plan, scratch)?;
+            insert_event(&mut insert, *next_seq, source, append, reused_id, scratch)?;
+            fates.push(Fate::New { seq: Seq(*next_seq), reused_id });
+            *next_seq += 1;
+        }
+        Ok(fates)
+    }
+
+    fn settle_all(&mut self, settlements: &[Settlement]) -> rusqlite::Result<()> {
+        let SqliteStore { db, names, .. } = self;
+        let mut upsert = db.prepare_cached(SETTLE)?;
+        for Settlement { row, closes } in settlements {
+            let TargetNumber { target, output } = names.target(db, &row.key.target)?;
+            let due_at = (row.state == State::Waiting).then(|| row.due_at.unwrap_or(row.updated_at).0);
+            upsert.execute(params![
+                row.key.seq.0,
+                target,
+                row.key.ordinal,
+                output,
+                number_of(row.state),
+                closes,
+                due_at,
+                row.attempts,
+                row.replays,
+                row.updated_at.0,
+                row.detail,
+                row.message.as_ref().map(|message| message.encode()),
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// Reads keys back as far as `window` reaches, where it reaches farther than what is held.
+    pub(super) fn widen(&mut self, window: Duration, now: Timestamp) -> rusqlite::Result<()> {
+        if window <= self.window {
+            return Ok(());
+        }
+        self.window = window;
+        self.recent = super::Recent::default();
+        let mut keys = self
+            .db
+            .prepare("SELECT received_at, dedupe, seq FROM events WHERE received_at >= ? AND dedupe IS NOT NULL ORDER BY received_at")?;
+        let mut rows = keys.query([(now - window).0])?;
+        while let Some(row) = rows.next()? {
+            self.recent.insert(row.get::<_, i64>(1)? as u64, row.get(2)?, Timestamp(row.get(0)?));
+        }
+        Ok(())
+    }
+}
+
+/// Runs a statement without parameters or rows.
+pub(super) fn run(db: &Connection, statement: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(statement)?.execute([]).map(drop)
+}
+
+/// What an append repeats.
+enum Repeat {
+    None,
+    /// This event.
+    Of(EventId),
+    /// The sender's id was used before, for another body.
+    OnlyItsId,
+}
+
+/// Asks the rows: a key is only a hash.
+fn repeated(db: &Connection, candidates: Vec<i64>, event: &Event, source: i64, window: Duration) -> rusqlite::Result<Repeat> {
+    let mut repeat = Repeat::None;
+    for seq in candidates {
+        let mut select = db.prepare_cached(CANDIDATE)?;
+        let found = select.query_row([seq], |row| {
+            // At exactly the window's end it is a new event.
+            let inside = event.received_at.since(Timestamp(row.get(3)?)) < window;
+            let same_id = match (&event.sender_id, row.get_ref(4)?.as_str_or_null()?) {
+                (Some(ours), Some(theirs)) => **ours == *theirs,
+                (None, None) => row.get_ref(2)?.as_str()? == &*event.topic,
+                _ => false,
+            };
+            if !inside || !same_id || row.get::<_, i64>(1)? != source {
+                return Ok(Repeat::None);
+            }
+            if row.get_ref(5)?.as_blob()? == event.body {
+                return Ok(Repeat::Of(EventId(row.get(0)?)));
+            }
+            Ok(if event.sender_id.is_some() { Repeat::OnlyItsId } else { Repeat::None })
+        });
+        match found.optional()? {
+            Some(of @ Repeat::Of(_)) => return Ok(of),
+            Some(Repeat::OnlyItsId) => repeat = Repeat::OnlyItsId,
+            Some(Repeat::None) | None => {}
+        }
+    }
+    Ok(repeat)
+}
+
+fn encode_plan(db: &Connection, names: &mut super::Names, plan: &crate::model::Plan, out: &mut Vec<u8>) -> rusqlite::Result<()> {
+    // Plans are short; most fit without another allocation.
+    let mut numbers = [0; 16];
+    let mut many = vec![];
+    let numbers = match numbers.get_mut(..plan.targets.len()) {
+        Some(few) => few,
+        None => {
+            many.resize(plan.targets.len(), 0);
+            &mut many[..]
+        }
+    };
+    for (number, target) in numbers.iter_mut().zip(&plan.targets) {
+        *number = names.target(db, target)?.target;
+    }
+    out.clear();
+    codec::encode(numbers.iter().copied(), &plan.failed, out);
+    Ok(())
+}
+
+fn insert_event(
+    insert: &mut CachedStatement<'_>,
+    seq: i64,
+    source: i64,
+    append: &Append,
+    reused_id: bool,
+    plan: &[u8],
+) -> rusqlite::Result<()> {
+    let event = &append.event;
+    let crc = checksum(plan, &event.topic, event.headers.as_bytes(), &event.query, &event.body);
+    insert.execute(params![
+        seq,
+        &event.id.0[..],
+        source,
+        &*event.topic,
+        event.received_at.0,
+        append.plan.targets.len() as i64,
+        reused_id,
+        append.dedupe.map(|Dedupe { key, .. }| key as i64),
+        crc,
+        plan,
+        event.sender_id.as_deref(),
+        &*event.query,
+        event.headers.as_bytes(),
+        &event.body[..],
+    ])?;
+    Ok(())
+}
+
+/// Over all that is sent on or decides where.
+pub(super) fn checksum(plan: &[u8], topic: &str, headers: &[u8], query: &str, body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    for part in [plan, topic.as_bytes(), headers, query.as_bytes(), body] {
+        crc.update(part);
+    }
+    crc.finalize()
+}

@@ -1,0 +1,312 @@
+//! The seam between the writer and what keeps: one batch in, one durable step, what became of each.
+//!
+//! Does: names the words of a commit, of recovery, of an operator's change and of retention. Never: decides when to
+//! commit (the writer does) or what an answer to a sender is. Holds: L1 `commit` returns only when the batch is durable as
+//! a whole or not at all. Proven by `conformance`, which runs one suite on every store.
+
+use crate::model::{Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Plan, Seq, Settlement, State, Target, Timestamp};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One event on its way into the journal.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// What happened.
+    pub event: Event,
+    /// Where it goes.
+    pub plan: Plan,
+    /// By what a repeat is recognised; `None`: never a repeat.
+    pub dedupe: Option<Dedupe>,
+}
+
+/// What one commit makes durable, in this order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Events with their plans; what repeats an earlier one is not written.
+    pub appends: Vec<Append>,
+    /// Rows of deliveries; each replaces the row of the same key.
+    pub settlements: Vec<Settlement>,
+    /// The lowest event whose plan is not closed, where it is time to write it down.
+    pub watermark: Option<Seq>,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Kept.
+    New {
+        /// Its place.
+        seq: Seq,
+        /// The sender had used this id before, for another body: kept all the same, and marked.
+        reused_id: bool,
+    },
+    /// A repeat of a kept one; not kept again.
+    Duplicate {
+        /// The event it repeats.
+        of: EventId,
+    },
+}
+
+/// What a commit did: one fate an append, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// In the order of the batch.
+    pub fates: Vec<Fate>,
+}
+
+/// Where a start goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// The lowest event whose plan may not be closed.
+    pub watermark: Seq,
+    /// The last event kept; zero where there is none.
+    pub last: Seq,
+    /// Events from the watermark on whose plan is open, and how many of their targets are.
+    pub open: Vec<(Seq, u32)>,
+}
+
+/// An event whose plan was not closed when the daemon stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenEvent {
+    /// The event and its stored plan.
+    pub kept: Arc<Kept>,
+    /// Rows that it has already.
+    pub rows: Vec<RowMark>,
+    /// Whether its bytes are not those that were kept.
+    pub damaged: bool,
+}
+
+/// A delivery that has a row already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowMark {
+    /// Of which target.
+    pub target: Arc<Target>,
+    /// Which of the transform's results.
+    pub ordinal: u32,
+    /// Whether its target needs no more rows.
+    pub closes: bool,
+}
+
+impl OpenEvent {
+    /// Targets that still need rows, each with the ordinals that have one.
+    pub fn missing(&self) -> impl Iterator<Item = (&Arc<Target>, Vec<u32>)> {
+        self.kept.plan.targets.iter().filter_map(|target| {
+            let rows = || self.rows.iter().filter(|row| row.target == *target);
+            let closed = rows().any(|row| row.closes);
+            (!closed).then(|| (target, rows().map(|row| row.ordinal).collect()))
+        })
+    }
+}
+
+/// A waiting delivery as read, before anybody asked whether its event is whole.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Where reading goes on after it.
+    pub cursor: Cursor,
+    /// It.
+    pub loaded: Loaded,
+    /// Whether the bytes of its event or message are not those that were kept.
+    pub damaged: bool,
+}
+
+/// Reading what is still to be done. Sees what was committed.
+pub trait Reads: Send + Sync {
+    /// Events from `from` to `to` (both included) with an open plan, by place, at most `most`.
+    fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError>;
+    /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor.
+    fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError>;
+}
+
+/// Which deliveries, for lists and operators. What is `None` or empty does not restrict.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeliveryFilter {
+    /// In one of these states.
+    pub states: Vec<State>,
+    /// To this output.
+    pub output: Option<String>,
+    /// By this route.
+    pub route: Option<String>,
+    /// Of this event.
+    pub event: Option<Seq>,
+    /// Of events of this source.
+    pub source: Option<String>,
+    /// Of events of this topic.
+    pub topic: Option<TopicMatch>,
+    /// Of events received at or after.
+    pub since: Option<Timestamp>,
+    /// Of events received before.
+    pub until: Option<Timestamp>,
+}
+
+/// A topic as people ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicMatch {
+    /// This one.
+    Exact(String),
+    /// Those that start so.
+    Prefix(String),
+}
+
+impl TopicMatch {
+    /// Whether it is meant.
+    pub fn holds(&self, topic: &str) -> bool {
+        match self {
+            TopicMatch::Exact(word) => topic == word,
+            TopicMatch::Prefix(start) => topic.starts_with(start.as_str()),
+        }
+    }
+}
+
+impl DeliveryFilter {
+    /// Whether a delivery is meant, as far as its own row says.
+    pub fn holds_row(&self, seq: Seq, target: &Target, state: State) -> bool {
+        (self.states.is_empty() || self.states.contains(&state))
+            && self.event.is_none_or(|event| event == seq)
+            && self.output.as_deref().is_none_or(|output| output == &*target.output)
+            && self.route.as_deref().is_none_or(|route| route == &*target.route)
+    }
+
+    /// Whether its event is meant.
+    pub fn holds_event(&self, source: &str, topic: &str, received_at: Timestamp) -> bool {
+        self.source.as_deref().is_none_or(|wanted| wanted == source)
+            && self.topic.as_ref().is_none_or(|wanted| wanted.holds(topic))
+            && self.since.is_none_or(|since| received_at >= since)
+            && self.until.is_none_or(|until| received_at < until)
+    }
+
+    /// Whether the event must be looked at.
+    pub fn asks_event(&self) -> bool {
+        self.source.is_some() || self.topic.is_some() || self.since.is_some() || self.until.is_some()
+    }
+}
+
+/// A change that somebody asked for, over as many deliveries as it meets; done in slices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Waiting deliveries of an output become held.
+    Hold {
+        /// Whose.
+        output: Arc<str>,
+        /// Written into each row; one line, no secrets.
+        why: String,
+    },
+    /// Deliveries of an output that are held for one of these reasons wait again, due now. Those held for another stay: whether to
+    /// send them again is for a person to say.
+    Unhold {
+        /// Whose.
+        output: Arc<str>,
+        /// What their rows say.
+        why: BTreeSet<String>,
+    },
+    /// Held, dead and delivered ones wait again, due now, with their attempts counted from nothing.
+    Replay(Which),
+}
+
+/// What to replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// These.
+    Keys(Vec<DeliveryKey>),
+    /// All that the filter means. One that is dead again before the end is not replayed twice.
+    Matching(DeliveryFilter),
+}
+
+/// Where an operation goes on; the store's own numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Mark(pub i64, pub i64, pub i64, pub i64);
+
+/// What one slice of an operation did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// Rows changed.
+    pub changed: u64,
+    /// Where it goes on; `None`: done.
+    pub next: Option<Mark>,
+}
+
+/// How long what is over is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retain {
+    /// Delivered ones, and events that nobody wanted.
+    pub delivered: Duration,
+    /// Dead ones.
+    pub dead: Duration,
+}
+
+/// What one slice of retention did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Events deleted, with all their deliveries.
+    pub deleted: u64,
+    /// Where the sweep goes on; `None`: it is through.
+    pub next: Option<Seq>,
+}
+
+/// Why the writer tends the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tend {
+    /// A commit was just answered: only what is due.
+    Busy,
+    /// Nothing else to do.
+    Idle,
+    /// The daemon stops.
+    Closing,
+}
+
+/// Keeps batches. Owned by one thread.
+pub trait Store: Send {
+    /// Makes the batch durable, all of it or nothing of it. After [`StoreError::Full`] it may be called again; after any
+    /// other error what was written is unknown, and the store must not be used again.
+    fn commit(&mut self, batch: &Batch) -> Result<Committed, StoreError>;
+    /// Reads where a start goes on. Called once, before the first commit.
+    fn recover(&mut self) -> Result<Recovered, StoreError>;
+    /// Does one bounded slice of an operation, in a commit of its own.
+    fn operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> Result<Slice, StoreError>;
+    /// Looks at some events after `after` and deletes those whose plan is closed and whose deliveries are all past their time.
+    fn sweep(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError>;
+    /// Keeps its own files in order. Says whether there is more to do at once.
+    fn tend(&mut self, why: Tend) -> Result<bool, StoreError>;
+}
+
+/// Why the store could not. `Display` is one line without anything that an event contains.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full or the file is held by another for now: senders get 503, the daemon goes on.
+    #[error("{doing}: no space or no access for now: {detail}")]
+    Full {
+        /// What was being done.
+        doing: &'static str,
+        /// What the engine said.
+        detail: String,
+    },
+    /// Anything unknown: what was written is unknown too. The daemon stops (exit 74); a restart reads what is there.
+    #[error("{doing}: {detail}")]
+    Fatal {
+        /// What was being done.
+        doing: &'static str,
+        /// What the engine said.
+        detail: String,
+    },
+    /// The file is not what was written (exit 75).
+    #[error(
+        "{doing}: the journal's file is damaged ({detail}): keep it aside and start with a copy made before, or with a new `journal.url`"
+    )]
+    Corrupt {
+        /// What was being done.
+        doing: &'static str,
+        /// What the engine said.
+        detail: String,
+    },
+}
+
+impl StoreError {
+    /// The daemon's exit code; `None`: it goes on.
+    pub fn exit_code(&self) -> Option<u8> {
+        match self {
+            StoreError::Full { .. } => None,
+            StoreError::Fatal { .. } => Some(74),
+            StoreError::Corrupt { .. } => Some(75),
+        }
+    }
+}
