@@ -1,0 +1,292 @@
+//! All outputs: who gets what, and what stays across a reload.
+//!
+//! Does: hands kept events to their outputs' tasks, starts and ends those, passes on what people ask for.
+//! Never: blocks on an output (L3), drops a delivery that it cannot place: it gives it back.
+//! Holds: L4 across reloads. An output of the same name keeps its engine, queue, breaker and bucket. L6 through [`Inbox`].
+
+use super::engine::{Engine, WINDOW_BYTES, WINDOW_PARCELS};
+use super::host::{Attempted, Host, OutputStatus, Shared};
+use super::inbox::{Arrival, Inbox, Note, Offered};
+use super::section::Policy;
+use super::shell::Worker;
+use crate::model::{Clock, DeliveryKey, DeliveryRow, Kept, Settlement, State, Target};
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use switchyard_api::Output;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Attempts a slow listener of the feed may be behind; older ones it misses.
+pub const FEED_MAX: usize = 1_024;
+
+/// An output as the running file wants it.
+#[derive(Clone)]
+pub struct OutputSpec {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Of its type and settings: as long as it is the same, the connected output stays.
+    pub fingerprint: u64,
+    /// How it is delivered to.
+    pub policy: Arc<Policy>,
+    /// The connected destination; [`Fleet::running`] has it where nothing changed.
+    pub output: Arc<dyn Output>,
+    /// Whether it starts paused. An output that runs already keeps its state.
+    pub paused: bool,
+}
+
+/// No output of this name runs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no output `{0}`")]
+pub struct UnknownOutput(pub Arc<str>);
+
+/// What changes at an output that runs.
+#[derive(Default)]
+pub struct Change {
+    /// New limits.
+    pub policy: Option<Arc<Policy>>,
+    /// Another destination.
+    pub output: Option<Arc<dyn Output>>,
+}
+
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Change").field("policy", &self.policy).field("output", &self.output.is_some()).finish()
+    }
+}
+
+struct Lane {
+    shared: Arc<Shared>,
+    spec: OutputSpec,
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    /// Cancelled when the task is over.
+    over: CancellationToken,
+}
+
+type Lanes = BTreeMap<Arc<str>, Lane>;
+
+/// All outputs of the daemon.
+pub struct Fleet<H: Host> {
+    host: Arc<H>,
+    clock: Arc<dyn Clock>,
+    runtime: tokio::runtime::Handle,
+    feed: broadcast::Sender<Arc<Attempted>>,
+    lanes: ArcSwap<Lanes>,
+    /// One change at a time. Outputs that left and may not be over yet.
+    leaving: Mutex<BTreeMap<Arc<str>, CancellationToken>>,
+}
+
+impl<H: Host> Fleet<H> {
+    /// Without outputs. Their tasks run on `runtime`.
+    pub fn new(host: Arc<H>, clock: Arc<dyn Clock>, runtime: tokio::runtime::Handle) -> Self {
+        Fleet { host, clock, runtime, feed: broadcast::Sender::new(FEED_MAX), lanes: ArcSwap::default(), leaving: Mutex::default() }
+    }
+
+    // === deliveries ===
+
+    /// Hands a durable event to its outputs. Called on the journal's writer thread between two commits: only moves in memory.
+    ///
+    /// Gives back targets whose output does not run; the caller keeps them as held.
+    #[must_use = "targets without an output must be kept as held"]
+    pub fn dispatch(&self, kept: &Arc<Kept>) -> Vec<Arc<Target>> {
+        let lanes = self.lanes.load();
+        let mut homeless = vec![];
+        let mut settlements = vec![];
+        for (place, target) in kept.plan.targets.iter().enumerate() {
+            if let Some((_, why)) = kept.plan.failed.iter().find(|(failed, _)| *failed == place) {
+                settlements.push(self.first_row(kept, target, State::Dead, why.clone()));
+                continue;
+            }
+            let arrival = Arrival { kept: Arc::clone(kept), target: Arc::clone(target), have: vec![] };
+            if let Err(UnknownOutput(_)) = self.offer(&lanes, arrival) {
+                homeless.push(Arc::clone(target));
+            }
+        }
+        if !settlements.is_empty() {
+            // If it is not written the plan stays open, and the next start writes it.
+            self.host.settle(settlements, Box::new(|_| ()));
+        }
+        homeless
+    }
+
+    /// Takes up a target of an event whose plan was not closed when the daemon ended. `have`: ordinals that have a row.
+    pub fn recover(&self, kept: &Arc<Kept>, target: &Arc<Target>, have: Vec<u32>) -> Result<(), UnknownOutput> {
+        let place = kept.plan.targets.iter().position(|planned| planned == target);
+        if let Some((_, why)) = kept.plan.failed.iter().find(|(failed, _)| Some(*failed) == place) {
+            self.host.settle(vec![self.first_row(kept, target, State::Dead, why.clone())], Box::new(|_| ()));
+            return Ok(());
+        }
+        self.offer(&self.lanes.load(), Arrival { kept: Arc::clone(kept), target: Arc::clone(target), have })
+    }
+
+    fn offer(&self, lanes: &Lanes, arrival: Arrival) -> Result<(), UnknownOutput> {
+        let unknown = |arrival: &Arrival| UnknownOutput(Arc::clone(&arrival.target.output));
+        let Some(lane) = lanes.get(&arrival.target.output) else { return Err(unknown(&arrival)) };
+        match lane.shared.inbox.offer(arrival) {
+            Offered::Taken => Ok(()),
+            Offered::Closed(arrival) => Err(unknown(&arrival)),
+            Offered::Spill(arrival) => {
+                let row =
+                    self.first_row(&arrival.kept, &arrival.target, State::Waiting, "waits in the journal: the output is behind".into());
+                let shared = Arc::clone(&lane.shared);
+                self.host.settle(vec![row], Box::new(move |_| shared.inbox.spilled()));
+                Ok(())
+            }
+        }
+    }
+
+    /// A target's only row so far, not rendered.
+    fn first_row(&self, kept: &Kept, target: &Arc<Target>, state: State, detail: String) -> Settlement {
+        let wall = self.clock.wall();
+        let row = DeliveryRow {
+            key: DeliveryKey { seq: kept.seq, target: Arc::clone(target), ordinal: 0 },
+            state,
+            due_at: (state == State::Waiting).then_some(wall),
+            attempts: 0,
+            replays: 0,
+            detail,
+            message: None,
+            updated_at: wall,
+        };
+        Settlement { row, closes: true }
+    }
+
+    /// Rows of an output were made waiting by somebody else (a replay, a release): looks for them now.
+    pub fn look(&self, output: &str) -> Result<(), UnknownOutput> {
+        self.note(output, Note::Look)
+    }
+
+    // === outputs ===
+
+    /// The connected destination of an output that runs with these settings.
+    pub fn running(&self, output: &str, fingerprint: u64) -> Option<Arc<dyn Output>> {
+        self.lanes.load().get(output).filter(|lane| lane.spec.fingerprint == fingerprint).map(|lane| Arc::clone(&lane.spec.output))
+    }
+
+    /// Runs these outputs and no others. Those that stay keep queue, breaker and bucket. One that is back before it was over waits
+    /// for that: two engines would send the same rows.
+    ///
+    /// Gives the names of those that end, each with what finishes once all its deliveries have rows: what is out may take
+    /// `grace`. The caller makes those rows held.
+    #[must_use = "outputs that end leave waiting rows behind"]
+    pub fn apply(&self, specs: Vec<OutputSpec>, grace: Duration) -> Vec<(Arc<str>, impl Future<Output = ()> + Send + use<H>)> {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|_, over| !over.is_cancelled());
+        let before = self.lanes.load_full();
+        let lane = |spec: OutputSpec| (Arc::clone(&spec.name), self.lane(before.get(&spec.name), spec, &mut leaving));
+        let after: Lanes = specs.into_iter().map(lane).collect();
+        let gone: Vec<_> = before
+            .iter()
+            .filter(|(name, _)| !after.contains_key(*name))
+            .map(|(name, lane)| {
+                leaving.insert(Arc::clone(name), lane.over.clone());
+                (Arc::clone(name), lane.end(true, grace))
+            })
+            .collect();
+        self.lanes.store(Arc::new(after));
+        gone
+    }
+
+    fn lane(&self, before: Option<&Lane>, spec: OutputSpec, leaving: &mut BTreeMap<Arc<str>, CancellationToken>) -> Lane {
+        let Some(before) = before else {
+            let predecessor = leaving.remove(&spec.name);
+            return self.start(spec, predecessor);
+        };
+        let change = Change {
+            policy: (before.spec.policy != spec.policy).then(|| Arc::clone(&spec.policy)),
+            output: (before.spec.fingerprint != spec.fingerprint).then(|| Arc::clone(&spec.output)),
+        };
+        let output = if change.output.is_some() { Arc::clone(&spec.output) } else { Arc::clone(&before.spec.output) };
+        if change.policy.is_some() || change.output.is_some() {
+            before.shared.inbox.note(Note::Change(change));
+        }
+        let (shared, task, over) = (Arc::clone(&before.shared), Arc::clone(&before.task), before.over.clone());
+        Lane { shared, task, over, spec: OutputSpec { output, ..spec } }
+    }
+
+    fn start(&self, spec: OutputSpec, predecessor: Option<CancellationToken>) -> Lane {
+        let shared =
+            Arc::new(Shared { name: Arc::clone(&spec.name), inbox: Inbox::new((WINDOW_PARCELS, WINDOW_BYTES)), status: Mutex::default() });
+        if spec.paused {
+            shared.inbox.note(Note::Pause);
+        }
+        let engine = Engine::new(Arc::clone(&spec.policy), spec.output.max_batch(), self.clock.now());
+        let _inside = self.runtime.enter();
+        let worker = Worker::new(
+            Arc::clone(&shared),
+            Arc::clone(&self.host),
+            Arc::clone(&self.clock),
+            self.feed.clone(),
+            Arc::clone(&spec.output),
+            engine,
+        );
+        let (watched, over) = (Arc::clone(&shared), CancellationToken::new());
+        let guard = over.clone().drop_guard();
+        let task = self.runtime.spawn(async move {
+            let _guard = guard;
+            if let Some(predecessor) = predecessor {
+                predecessor.cancelled().await;
+            }
+            if AssertUnwindSafe(worker.run()).catch_unwind().await.is_err() {
+                // A fault of ours: said loudly, and health shows it. Nothing is lost; plans and rows find it all at the next start.
+                tracing::error!(output = %watched.name, "the task of this output failed; it delivers nothing until a restart");
+                watched.status.lock().unwrap_or_else(PoisonError::into_inner).failed = true;
+            }
+        });
+        Lane { shared, spec, task: Arc::new(Mutex::new(Some(task))), over }
+    }
+
+    /// Sends nothing to an output until [`resume`](Self::resume); what is out finishes.
+    pub fn pause(&self, output: &str) -> Result<(), UnknownOutput> {
+        self.note(output, Note::Pause)
+    }
+
+    /// Sends to it again.
+    pub fn resume(&self, output: &str) -> Result<(), UnknownOutput> {
+        self.note(output, Note::Resume)
+    }
+
+    fn note(&self, output: &str, note: Note) -> Result<(), UnknownOutput> {
+        let lanes = self.lanes.load();
+        let lane = lanes.get(output).ok_or_else(|| UnknownOutput(output.into()))?;
+        lane.shared.inbox.note(note);
+        Ok(())
+    }
+
+    /// Where every output stands.
+    pub fn status(&self) -> BTreeMap<Arc<str>, OutputStatus> {
+        self.lanes.load().iter().map(|(name, lane)| (Arc::clone(name), lane.shared.status())).collect()
+    }
+
+    /// Attempts as they end, from now on; a listener that is more than [`FEED_MAX`] behind misses some.
+    pub fn feed(&self) -> broadcast::Receiver<Arc<Attempted>> {
+        self.feed.subscribe()
+    }
+
+    /// Ends all outputs: what is out may take `grace`, then it is given up. What was not sent is found again by its open plan.
+    ///
+    /// Ends only when everything known is written: whoever waits bounds it, in case the journal is dead.
+    pub async fn stop(&self, grace: Duration) {
+        let lanes = self.lanes.load_full();
+        let ends: Vec<_> = lanes.values().map(|lane| lane.end(false, grace)).collect();
+        futures_util::future::join_all(ends).await;
+    }
+}
+
+impl Lane {
+    /// Tells the task to end, and waits for it when polled.
+    fn end(&self, park: bool, grace: Duration) -> impl Future<Output = ()> + Send + use<> {
+        self.shared.inbox.note(Note::Stop { park, grace });
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move {
+            if let Some(task) = task {
+                // Its panics are caught inside.
+                let _ = task.await;
+            }
+        }
+    }
+}

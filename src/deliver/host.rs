@@ -1,0 +1,103 @@
+//! What delivery asks of whoever runs it, and what it shows: the seam to the daemon.
+
+use super::breaker::BreakerState;
+use super::inbox::Inbox;
+use super::words::Counts;
+use crate::model::{Cursor, DeliveryId, EventId, Kept, Loaded, Message, NotRendered, Outcome, Settlement, Target, Timestamp, Written};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What a delivery's run needs from whoever runs it.
+pub trait Host: Send + Sync + 'static {
+    /// Renders what goes to a target: no, one or several messages.
+    fn render(&self, kept: &Kept, target: &Target) -> impl Future<Output = Result<Vec<Arc<Message>>, NotRendered>> + Send;
+    /// Writes settlements in one transaction, in the order of the calls. `written` is called once.
+    fn settle(&self, settlements: Vec<Settlement>, written: Written);
+    /// Waiting rows of an output that are due by then, in the order of due time and arrival, after the cursor. May give rows the engine holds already.
+    fn load(
+        &self,
+        output: &str,
+        after: Cursor,
+        due_by: Timestamp,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<(Cursor, Loaded)>, LoadError>> + Send;
+}
+
+/// Why waiting rows could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("waiting deliveries cannot be read from the journal: {0}")]
+pub struct LoadError(pub String);
+
+/// One attempt that is over, for `tail` and metrics.
+#[derive(Debug, Clone)]
+pub struct Attempted {
+    /// When it was over.
+    pub at: Timestamp,
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// Of which event.
+    pub event: EventId,
+    /// From which source.
+    pub source: Arc<str>,
+    /// About what.
+    pub topic: Arc<str>,
+    /// By which route to which output.
+    pub target: Arc<Target>,
+    /// Which try, from 1.
+    pub attempt: u32,
+    /// How long it took.
+    pub took: Duration,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Where an output stands, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputStatus {
+    /// Deliveries in memory that are not out. Those in the journal are the journal's to count.
+    pub waiting: usize,
+    /// Calls that are out.
+    pub in_flight: u32,
+    /// When the first delivery in memory is due.
+    pub next_due: Option<Timestamp>,
+    /// Where the breaker stands.
+    pub breaker: BreakerState,
+    /// Whether somebody paused it.
+    pub paused: bool,
+    /// What happened since the start.
+    pub counts: Counts,
+    /// Whether its task ended by a fault of ours: nothing is delivered until a restart.
+    pub failed: bool,
+}
+
+impl Default for OutputStatus {
+    fn default() -> Self {
+        OutputStatus {
+            waiting: 0,
+            in_flight: 0,
+            next_due: None,
+            breaker: BreakerState::Closed,
+            paused: false,
+            counts: Counts::default(),
+            failed: false,
+        }
+    }
+}
+
+/// What one output's task shares with the fleet.
+#[derive(Debug)]
+pub struct Shared {
+    /// The output's name.
+    pub name: Arc<str>,
+    /// What it is told.
+    pub inbox: Inbox,
+    /// Where it stands.
+    pub status: Mutex<OutputStatus>,
+}
+
+impl Shared {
+    /// Where it stands now.
+    pub fn status(&self) -> OutputStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,154 @@
+//! Between the journal's words and the engine's: events and rendered messages become deliveries, deliveries become parcels and rows.
+//!
+//! Does: gives each of a target's results its ordinal, knows which row is the target's last (and so closes its part of
+//! the plan). Never: decides when anything is sent.
+//! Holds: L1 for a target with several results: none is forgotten between two rows.
+
+use super::engine::Delivery;
+use super::inbox::Arrival;
+use super::words::{New, ReadBack, Standing, Verdict};
+use crate::model::{DeliveryKey, DeliveryRow, Kept, Loaded, Message, NotRendered, Settlement, State, Target, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use switchyard_api::{Handle, Parcel};
+
+/// What rendering gave.
+pub type Rendered = Result<Vec<Arc<Message>>, NotRendered>;
+
+/// What is kept beside each delivery.
+#[derive(Debug)]
+pub struct Payload {
+    /// Its event.
+    pub kept: Arc<Kept>,
+    /// `None` only for what is not going to be sent.
+    message: Option<Arc<Message>>,
+    /// How many of the target's deliveries have no row yet, where there are several.
+    siblings: Option<Arc<AtomicU32>>,
+    /// Whether its first row is the target's last; known once that row is made.
+    closes: Option<bool>,
+}
+
+impl Payload {
+    /// Whether its first row closes the target. Asked again after a failed write it says the same.
+    fn closes(&mut self) -> bool {
+        let siblings = self.siblings.as_deref();
+        *self.closes.get_or_insert_with(|| siblings.is_none_or(|left| left.fetch_sub(1, Ordering::Relaxed) == 1))
+    }
+}
+
+const NOTHING: &str = "nothing to send: the transform gave no result";
+const NOTHING_MORE: &str = "nothing more to send: every result of the transform has its delivery";
+
+fn not_rendered(not: &NotRendered) -> (State, String) {
+    let state = if matches!(not, NotRendered::Gone(_)) { State::Held } else { State::Dead };
+    (state, not.to_string())
+}
+
+fn new(target: &Arc<Target>, ordinal: u32, row: Option<Standing>, payload: Payload) -> New<Payload> {
+    let id = payload.kept.event.id.0;
+    let half = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    New {
+        key: DeliveryKey { seq: payload.kept.seq, target: Arc::clone(target), ordinal },
+        size: payload.kept.event.size() + payload.message.as_ref().map_or(0, |message| message.size()),
+        seed: half(&id[..8]) ^ half(&id[8..]).rotate_left(ordinal % 64),
+        row,
+        payload,
+    }
+}
+
+/// What an arrival comes to, of those results that have no row yet.
+pub fn arrived(arrival: &Arrival, rendered: Rendered) -> Vec<ReadBack<Payload>> {
+    let payload = |message, siblings| Payload { kept: Arc::clone(&arrival.kept), message, siblings, closes: None };
+    let (state, detail) = match rendered {
+        Ok(messages) => {
+            let results = (0..).zip(messages);
+            let missing: Vec<(u32, Arc<Message>)> = results.filter(|(ordinal, _)| !arrival.have.contains(ordinal)).collect();
+            if !missing.is_empty() {
+                let siblings = (missing.len() > 1).then(|| Arc::new(AtomicU32::new(missing.len() as u32)));
+                let each = missing
+                    .into_iter()
+                    .map(|(ordinal, message)| (new(&arrival.target, ordinal, None, payload(Some(message), siblings.clone())), None));
+                return each.collect();
+            }
+            (State::Delivered, if arrival.have.is_empty() { NOTHING } else { NOTHING_MORE }.to_owned())
+        }
+        Err(not) => not_rendered(&not),
+    };
+    // Where some have rows, what is said of all stands behind those.
+    let free = arrival.have.iter().max().map_or(0, |last| last + 1);
+    vec![(new(&arrival.target, free, None, payload(None, None)), Some((state, detail)))]
+}
+
+/// The row that is written of a delivery.
+pub fn settlement(verdict: &Verdict, delivery: &mut Delivery<Payload>, updated_at: Timestamp) -> Settlement {
+    Settlement {
+        closes: verdict.first && delivery.payload.closes(),
+        row: DeliveryRow {
+            key: delivery.key.clone(),
+            state: verdict.state,
+            due_at: verdict.due_at,
+            attempts: verdict.attempts,
+            replays: delivery.replays,
+            detail: verdict.detail.clone(),
+            message: delivery.payload.message.clone(),
+            updated_at,
+        },
+    }
+}
+
+/// A planned delivery as a row that is rendered when it is read back.
+pub fn unrendered(arrival: &Arrival) -> New<Payload> {
+    new(&arrival.target, 0, None, Payload { kept: Arc::clone(&arrival.kept), message: None, siblings: None, closes: None })
+}
+
+/// What a row that was read back comes to. One that was never rendered may be several: the others get rows of their own
+/// in the same batch, before any is sent.
+pub fn read_back(loaded: Loaded, rendered: Option<Rendered>) -> Vec<ReadBack<Payload>> {
+    let Loaded { kept, row } = loaded;
+    let standing = Standing { due_at: row.due_at.unwrap_or(row.updated_at), attempts: row.attempts, replays: row.replays };
+    let (target, ordinal) = (&row.key.target, row.key.ordinal);
+    // Its target's part of the plan is closed already.
+    let payload = |message| Payload { kept: Arc::clone(&kept), message, siblings: None, closes: Some(false) };
+    let itself = |message, decision| vec![(new(target, ordinal, Some(standing), payload(message)), decision)];
+    let mut messages = match rendered {
+        None => return itself(row.message.clone(), None),
+        Some(Err(not)) => return itself(None, Some(not_rendered(&not))),
+        Some(Ok(messages)) => messages,
+    };
+    if messages.is_empty() && ordinal == 0 {
+        return itself(None, Some((State::Delivered, NOTHING.to_owned())));
+    }
+    if ordinal as usize >= messages.len() {
+        let why = format!("the transform gives only {} results now, and this is number {}", messages.len(), ordinal + 1);
+        return itself(None, Some((State::Dead, why)));
+    }
+    if ordinal > 0 || messages.len() == 1 {
+        return itself(Some(messages.swap_remove(ordinal as usize)), None);
+    }
+    let wait = || Some((State::Waiting, "waits for its turn".to_owned()));
+    let each = (0..).zip(messages).map(|(nth, message)| {
+        let row = (nth == 0).then_some(standing);
+        (new(target, nth, row, payload(Some(message))), wait())
+    });
+    each.collect()
+}
+
+/// A delivery as its output gets it.
+pub fn parcel(handle: u64, delivery: &Delivery<Payload>) -> Parcel {
+    let event = &delivery.payload.kept.event;
+    Parcel {
+        handle: Handle(handle),
+        delivery: delivery.key.id(event.id).to_string(),
+        event: event.id.to_string(),
+        attempt: delivery.attempts + 1,
+        replay: delivery.replays > 0,
+        source: Arc::clone(&event.source),
+        topic: Arc::clone(&event.topic),
+        route: Arc::clone(&delivery.key.target.route),
+        received_at: event.received_at.0,
+        raw: event.body.clone(),
+        content_type: event.content_type().map(Arc::from),
+        // Whatever is sent was rendered.
+        message: delivery.payload.message.clone().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,536 @@
+//! The async skin of one output: one task that drives its [`Engine`], renders, calls the [`Output`], hands settlements over.
+//!
+//! Does: one pass at a time: hears everything that is there, turns the engine once, does what it says.
+//! Never: decides when what is sent (the engine does), keeps a second queue (the inbox is the window's).
+//! Holds: L3 an output that hangs, panics or is slow holds up nothing but its own calls. Proven by `shell_tests.rs`.
+
+use super::breaker::Turned;
+use super::engine::Engine;
+use super::fleet::Change;
+use super::host::{Attempted, Host, LoadError, OutputStatus, Shared};
+use super::inbox::{Arrival, Note, Spilled};
+use super::parcel::{Payload, Rendered, arrived, parcel, read_back, settlement, unrendered};
+use super::words::{Action, Input, Moment, Ticket};
+use crate::model::printable::Printable;
+use crate::model::{Clock, Cursor, Instant, Loaded, Outcome, State, Timestamp};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
+use futures_util::{FutureExt, future, stream};
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use switchyard_api::output::Word;
+use switchyard_api::{Handle, Output, Period, Settle};
+use tokio::sync::{broadcast, mpsc};
+
+/// Renderings of one output that may be under way at once; beyond it arrivals wait, in order, within the window.
+const RENDERS_MAX: usize = 16;
+
+/// An attempt that is out.
+#[derive(Debug)]
+struct Flight {
+    ticket: Ticket,
+    sent: bool,
+    started: Instant,
+}
+
+/// A call that is over.
+struct Ended {
+    first: u64,
+    count: u64,
+    how: How,
+    generation: u64,
+}
+
+enum How {
+    Returned,
+    TimedOut(Duration),
+    Panicked,
+}
+
+type Page = Result<Vec<(Cursor, Loaded, Option<Rendered>)>, LoadError>;
+
+/// One output's task.
+pub struct Worker<H: Host> {
+    shared: Arc<Shared>,
+    host: Arc<H>,
+    clock: Arc<dyn Clock>,
+    feed: broadcast::Sender<Arc<Attempted>>,
+    engine: Engine<Payload>,
+    actions: Vec<Action>,
+    output: Arc<dyn Output>,
+    /// Grows with each change of the destination; the ones before are closed once nothing is out on them.
+    generation: u64,
+    retired: Vec<(u64, Arc<dyn Output>)>,
+    settle: Arc<Settle>,
+    words: mpsc::UnboundedReceiver<Word>,
+    calls: FuturesUnordered<BoxFuture<'static, Ended>>,
+    calls_of: BTreeMap<u64, usize>,
+    closing: FuturesUnordered<BoxFuture<'static, ()>>,
+    flights: BTreeMap<u64, Flight>,
+    next_handle: u64,
+    arrivals: VecDeque<Arrival>,
+    arrival_bytes: usize,
+    notes: VecDeque<Note>,
+    renders: FuturesOrdered<BoxFuture<'static, Rendered>>,
+    /// What is being rendered, in the same order.
+    rendering: VecDeque<Arrival>,
+    load: Option<(Spilled, usize, BoxFuture<'static, Page>)>,
+    caught_up: Option<Spilled>,
+    sleep: Pin<Box<tokio::time::Sleep>>,
+    wake_at: Option<Instant>,
+    cut_at: Option<Instant>,
+    done: bool,
+}
+
+impl<H: Host> Worker<H> {
+    /// A task's state, not running yet. Must be called inside a runtime.
+    pub fn new(
+        shared: Arc<Shared>,
+        host: Arc<H>,
+        clock: Arc<dyn Clock>,
+        feed: broadcast::Sender<Arc<Attempted>>,
+        output: Arc<dyn Output>,
+        engine: Engine<Payload>,
+    ) -> Self {
+        let (settle, words) = Settle::channel();
+        Worker {
+            shared,
+            host,
+            clock,
+            feed,
+            engine,
+            actions: vec![],
+            output,
+            generation: 0,
+            retired: vec![],
+            settle: Arc::new(settle),
+            words,
+            calls: FuturesUnordered::new(),
+            calls_of: BTreeMap::new(),
+            closing: FuturesUnordered::new(),
+            flights: BTreeMap::new(),
+            next_handle: 0,
+            arrivals: VecDeque::new(),
+            arrival_bytes: 0,
+            notes: VecDeque::new(),
+            renders: FuturesOrdered::new(),
+            rendering: VecDeque::new(),
+            load: None,
+            caught_up: None,
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            wake_at: None,
+            cut_at: None,
+            done: false,
+        }
+    }
+
+    /// Runs until told to stop.
+    pub async fn run(mut self) {
+        loop {
+            self.turn();
+            if self.done {
+                break;
+            }
+            future::poll_fn(|cx| self.poll_inputs(cx)).await;
+        }
+        self.shared.inbox.close();
+        while self.closing.next().await.is_some() {}
+        self.output.close().await;
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: self.clock.now(), wall: self.clock.wall() }
+    }
+
+    fn hear(&mut self, input: Input<Payload>) {
+        let at = self.moment();
+        self.engine.step(at, input, &mut self.actions);
+    }
+
+    // === hearing ===
+
+    /// Hears everything that is there; ready if there was anything.
+    fn poll_inputs(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.inbox.register(cx.waker());
+        let mut any = self.poll_inbox();
+        any |= self.poll_renders(cx);
+        // Calls before words: a call that ended has said its words by then.
+        let mut ended = vec![];
+        while let Poll::Ready(Some(call)) = self.calls.poll_next_unpin(cx) {
+            ended.push(call);
+        }
+        any |= self.poll_words(cx);
+        any |= !ended.is_empty();
+        for call in ended {
+            self.ended(&call);
+        }
+        any |= self.poll_load(cx);
+        while let Poll::Ready(Some(())) = self.closing.poll_next_unpin(cx) {}
+        if self.wake_at.is_some() && self.sleep.as_mut().poll(cx).is_ready() {
+            self.wake_at = None;
+            any = true;
+        }
+        if any { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Hears every word that was said. Not by `poll_recv` alone: a task that did much in one go is told "nothing there" by it, and
+    /// an attempt that had ended well would count as unknown and be sent again.
+    fn poll_words(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        loop {
+            while let Ok(word) = self.words.try_recv() {
+                self.word(word);
+                any = true;
+            }
+            let Poll::Ready(Some(word)) = self.words.poll_recv(cx) else { return any };
+            self.word(word);
+            any = true;
+        }
+    }
+
+    fn poll_inbox(&mut self) -> bool {
+        let before = self.arrivals.len();
+        let mut notes = std::mem::take(&mut self.notes);
+        self.shared.inbox.take(&mut self.arrivals, &mut notes);
+        self.arrival_bytes += self.arrivals.range(before..).map(Arrival::size).sum::<usize>();
+        let any = self.arrivals.len() > before || !notes.is_empty();
+        for note in notes.drain(..) {
+            self.note(note);
+        }
+        self.notes = notes;
+        any
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Written(ok) => self.hear(Input::Written(ok)),
+            Note::Look => self.hear(Input::Look),
+            Note::Pause => self.hear(Input::Pause),
+            Note::Resume => self.hear(Input::Resume),
+            Note::Change(change) => self.change(change),
+            Note::Stop { park, grace } => self.stop(park, grace),
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        if let Some(policy) = change.policy {
+            self.hear(Input::Reconfigure(policy));
+        }
+        if let Some(output) = change.output {
+            let before = std::mem::replace(&mut self.output, output);
+            self.retired.push((self.generation, before));
+            self.generation += 1;
+            self.close_retired();
+            self.hear(Input::Hurry);
+        }
+    }
+
+    /// Closes outputs that were replaced and have nothing out.
+    fn close_retired(&mut self) {
+        let idle = |generation: &u64| self.calls_of.get(generation).is_none_or(|calls| *calls == 0);
+        let (idle, busy): (Vec<_>, Vec<_>) = self.retired.drain(..).partition(|(generation, _)| idle(generation));
+        self.retired = busy;
+        for (generation, output) in idle {
+            self.calls_of.remove(&generation);
+            self.closing.push(async move { output.close().await }.boxed());
+        }
+    }
+
+    fn stop(&mut self, park: bool, grace: Duration) {
+        self.shared.inbox.close();
+        self.cut_at = Some(self.clock.now() + grace);
+        self.hear(Input::Stop { park });
+        if !park {
+            return;
+        }
+        // What is not rendered yet becomes one row that is rendered when it is read back.
+        self.poll_inbox();
+        self.renders.clear();
+        while let Some(arrival) = self.rendering.pop_back() {
+            self.arrivals.push_front(arrival);
+        }
+        for arrival in self.unrendered() {
+            let new = unrendered(&arrival);
+            self.hear(Input::Decided { new, state: State::Waiting, detail: "waits".into() });
+        }
+    }
+
+    /// Takes out all that is not rendered yet and has no row.
+    fn unrendered(&mut self) -> Vec<Arrival> {
+        self.arrival_bytes = 0;
+        self.arrivals.drain(..).filter(|arrival| arrival.have.is_empty()).collect()
+    }
+
+    /// Renders arrivals in their order.
+    fn poll_renders(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        loop {
+            while let Poll::Ready(Some(rendered)) = self.renders.poll_next_unpin(cx) {
+                if let Some(arrival) = self.rendering.pop_front() {
+                    self.rendered(&arrival, rendered);
+                }
+                any = true;
+            }
+            if self.renders.len() >= RENDERS_MAX || self.cut_at.is_some() {
+                return any;
+            }
+            let Some(arrival) = self.arrivals.pop_front() else { return any };
+            let (host, kept, target) = (Arc::clone(&self.host), Arc::clone(&arrival.kept), Arc::clone(&arrival.target));
+            let mut render = async move { host.render(&kept, &target).await }.boxed();
+            // Most need no waiting: then there is no need for a place in the line either.
+            match self.renders.is_empty().then(|| render.poll_unpin(cx)) {
+                Some(Poll::Ready(rendered)) => {
+                    self.rendered(&arrival, rendered);
+                    any = true;
+                }
+                _ => {
+                    self.renders.push_back(render);
+                    self.rendering.push_back(arrival);
+                }
+            }
+        }
+    }
+
+    fn rendered(&mut self, arrival: &Arrival, rendered: Rendered) {
+        self.arrival_bytes = self.arrival_bytes.saturating_sub(arrival.size());
+        for (new, decision) in arrived(arrival, rendered) {
+            self.hear(match decision {
+                None => Input::Arrived(new),
+                Some((state, detail)) => Input::Decided { new, state, detail },
+            });
+        }
+    }
+
+    fn word(&mut self, word: Word) {
+        match word {
+            Word::Sent(Handle(handle)) => {
+                crate::fail::point("sent");
+                if let Some(flight) = self.flights.get_mut(&handle) {
+                    flight.sent = true;
+                }
+            }
+            Word::Settled(Handle(handle), outcome) => {
+                crate::fail::point("answered_not_settled");
+                if let Some(flight) = self.flights.remove(&handle) {
+                    self.landed(&flight, outcome);
+                }
+            }
+        }
+    }
+
+    fn landed(&mut self, flight: &Flight, outcome: Outcome) {
+        if self.feed.receiver_count() > 0
+            && let Some(delivery) = self.engine.get(flight.ticket)
+        {
+            let event = &delivery.payload.kept.event;
+            // Nobody listening is no failure.
+            let _ = self.feed.send(Arc::new(Attempted {
+                at: self.clock.wall(),
+                delivery: delivery.key.id(event.id),
+                event: event.id,
+                source: Arc::clone(&event.source),
+                topic: Arc::clone(&event.topic),
+                target: Arc::clone(&delivery.key.target),
+                attempt: delivery.attempts + 1,
+                took: self.clock.now().since(flight.started),
+                outcome: outcome.clone(),
+            }));
+        }
+        self.hear(Input::Outcome(flight.ticket, outcome));
+    }
+
+    /// A call is over: what it did not answer is tried again if it was not sent, else unknown.
+    fn ended(&mut self, call: &Ended) {
+        for handle in call.first..call.first + call.count {
+            let Some(flight) = self.flights.remove(&handle) else { continue };
+            let why = match call.how {
+                How::Returned => "the output ended without saying what became of it".to_owned(),
+                How::TimedOut(timeout) if flight.sent => format!("no answer within {}", Period(timeout)),
+                How::TimedOut(timeout) => format!("not sent within {}", Period(timeout)),
+                How::Panicked => "the output failed inside".to_owned(),
+            };
+            let outcome = if flight.sent { Outcome::Unknown { why } } else { Outcome::Retry { why, after: None } };
+            self.landed(&flight, outcome);
+        }
+        self.hear(Input::CallEnded);
+        if let Some(calls) = self.calls_of.get_mut(&call.generation) {
+            *calls = calls.saturating_sub(1);
+        }
+        if !self.retired.is_empty() {
+            self.close_retired();
+        }
+    }
+
+    fn poll_load(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((then, most, load)) = &mut self.load else { return false };
+        let Poll::Ready(page) = load.poll_unpin(cx) else { return false };
+        let (then, most) = (*then, *most);
+        self.load = None;
+        match page {
+            Ok(page) => {
+                let more = page.last().map(|(cursor, ..)| *cursor).filter(|_| page.len() >= most);
+                let rows = page.into_iter().flat_map(|(_, loaded, rendered)| read_back(loaded, rendered)).collect();
+                self.caught_up = Some(then);
+                self.hear(Input::Loaded { rows, more });
+            }
+            Err(error) => {
+                tracing::warn!(output = %self.shared.name, "{error}; trying again");
+                self.hear(Input::NotLoaded);
+            }
+        }
+        true
+    }
+
+    // === doing ===
+
+    fn turn(&mut self) {
+        if self.cut_at.is_some_and(|cut_at| self.clock.now() >= cut_at) {
+            self.cut();
+        }
+        self.hear(Input::Turn);
+        let mut actions = std::mem::take(&mut self.actions);
+        let mut wake_at = None;
+        for action in actions.drain(..) {
+            match action {
+                Action::Send(tickets) => self.send(&tickets),
+                Action::Write(count) => self.write(count),
+                Action::Load { after, due_by, most } => self.start_load(after, due_by, most),
+                Action::Behind => self.shared.inbox.behind(),
+                Action::CaughtUp => {
+                    if let Some(then) = self.caught_up.take() {
+                        self.shared.inbox.caught_up(then);
+                    }
+                }
+                Action::WakeAt(at) => wake_at = Some(at),
+                Action::Turned(turned) => self.turned(&turned),
+                Action::Stopped => self.done = true,
+            }
+        }
+        self.actions = actions;
+        let (parcels, bytes) = self.engine.room();
+        let pending = self.arrivals.len() + self.renders.len();
+        self.shared.inbox.set_room((parcels.saturating_sub(pending), bytes.saturating_sub(self.arrival_bytes)));
+        self.publish();
+        self.wake(wake_at);
+    }
+
+    /// The grace is over: gives up what is out.
+    fn cut(&mut self) {
+        for _ in 0..self.calls.len() {
+            self.hear(Input::CallEnded);
+        }
+        self.calls.clear();
+        while let Ok(word) = self.words.try_recv() {
+            self.word(word);
+        }
+        for (_, flight) in std::mem::take(&mut self.flights) {
+            if flight.sent {
+                self.landed(&flight, Outcome::Unknown { why: "stopped before an answer was heard".into() });
+            } else {
+                self.hear(Input::Unsent(flight.ticket));
+            }
+        }
+        // Once is enough; whoever waits for the end bounds the writing.
+        self.cut_at = Some(Instant(u64::MAX));
+    }
+
+    fn send(&mut self, tickets: &[Ticket]) {
+        let started = self.clock.now();
+        let first = self.next_handle;
+        let mut parcels = Vec::with_capacity(tickets.len());
+        for &ticket in tickets {
+            let Some(delivery) = self.engine.get(ticket) else { continue };
+            let handle = self.next_handle;
+            self.next_handle += 1;
+            parcels.push(parcel(handle, delivery));
+            self.flights.insert(handle, Flight { ticket, sent: false, started });
+        }
+        let (output, settle, timeout) = (Arc::clone(&self.output), Arc::clone(&self.settle), self.engine.timeout());
+        let (count, generation) = (self.next_handle - first, self.generation);
+        *self.calls_of.entry(generation).or_default() += 1;
+        self.calls.push(
+            async move {
+                let call = AssertUnwindSafe(async { output.deliver(parcels, &settle).await }).catch_unwind();
+                let how = match tokio::time::timeout(timeout, call).await {
+                    Ok(Ok(())) => How::Returned,
+                    Ok(Err(_)) => How::Panicked,
+                    Err(_) => How::TimedOut(timeout),
+                };
+                Ended { first, count, how, generation }
+            }
+            .boxed(),
+        );
+    }
+
+    fn write(&mut self, count: usize) {
+        let updated_at = self.clock.wall();
+        let mut settlements = Vec::with_capacity(count);
+        self.engine.settlements(count, |verdict, delivery| {
+            settlements.push(settlement(verdict, delivery, updated_at));
+        });
+        let shared = Arc::clone(&self.shared);
+        self.host.settle(settlements, Box::new(move |ok| shared.inbox.note(Note::Written(ok))));
+    }
+
+    fn start_load(&mut self, after: Cursor, due_by: Timestamp, most: usize) {
+        let then = self.shared.inbox.progress();
+        let (host, shared) = (Arc::clone(&self.host), Arc::clone(&self.shared));
+        let page = async move {
+            let rows = host.load(&shared.name, after, due_by, most).await?;
+            let host = &host;
+            let rendered = stream::iter(rows).map(async move |(cursor, loaded)| {
+                let rendered = match loaded.row.message {
+                    Some(_) => None,
+                    None => Some(host.render(&loaded.kept, &loaded.row.key.target).await),
+                };
+                (cursor, loaded, rendered)
+            });
+            Ok(rendered.buffered(RENDERS_MAX).collect::<Vec<_>>().await)
+        };
+        self.load = Some((then, most, page.boxed()));
+    }
+
+    fn turned(&self, turned: &Turned) {
+        let output = &self.shared.name;
+        match turned {
+            Turned::Down { misconfigured: true, why } => {
+                tracing::error!(%output, why = %Printable(why), "output refuses us; deliveries wait, nothing is lost");
+            }
+            Turned::Down { misconfigured: false, why } => {
+                tracing::warn!(%output, why = %Printable(why), "output is down; deliveries wait for it");
+            }
+            Turned::Back => tracing::info!(%output, "output answers again"),
+        }
+    }
+
+    fn publish(&self) {
+        let at = self.moment();
+        let next_due = self.engine.next_due().map(|due| at.timestamp(due));
+        let status = OutputStatus {
+            waiting: self.engine.waiting() + self.arrivals.len() + self.renders.len(),
+            in_flight: self.engine.in_flight(),
+            next_due,
+            breaker: self.engine.breaker(),
+            paused: self.engine.is_paused(),
+            counts: self.engine.counts(),
+            failed: false,
+        };
+        *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    fn wake(&mut self, at: Option<Instant>) {
+        let at = match (at, self.cut_at.filter(|cut| cut.0 < u64::MAX)) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if let Some(at) = at.filter(|_| at != self.wake_at) {
+            let wait = at.since(self.clock.now());
+            self.sleep.as_mut().reset(tokio::time::Instant::now() + wait);
+        }
+        self.wake_at = at;
+    }
+}
