@@ -1,1 +1,130 @@
-//! cli
+//! The command line: one file a command. Arguments in, exit code out; the only room that uses `anyhow`.
+
+mod audit;
+mod check;
+mod client;
+mod completions;
+mod deliveries;
+mod echo;
+mod events;
+mod exit;
+mod explain;
+mod init;
+mod pause;
+mod refused;
+mod replay;
+mod run;
+mod send;
+mod show;
+mod tail;
+mod time;
+
+pub use exit::Exit;
+
+use clap::{Parser, Subcommand};
+
+/// A webhook fan-out router: proves who sent an event, keeps it, and delivers it to everybody who should know.
+#[derive(Debug, Parser)]
+#[command(name = "switchyard", version, propagate_version = true, after_help = EXIT_CODES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+   0  done
+   1  the answer is no: problems found, nothing matched, not accepted
+   2  wrong arguments, or an unreadable file
+  69  the daemon can't be reached
+  74  the journal can't be written
+  75  the journal is damaged
+  78  the configuration does not run";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the daemon.
+    Run(run::Run),
+    /// Writes a commented routes.yaml to start from.
+    Init(init::Init),
+    /// Validates the configuration without touching the network.
+    Check(check::Check),
+    /// Says which routes an event matches, why the others do not, and what would be sent; sends nothing.
+    Explain(explain::Explain),
+    /// Signs an event as its sender would, posts it to the daemon and shows where it went.
+    Send(send::Send),
+    /// Prints the headers a sender would sign an event with.
+    Sign(send::Sign),
+    /// Lists or shows events.
+    Events(events::Events),
+    /// Lists deliveries.
+    Deliveries(deliveries::Deliveries),
+    /// Lists dead deliveries, with the reason.
+    Dead(deliveries::Dead),
+    /// Lists the requests that were refused lately, with the reason.
+    Refused(refused::Refused),
+    /// Delivers again: by id, or by filter with a count first.
+    Replay(replay::Replay),
+    /// Holds an output's deliveries until it is resumed.
+    Pause(pause::Pause),
+    /// Lets a paused output go on.
+    Resume(pause::Resume),
+    /// Shows events and deliveries as they happen.
+    Tail(tail::Tail),
+    /// Proves that every planned delivery is accounted for.
+    Audit(audit::Audit),
+    /// Answers every request with 200 and prints it: a far side to try outputs with.
+    Echo(echo::Echo),
+    /// Prints the completion script of a shell.
+    Completions(completions::Completions),
+    /// Runs jq programs for the daemon: started by it, not by people.
+    #[command(hide = true)]
+    JqWorker,
+}
+
+/// Runs the command; prints what went wrong.
+pub fn main(args: Args) -> Exit {
+    let ended = match args.command {
+        Command::Run(run) => run.run(),
+        Command::Init(init) => init.run(),
+        Command::Check(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Send(send) => send.run(),
+        Command::Sign(sign) => sign.run(),
+        Command::Events(events) => events.run(),
+        Command::Deliveries(deliveries) => deliveries.run(),
+        Command::Dead(dead) => dead.run(),
+        Command::Refused(refused) => refused.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Pause(pause) => pause.run(),
+        Command::Resume(resume) => resume.run(),
+        Command::Tail(tail) => tail.run(),
+        Command::Audit(audit) => audit.run(),
+        Command::Echo(echo) => echo.run(),
+        Command::Completions(completions) => return completions.run(),
+        Command::JqWorker => return jq_worker(),
+    };
+    ended.unwrap_or_else(|why| {
+        eprintln!("switchyard: {}", crate::model::printable::Printable(&format!("{why:#}")));
+        match () {
+            () if why.is::<client::Unreachable>() => Exit::Unreachable,
+            () if why.is::<client::NotThere>() || why.is::<send::NotKept>() => Exit::No,
+            () => Exit::Usage,
+        }
+    })
+}
+
+/// Serves jq programs until the daemon closes its end.
+fn jq_worker() -> Exit {
+    let ended = crate::route::jq::run_worker(std::io::stdin(), std::io::stdout());
+    if ended == std::process::ExitCode::SUCCESS { Exit::Done } else { Exit::No }
+}
+
+/// How many rows a list may have: more than the daemon gives would be cut without a word.
+fn row_count() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=crate::admin::ROWS_MAX as i64)
+}
+
+/// Runs a command's requests.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}

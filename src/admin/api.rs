@@ -1,0 +1,303 @@
+//! What is answered: one function a question, JSON in and out.
+
+use super::access::{Access, Rules};
+use super::query::{Query, ROWS_MAX, Wrong, event_id, percent};
+use super::server::{Answer, whole};
+use super::view;
+use crate::daemon::{Daemon, explain};
+use crate::deliver::Attempted;
+use crate::journal::archive::{DeliveryPlace, EventFilter};
+use crate::journal::{DeliveryFilter, Operation, StoreError, TopicMatch, Which};
+use crate::model::{DeliveryId, DeliveryKey, EventId, Kept, State, Timestamp};
+use crate::telemetry;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::http::request::Parts;
+use hyper::{Method, Response};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use switchyard_api::problem::nearest;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+/// The admin API of a daemon.
+pub struct Api {
+    /// Whose.
+    pub daemon: Arc<Daemon>,
+    /// Who may ask.
+    pub rules: Rules,
+    /// Where events arrive, as it turned out.
+    pub events: SocketAddr,
+    /// Ends streams.
+    pub stop: CancellationToken,
+}
+
+type Answered = Result<Value, Wrong>;
+
+impl From<StoreError> for Wrong {
+    fn from(why: StoreError) -> Self {
+        Wrong(503, why.to_string())
+    }
+}
+
+impl Api {
+    /// Answers a request.
+    pub async fn answer(&self, head: &Parts, body: &Bytes) -> Answer {
+        let access = self.rules.access(&head.headers);
+        if access == Access::WrongHost {
+            return error(421, "this is not a name of the admin side");
+        }
+        let path: Vec<String> = head.uri.path().split('/').filter(|part| !part.is_empty()).map(percent).collect();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let local = self.rules.listen.ip().is_loopback();
+        match (&head.method, path.as_slice()) {
+            (&Method::GET, ["health"]) => return self.health(),
+            (&Method::GET, ["ready"]) => return self.ready(),
+            (&Method::GET, ["metrics"]) if local || access != Access::None => {
+                return whole(
+                    200,
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    telemetry::metrics(self.daemon.snapshot()),
+                );
+            }
+            _ => {}
+        }
+        match (access, &head.method) {
+            (Access::None | Access::WrongHost, _) => return error(401, "a token is needed: Authorization: Bearer …"),
+            (Access::Read, method) if method != Method::GET => return error(403, "this token allows looking only"),
+            _ => {}
+        }
+        if let (&Method::GET, ["api", "tail"]) = (&head.method, path.as_slice()) {
+            return self.tail();
+        }
+        let query = Query::of(head.uri.query().unwrap_or_default());
+        let answered = match (&head.method, path.as_slice()) {
+            (&Method::GET, ["api", "events"]) => self.events(&query).await,
+            (&Method::GET, ["api", "events", id]) => self.event(id).await,
+            (&Method::GET, ["api", "events", id, "explain"]) => self.explain(id).await,
+            (&Method::GET, ["api", "deliveries"]) => self.deliveries(&query).await,
+            (&Method::GET, ["api", "outputs"]) => Ok(json!({ "outputs": self.daemon.outputs() })),
+            (&Method::GET, ["api", "refused"]) => Ok(json!({ "refused": self.daemon.refused() })),
+            (&Method::GET, ["api", "audit"]) => self.audit().await,
+            (&Method::POST, ["api", "outputs", name, "pause"]) => self.pause(name, true),
+            (&Method::POST, ["api", "outputs", name, "resume"]) => self.pause(name, false),
+            (&Method::POST, ["api", "replay"]) => self.replay(body).await,
+            _ => Err(Wrong(404, "there is nothing here".into())),
+        };
+        match answered {
+            Ok(value) => whole(200, "application/json", value.to_string()),
+            Err(Wrong(status, why)) => error(status, &why),
+        }
+    }
+
+    // === how it is ===
+
+    fn health(&self) -> Answer {
+        let troubles = self.daemon.troubles();
+        let status = if troubles.is_empty() { 200 } else { 503 };
+        whole(status, "application/json", json!({ "healthy": troubles.is_empty(), "troubles": troubles }).to_string())
+    }
+
+    fn ready(&self) -> Answer {
+        let ready = self.daemon.is_ready();
+        let said = json!({ "ready": ready, "events": self.events.to_string(), "version": self.daemon.running.load().version });
+        whole(if ready { 200 } else { 503 }, "application/json", said.to_string())
+    }
+
+    async fn audit(&self) -> Answered {
+        let archive = self.daemon.archive.clone();
+        let found = self.read(move || archive.audit()).await?;
+        Ok(json!({
+            "events": found.events, "planned": found.planned, "delivered": found.delivered, "dead": found.dead, "held": found.held,
+            "waiting": found.waiting, "open": found.open, "lost": found.lost,
+        }))
+    }
+
+    // === what is kept ===
+
+    async fn events(&self, query: &Query) -> Answered {
+        let filter = EventFilter {
+            source: query.get("source"),
+            topic: query.get("topic").map(topic),
+            since: query.time("since")?,
+            until: query.time("until")?,
+            text: query.get("text"),
+        };
+        let (archive, before, limit) = (self.daemon.archive.clone(), query.parsed::<i64>("before")?.map(crate::model::Seq), query.limit()?);
+        let page = self.read(move || archive.events(&filter, before, limit)).await?;
+        Ok(json!({ "events": page.rows.iter().map(view::event_line).collect::<Vec<_>>(), "next": page.next.map(|seq| seq.0) }))
+    }
+
+    async fn event(&self, id: &str) -> Answered {
+        Ok(view::event(&self.find(event_id(id)?).await?))
+    }
+
+    async fn find(&self, id: EventId) -> Result<crate::journal::archive::EventView, Wrong> {
+        let archive = self.daemon.archive.clone();
+        let found = self.read(move || archive.event(id)).await?;
+        found.ok_or_else(|| Wrong(404, format!("the journal has no event {id} (any more)")))
+    }
+
+    async fn explain(&self, id: &str) -> Answered {
+        let found = self.find(event_id(id)?).await?;
+        let router = self.daemon.hub.router();
+        Ok(explain::event_under(&router, &found.kept.event, self.daemon.hub.jq()).await)
+    }
+
+    async fn deliveries(&self, query: &Query) -> Answered {
+        let mut filter = DeliveryFilter {
+            states: query.state()?.into_iter().collect(),
+            output: query.get("output"),
+            route: query.get("route"),
+            source: query.get("source"),
+            topic: query.get("topic").map(topic),
+            since: query.time("since")?,
+            until: query.time("until")?,
+            event: None,
+        };
+        if let Some(event) = query.get("event") {
+            filter.event = Some(self.find(event_id(&event)?).await?.kept.seq);
+        }
+        let limit = query.limit()?;
+        let rows = self.pages(filter, limit).await?;
+        Ok(json!({ "deliveries": rows.iter().map(view::delivery_line).collect::<Vec<_>>() }))
+    }
+
+    /// Page after page until there are enough: a page may be short of what was asked.
+    async fn pages(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<crate::journal::archive::DeliveryLine>, Wrong> {
+        let (mut rows, mut from): (Vec<_>, Option<DeliveryPlace>) = (vec![], None);
+        loop {
+            let (archive, filter, most) = (self.daemon.archive.clone(), filter.clone(), limit - rows.len());
+            let page = self.read(move || archive.deliveries(&filter, from, most)).await?;
+            rows.extend(page.rows);
+            from = page.next;
+            if from.is_none() || rows.len() >= limit {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// How many rows a filter meets, page by page: only the number is kept (L6).
+    async fn count(&self, filter: &DeliveryFilter) -> Result<usize, Wrong> {
+        let (mut count, mut from): (usize, Option<DeliveryPlace>) = (0, None);
+        loop {
+            let (archive, filter) = (self.daemon.archive.clone(), filter.clone());
+            let page = self.read(move || archive.deliveries(&filter, from, ROWS_MAX)).await?;
+            count += page.rows.len();
+            from = page.next;
+            if from.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, Wrong> {
+        let read = tokio::task::spawn_blocking(read).await;
+        Ok(read.map_err(|why| Wrong(500, why.to_string()))??)
+    }
+
+    // === what is done ===
+
+    fn pause(&self, name: &str, paused: bool) -> Answered {
+        self.daemon.pause(name, paused).map_err(|why| {
+            let running = self.daemon.running.load();
+            let near = nearest(name, running.outputs.iter().map(|(name, _)| name.as_str()));
+            Wrong(404, format!("{why}{}", near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()))
+        })?;
+        Ok(json!({ "output": name, "paused": paused }))
+    }
+
+    async fn replay(&self, body: &[u8]) -> Answered {
+        let asked: Value = serde_json::from_slice(body).map_err(|why| Wrong(400, format!("the body is not JSON: {why}")))?;
+        let ids: Vec<&str> = asked["ids"].as_array().map(|ids| ids.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
+        let text = |name: &str| asked[name].as_str().map(str::to_owned);
+        let time = |name: &str| asked[name].as_i64().map(Timestamp);
+        let state = text("state").map(|word| State::of(&word).ok_or_else(|| Wrong(400, format!("`{word}` is not a state")))).transpose()?;
+        let filter = DeliveryFilter {
+            states: state.map_or_else(|| vec![State::Dead, State::Held, State::Delivered], |state| vec![state]),
+            output: text("output"),
+            route: text("route"),
+            since: time("since"),
+            until: time("until"),
+            ..DeliveryFilter::default()
+        };
+        let dry = asked["dry_run"] == true;
+        let (which, count, outputs) = if ids.is_empty() { self.matching(filter, dry).await? } else { self.named(&ids, &filter).await? };
+        if dry {
+            return Ok(json!({ "count": count, "dry_run": true }));
+        }
+        let count = self.daemon.hub.operate(Operation::Replay(which)).await?;
+        self.daemon.look(outputs.as_ref());
+        Ok(json!({ "count": count, "dry_run": false }))
+    }
+
+    /// All that a filter meets; counted only for a dry run, since it is a scan.
+    async fn matching(&self, filter: DeliveryFilter, count: bool) -> Result<(Which, usize, Option<BTreeSet<String>>), Wrong> {
+        let count = if count { self.count(&filter).await? } else { 0 };
+        let outputs = filter.output.clone().map(|output| BTreeSet::from([output]));
+        Ok((Which::Matching(filter), count, outputs))
+    }
+
+    /// The deliveries of these events, or these deliveries of them, as far as the filter lets them.
+    async fn named(&self, ids: &[&str], filter: &DeliveryFilter) -> Result<(Which, usize, Option<BTreeSet<String>>), Wrong> {
+        let events = ids.iter().filter(|id| id.starts_with("evt_")).map(|id| event_id(id)).collect::<Result<Vec<_>, _>>()?;
+        let wanted =
+            ids.iter().filter(|id| !id.starts_with("evt_")).map(|id| id.parse::<DeliveryId>().map_err(|why| Wrong(400, why.to_string())));
+        let wanted = wanted.collect::<Result<BTreeSet<_>, _>>()?;
+        if events.is_empty() {
+            return Err(Wrong(400, "a delivery is found by its event: name that too, as `replay evt_… dlv_…`".into()));
+        }
+        let mut keys: Vec<DeliveryKey> = vec![];
+        for event in events {
+            let found = self.find(event).await?;
+            let meant = found.deliveries.into_iter().filter(|row| wanted.is_empty() || wanted.contains(&row.key.id(event)));
+            keys.extend(meant.filter(|row| filter.holds_row(row.key.seq, &row.key.target, row.state)).map(|row| row.key));
+        }
+        let outputs = keys.iter().map(|key| key.target.output.to_string()).collect();
+        Ok((Which::Keys(keys.clone()), keys.len(), Some(outputs)))
+    }
+
+    // === what happens ===
+
+    /// Events and attempts as they happen, a JSON object a line, until the caller or the daemon ends.
+    fn tail(&self) -> Answer {
+        let events = feed(self.daemon.events.subscribe(), |kept: &Arc<Kept>| view::event_happened(kept));
+        let attempts = feed(self.daemon.fleet.feed(), |attempt: &Arc<Attempted>| view::attempted(attempt));
+        let lines = futures_util::stream::select(events, attempts);
+        let frames = lines.map(|value| Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{value}\n")))));
+        let body = StreamBody::new(frames.take_until(self.stop.clone().cancelled_owned()));
+        let mut answer = Response::new(BodyExt::boxed_unsync(body));
+        answer.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static("application/x-ndjson"));
+        answer
+    }
+}
+
+/// What comes out of a feed; a slow reader misses the oldest and hears how many.
+fn feed<T: Clone + Send + 'static>(
+    receiver: broadcast::Receiver<T>,
+    shown: fn(&T) -> Value,
+) -> impl futures_util::Stream<Item = Value> + Send {
+    futures_util::stream::unfold(receiver, move |mut receiver| async move {
+        match receiver.recv().await {
+            Ok(item) => Some((shown(&item), receiver)),
+            Err(RecvError::Lagged(missed)) => Some((json!({ "missed": missed }), receiver)),
+            Err(RecvError::Closed) => None,
+        }
+    })
+    .boxed()
+}
+
+fn topic(text: String) -> TopicMatch {
+    text.strip_suffix('*').map(|start| TopicMatch::Prefix(start.to_owned())).unwrap_or(TopicMatch::Exact(text))
+}
+
+/// A refusal: one line of JSON.
+pub fn error(status: u16, why: &str) -> Answer {
+    whole(status, "application/json", json!({ "error": why }).to_string())
+}

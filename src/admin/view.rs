@@ -1,0 +1,65 @@
+//! The JSON shapes of events, deliveries and what is shown of them.
+
+use crate::deliver::Attempted;
+use crate::journal::archive::{DeliveryLine, EventLine, EventView};
+use crate::model::{DeliveryRow, EventId, Kept, envelope};
+use serde_json::{Map, Value, json};
+
+/// The most of a body that is shown; the rest is cut, and said.
+const SHOWN_MAX: usize = 64 << 10;
+
+/// An event in a list.
+pub fn event_line(event: &EventLine) -> Value {
+    json!({
+        "id": event.id.to_string(), "source": &*event.source, "topic": event.topic, "received_at": event.received_at.to_string(),
+        "sender_id": event.sender_id, "bytes": event.bytes, "plan": event.targets, "reused_id": event.reused_id,
+    })
+}
+
+/// An event as it happens, for `tail`.
+pub fn event_happened(kept: &Kept) -> Value {
+    let event = &kept.event;
+    json!({ "at": event.received_at.to_string(), "event": event.id.to_string(), "source": &*event.source, "topic": &*event.topic, "plan": kept.plan.targets.len() })
+}
+
+/// One event whole, with its deliveries.
+pub fn event(view: &EventView) -> Value {
+    let event = &view.kept.event;
+    let text = String::from_utf8_lossy(&event.body[..event.body.len().min(SHOWN_MAX)]);
+    let headers: Map<String, Value> =
+        event.headers.iter().map(|(name, value)| (name.to_owned(), Value::from(String::from_utf8_lossy(value).into_owned()))).collect();
+    json!({
+        "id": event.id.to_string(), "source": &*event.source, "topic": &*event.topic, "received_at": event.received_at.to_string(),
+        "sender_id": event.sender_id, "headers": headers, "query": &*event.query, "bytes": event.body.len(), "raw": text,
+        "raw_cut": event.body.len() > SHOWN_MAX, "damaged": view.damaged,
+        "not_parsed": envelope::data(event).err().map(|why| why.to_string()),
+        "plan": view.kept.plan.targets.iter().map(|target| json!({ "route": &*target.route, "output": &*target.output })).collect::<Vec<_>>(),
+        "deliveries": view.deliveries.iter().map(|row| delivery(event.id, row)).collect::<Vec<_>>(),
+    })
+}
+
+/// A delivery in a list.
+pub fn delivery_line(line: &DeliveryLine) -> Value {
+    let mut value = delivery(line.event, &line.row);
+    value["source"] = Value::from(&*line.source);
+    value["topic"] = Value::from(&*line.topic);
+    value["received_at"] = Value::from(line.received_at.to_string());
+    value
+}
+
+fn delivery(event: EventId, row: &DeliveryRow) -> Value {
+    json!({
+        "id": row.key.id(event).to_string(), "event": event.to_string(), "route": &*row.key.target.route, "output": &*row.key.target.output,
+        "ordinal": row.key.ordinal, "state": row.state.word(), "attempts": row.attempts, "replays": row.replays, "detail": row.detail,
+        "due_at": row.due_at.map(|at| at.to_string()), "updated_at": row.updated_at.to_string(),
+    })
+}
+
+/// An attempt as it ends, for `tail`.
+pub fn attempted(attempt: &Attempted) -> Value {
+    json!({
+        "at": attempt.at.to_string(), "event": attempt.event.to_string(), "delivery": attempt.delivery.to_string(), "source": &*attempt.source,
+        "topic": &*attempt.topic, "route": &*attempt.target.route, "output": &*attempt.target.output, "attempt": attempt.attempt,
+        "took_ms": attempt.took.as_secs_f64() * 1_000.0, "outcome": attempt.outcome.word(), "detail": attempt.outcome.text(),
+    })
+}

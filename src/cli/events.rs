@@ -1,0 +1,127 @@
+//! `switchyard events`: the list, and one event with its deliveries.
+
+use super::client::{Admin, Client, escape};
+use super::{Exit, block_on, row_count, show, time};
+use crate::model::Timestamp;
+use serde_json::Value;
+use std::fmt::Write;
+
+/// Lists events, newest first, or shows one whole.
+#[derive(Debug, clap::Args)]
+pub struct Events {
+    /// Shows this one: its headers, body and deliveries.
+    id: Option<String>,
+    /// Only from this source.
+    #[arg(long)]
+    source: Option<String>,
+    /// Only of this topic.
+    #[arg(long)]
+    topic: Option<String>,
+    /// Only since then: `1h` ago, or a date.
+    #[arg(long, value_parser = time::parse)]
+    since: Option<Timestamp>,
+    /// Only until then.
+    #[arg(long, value_parser = time::parse)]
+    until: Option<Timestamp>,
+    /// At most so many.
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = row_count())]
+    limit: u16,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+impl Events {
+    pub fn run(self) -> anyhow::Result<Exit> {
+        match &self.id {
+            Some(id) => self.one(id),
+            None => self.list(),
+        }
+    }
+
+    fn list(&self) -> anyhow::Result<Exit> {
+        let mut path = format!("/api/events?limit={}", self.limit);
+        for (name, value) in [("source", &self.source), ("topic", &self.topic)] {
+            if let Some(value) = value {
+                let _ = write!(path, "&{name}={}", escape(value));
+            }
+        }
+        for (name, at) in [("since", self.since), ("until", self.until)] {
+            if let Some(at) = at {
+                let _ = write!(path, "&{name}={}", at.0);
+            }
+        }
+        let found = block_on(async { Client::new(&self.admin)?.get(&path).await })?;
+        let rows = found["events"].as_array().cloned().unwrap_or_default();
+        let columns = [
+            ("EVENT", "/id"),
+            ("RECEIVED", "/received_at"),
+            ("SOURCE", "/source"),
+            ("TOPIC", "/topic"),
+            ("BYTES", "/bytes"),
+            ("PLAN", "/plan"),
+        ];
+        show::rows(&rows, &columns, self.admin.json, "no event matches");
+        Ok(if rows.is_empty() { Exit::No } else { Exit::Done })
+    }
+
+    fn one(&self, id: &str) -> anyhow::Result<Exit> {
+        let event = block_on(async { Client::new(&self.admin)?.get(&format!("/api/events/{}", escape(id))).await })?;
+        if self.admin.json {
+            show::line(&event);
+            return Ok(Exit::Done);
+        }
+        for name in ["id", "source", "topic", "received_at", "sender_id", "not_parsed"] {
+            if !event[name].is_null() {
+                show::say(&format!("{name:>12}: {}", show::cell(&event[name])));
+            }
+        }
+        for (name, value) in event["headers"].as_object().into_iter().flatten() {
+            show::say(&format!("{:>12}  {}: {}", "", show::cell(&Value::from(name.as_str())), show::cell(value)));
+        }
+        let body = event["raw"].as_str().unwrap_or_default();
+        for (at, line) in body.lines().enumerate() {
+            let name = if at == 0 { "body:" } else { "" };
+            show::say(&format!("{name:>13} {}", show::cell(&Value::from(line))));
+        }
+        if event["raw_cut"] == true {
+            show::say(&format!("{:>13} (cut: it has {} bytes)", "", show::cell(&event["bytes"])));
+        }
+        print_where_it_went(&event);
+        Ok(Exit::Done)
+    }
+}
+
+/// The deliveries of an event, and what is planned and has no attempt that ended yet.
+pub fn print_where_it_went(event: &Value) {
+    let rows = event["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
+    let planned = event["plan"].as_array().map_or(&[][..], Vec::as_slice);
+    if planned.is_empty() && rows.is_empty() {
+        show::say("no route takes it: `switchyard explain` says why");
+        return;
+    }
+    if !rows.is_empty() {
+        print_deliveries(rows, false);
+    }
+    let over = |target: &Value| rows.iter().any(|row| row["route"] == target["route"] && row["output"] == target["output"]);
+    for target in planned.iter().filter(|target| !over(target)) {
+        let (route, output) = (show::cell(&target["route"]), show::cell(&target["output"]));
+        show::say(&format!(
+            " not over yet: {route} → {output} (if it takes long, the daemon's log says why; `switchyard tail` shows attempts)"
+        ));
+    }
+}
+
+/// The deliveries of an event or of a list.
+pub fn print_deliveries(rows: &[Value], json: bool) {
+    let columns = [
+        ("DELIVERY", "/id"),
+        ("EVENT", "/event"),
+        ("ROUTE", "/route"),
+        ("OUTPUT", "/output"),
+        ("STATE", "/state"),
+        ("TRIES", "/attempts"),
+        ("DUE", "/due_at"),
+        ("DETAIL", "/detail"),
+    ];
+    show::rows(rows, &columns, json, "no delivery matches");
+}

@@ -1,0 +1,267 @@
+//! From the file to what can run: every section read by the room that owns it, all problems at once.
+//!
+//! Drawing touches nothing: no network, no folder, no process. `check` draws, `run` and a reload draw and then build, so they
+//! refuse the same things (L5).
+
+use super::homes;
+use super::outputs::{self, OutputPlan};
+use super::sections::AdminSection;
+use crate::config;
+use crate::ingest;
+use crate::journal::JournalSection;
+use crate::route::{OutputMessage, RouteSection, Router};
+use crate::verify::Verifier;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use switchyard_api::problem::{Severity, nearest};
+use switchyard_api::tree::{self, Key, Value};
+use switchyard_api::{AnyKind, Node, Problem, Span};
+
+/// The sections of the file.
+const SECTIONS: [&str; 5] = ["server", "journal", "sources", "routes", "outputs"];
+
+/// A configuration that can run.
+pub struct Blueprint {
+    /// Names the configuration: the first digits of a hash over the text and what `${…}` put in.
+    pub version: String,
+    /// Where and how events arrive.
+    pub server: ingest::Server,
+    /// The admin side.
+    pub admin: AdminSection,
+    /// The journal's section.
+    pub journal: JournalSection,
+    /// The journal's file.
+    pub journal_file: PathBuf,
+    /// The sources, ready to prove.
+    pub sources: ingest::Sources,
+    /// The routes.
+    pub router: Arc<Router>,
+    /// The outputs, in the order of the file.
+    pub outputs: Vec<OutputPlan>,
+    /// The folder that relative paths start from.
+    pub base: PathBuf,
+}
+
+/// What drawing found.
+pub struct Drawn {
+    /// `None` if any problem is an error.
+    pub blueprint: Option<Blueprint>,
+    /// Everything found, in no order.
+    pub problems: Vec<Problem>,
+}
+
+/// Draws what the file says.
+pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
+    let mut problems = file.problems.clone();
+    let drawn = file.tree.as_ref().and_then(|tree| {
+        let base = base(Path::new(&file.path));
+        let mut pen = Pen { kinds, problems: &mut problems };
+        pen.whole(tree, version(file), base)
+    });
+    let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
+    Drawn { blueprint: drawn.filter(|_| sound), problems }
+}
+
+/// The folder of a file; relative paths in it start there.
+pub fn base(file: &Path) -> PathBuf {
+    file.parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+fn version(file: &config::File) -> String {
+    let mut hash = Sha256::new();
+    hash.update(file.text.as_bytes());
+    for secret in &file.secrets {
+        hash.update([0]);
+        hash.update(secret.expose().as_bytes());
+    }
+    hex::encode(&hash.finalize()[..4])
+}
+
+impl Blueprint {
+    /// One line for people: how much of what.
+    pub fn summary(&self) -> String {
+        use config::prose::count;
+        let (sources, routes) = (self.sources.iter().count(), self.router.names().count());
+        format!("{}, {}, {}", count(sources, "source"), count(routes, "route"), count(self.outputs.len(), "output"))
+    }
+
+    /// The path of a source.
+    pub fn path_of(&self, source: &str) -> Option<&str> {
+        self.sources.iter().find(|(_, one)| *one.name == *source).map(|(path, _)| path)
+    }
+
+    /// The proof of a source.
+    pub fn verifier(&self, source: &str) -> Option<&Verifier> {
+        self.sources.named(source).map(|source| &source.verifier)
+    }
+
+    /// All sources' names.
+    pub fn source_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(|(_, source)| &*source.name)
+    }
+
+    /// The files whose change asks for a reload, besides the configuration itself.
+    pub fn certificate_files(&self) -> Vec<PathBuf> {
+        self.server.tls.iter().flat_map(|tls| [self.base.join(&tls.cert), self.base.join(&tls.key)]).collect()
+    }
+}
+
+struct Pen<'p> {
+    kinds: &'p [Arc<dyn AnyKind>],
+    problems: &'p mut Vec<Problem>,
+}
+
+impl Pen<'_> {
+    fn whole(&mut self, tree: &Node, version: String, base: PathBuf) -> Option<Blueprint> {
+        let nothing = Node { span: Span { start: tree.span.start, end: tree.span.start }, value: Value::Map(vec![]) };
+        let before = self.problems.len();
+        self.unknown_sections(tree);
+        let section = |name: &str| tree.get(name).filter(|node| node.value != Value::Null).unwrap_or(&nothing);
+        let server = tree::read::<ingest::ServerSection>(section("server"), self.problems).and_then(|server| server.build(self.problems));
+        let admin = section("server").get("admin").unwrap_or(&nothing);
+        let admin = tree::read::<AdminSection>(admin, self.problems).filter(|admin| admin.check(self.problems));
+        self.one_address_each(server.as_ref(), admin.as_ref());
+        let journal = tree::read::<JournalSection>(section("journal"), self.problems);
+        let journal_file = journal.as_ref().and_then(|journal| journal.file(&base, self.problems));
+        let sources = self.sources(section("sources"), server.as_ref());
+        let (outputs, messages) = self.outputs(section("outputs"));
+        let names: Vec<(Arc<str>, Span)> =
+            section("sources").entries().iter().map(|(key, _)| (key.name.as_str().into(), key.span)).collect();
+        let router = self.router(tree.get("routes"), &names, section("outputs"), &messages);
+        homes::suggest(&mut self.problems[before..], tree, self.kinds);
+        Some(Blueprint {
+            version,
+            server: server?,
+            admin: admin?,
+            journal: journal?,
+            journal_file: journal_file?,
+            sources: sources?,
+            router: router?,
+            outputs: outputs?,
+            base,
+        })
+    }
+
+    /// Events and the admin side can't have one port.
+    fn one_address_each(&mut self, server: Option<&ingest::Server>, admin: Option<&AdminSection>) {
+        if let (Some(server), Some(admin)) = (server, admin)
+            && server.listen == admin.listen.value
+            && server.listen.port() != 0
+        {
+            let title = format!("events and the admin side both listen on {}", server.listen);
+            let problem = Problem::error("same-address", admin.listen.span, title, "taken by `server.listen`");
+            self.problems.push(problem.help("give one of them another port"));
+        }
+    }
+
+    fn unknown_sections(&mut self, tree: &Node) {
+        if !matches!(tree.value, Value::Map(_)) {
+            let title = format!("the file holds {}, not sections", tree.kind());
+            self.problems.push(
+                Problem::error("no-sections", tree.span, title, "here")
+                    .help("write `sources:`, `routes:` and `outputs:`; `switchyard init` shows how"),
+            );
+        }
+        for (key, _) in tree.entries().iter().filter(|(key, _)| !SECTIONS.contains(&key.name.as_str())) {
+            self.problems.push(unknown("section", key, &SECTIONS));
+        }
+    }
+
+    fn sources(&mut self, node: &Node, server: Option<&ingest::Server>) -> Option<ingest::Sources> {
+        let whole = self.is_map(node, "sources");
+        let named = ingest::read_sources(node, self.problems);
+        let limits = server.map(|server| server.limits.clone()).unwrap_or_default();
+        ingest::Sources::build(&named, limits, self.problems).filter(|_| whole)
+    }
+
+    fn outputs(&mut self, node: &Node) -> (Option<Vec<OutputPlan>>, Vec<OutputMessage>) {
+        let mut whole = self.is_map(node, "outputs");
+        for (key, _) in node.entries().iter().filter(|(key, _)| !good_name(&key.name)) {
+            let title = format!("`{}` can't be the name of an output", crate::model::printable::Printable(&key.name));
+            let problem = Problem::error("bad-name", key.span, title, "it stands in messages and metrics");
+            self.problems.push(problem.help("write 1 to 64 letters, digits, `-` and `_`"));
+        }
+        let (mut plans, mut messages) = (vec![], vec![]);
+        for (key, node) in node.entries() {
+            let (plan, message) = outputs::read(key, node, self.kinds, self.problems);
+            whole &= plan.is_some();
+            plans.extend(plan);
+            messages.extend(message);
+        }
+        (whole.then_some(plans), messages)
+    }
+
+    /// The routes. That an output is missing is not told where it is only wrong itself.
+    fn router(
+        &mut self,
+        routes: Option<&Node>,
+        sources: &[(Arc<str>, Span)],
+        outputs: &Node,
+        messages: &[OutputMessage],
+    ) -> Option<Arc<Router>> {
+        let routes = match routes {
+            Some(node) => RouteSection::read_all(node, self.problems)?,
+            None => vec![],
+        };
+        let router = Router::build(&routes, sources, messages, self.problems);
+        let written =
+            |at: Span| routes.iter().flat_map(|route| &route.to).find(|to| to.output.span == at).map(|to| to.output.value.as_str());
+        self.problems.retain(|p| p.id != "unknown-output" || written(p.at).is_none_or(|name| outputs.get(name).is_none()));
+        router.map(Arc::new)
+    }
+
+    /// Whether the section is a map of names.
+    fn is_map(&mut self, node: &Node, section: &str) -> bool {
+        let fits = matches!(node.value, Value::Map(_));
+        if !fits {
+            let title = format!("`{section}` holds {}, not names with their settings", node.kind());
+            let help = "write each name on a line of its own, and its keys below it, indented";
+            self.problems.push(Problem::error("wrong-type", node.span, title, "here").help(help));
+        }
+        fits
+    }
+}
+
+/// Names stand in paths, ids, metrics and messages: they are kept plain.
+pub fn good_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// An unknown key, with the near miss.
+pub fn unknown(what: &str, key: &Key, known: &[&str]) -> Problem {
+    let near = nearest(&key.name, known.iter().copied());
+    let problem = Problem::error("unknown-key", key.span, format!("unknown {what} `{}`", key.name), "not a key here");
+    match near {
+        Some(name) => problem.help(format!("did you mean `{name}`?")).patch(name),
+        None => problem.help(format!("expected one of: {}", known.join(", "))),
+    }
+}
+
+/// Whether a text is nothing but `${NAME}` or `${file:…}`: it says where the secret is and holds none.
+fn is_reference(written: &str) -> bool {
+    written
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .is_some_and(|name| !name.contains(['$', '{', '}']) && !name.contains(":-"))
+}
+
+/// Where secrets stand in the file as they are: a report must not quote them (L7).
+pub fn literal_secrets(tree: &Node) -> Vec<Span> {
+    const KEYS: [&str; 7] = ["secret", "token", "read_token", "bearer", "password", "value", "url"];
+    let mut found = vec![];
+    for (key, node) in tree.entries() {
+        // A misspelt key holds what the right one would.
+        let secret = nearest(&key.name, KEYS).is_some();
+        match &node.value {
+            Value::Text(text) if secret => found.extend((!is_reference(&text.written)).then_some(node.span)),
+            Value::List(items) if secret => {
+                let stands_here = |item: &&Node| !matches!(&item.value, Value::Text(text) if is_reference(&text.written));
+                found.extend(items.iter().filter(stands_here).map(|item| item.span));
+            }
+            Value::List(items) => found.extend(items.iter().flat_map(literal_secrets)),
+            _ => found.extend(literal_secrets(node)),
+        }
+    }
+    found
+}

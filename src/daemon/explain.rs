@@ -1,0 +1,110 @@
+//! What would become of an event, without sending anything.
+
+use super::blueprint::Blueprint;
+use crate::model::{Event, EventId, Headers, Message, Rendered, Timestamp};
+use crate::route::{JqPool, RouteVerdict, Router, Sent, Verdict};
+use crate::verify::Request;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use std::net::IpAddr;
+
+/// An event that never was.
+#[derive(Debug)]
+pub struct Draft<'d> {
+    /// The source it would come from.
+    pub source: &'d str,
+    /// The topic it would have; without one, what the source reads from headers and body.
+    pub topic: Option<&'d str>,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub body: Bytes,
+    /// When it would be received.
+    pub now: Timestamp,
+}
+
+/// Why there is nothing to explain.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotExplain {
+    /// The file has no such source.
+    #[error("there is no source `{name}`{}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    NoSource {
+        /// What was asked for.
+        name: String,
+        /// What may have been meant.
+        near: Option<String>,
+    },
+}
+
+/// What would become of a draft under a configuration.
+pub async fn draft(blueprint: &Blueprint, draft: Draft<'_>) -> Result<Value, CannotExplain> {
+    let Some(verifier) = blueprint.verifier(draft.source) else {
+        let near = switchyard_api::problem::nearest(draft.source, blueprint.source_names()).map(str::to_owned);
+        return Err(CannotExplain::NoSource { name: draft.source.to_owned(), near });
+    };
+    let topic = match draft.topic {
+        Some(topic) => topic.into(),
+        None => {
+            let headers = header_map(&draft.headers);
+            verifier.topic(&Request { headers: &headers, body: &draft.body, peer: IpAddr::from([127, 0, 0, 1]) })
+        }
+    };
+    let event = Event {
+        id: EventId([0; 16]),
+        source: draft.source.into(),
+        topic,
+        received_at: draft.now,
+        headers: draft.headers,
+        query: "".into(),
+        body: draft.body,
+        sender_id: None,
+    };
+    let jq = super::jq_pool(1);
+    Ok(event_under(&blueprint.router, &event, &jq).await)
+}
+
+/// What becomes of an event under these routes, as JSON: `{event, source, topic, routes: [{route, matched, why, targets}]}`.
+pub async fn event_under(router: &Router, event: &Event, jq: &JqPool) -> Value {
+    let routes: Vec<Value> = router.explain(event, jq).await.iter().map(route).collect();
+    json!({ "event": event.id.to_string(), "source": &*event.source, "topic": &*event.topic, "routes": routes })
+}
+
+fn route(verdict: &RouteVerdict) -> Value {
+    let (matched, why, targets) = match &verdict.verdict {
+        Verdict::Missed { why, .. } => (false, Some(why.as_str()), vec![]),
+        Verdict::Undecided(why) => (true, Some(why.as_str()), vec![]),
+        Verdict::Matched(sent) => (true, None, sent.iter().map(target).collect()),
+    };
+    json!({ "route": &*verdict.route, "matched": matched, "why": why, "targets": targets })
+}
+
+fn target(sent: &Sent) -> Value {
+    let output = &*sent.target.output;
+    match &sent.messages {
+        Ok(messages) => json!({ "output": output, "messages": messages.iter().map(|m| message(m)).collect::<Vec<_>>() }),
+        Err(why) => json!({ "output": output, "failed": why.to_string() }),
+    }
+}
+
+/// A rendered message.
+fn message(message: &Message) -> Value {
+    let mut shown = Map::new();
+    if let Some(payload) = &message.payload {
+        shown.insert("payload".into(), payload.as_str().into());
+    }
+    for (name, field) in &message.fields {
+        let value = match field {
+            Rendered::Text(text) => Value::from(text.as_str()),
+            Rendered::Map(map) => map.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect(),
+        };
+        shown.insert(name.clone(), value);
+    }
+    Value::Object(shown)
+}
+
+fn header_map(headers: &Headers) -> http::HeaderMap {
+    let pair = |(name, value): (&str, &[u8])| {
+        Some((http::HeaderName::from_bytes(name.as_bytes()).ok()?, http::HeaderValue::from_bytes(value).ok()?))
+    };
+    headers.iter().filter_map(pair).collect()
+}

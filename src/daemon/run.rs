@@ -1,0 +1,116 @@
+//! The life itself: serve, reload, and end without losing what is under way.
+
+use super::signals::{Asked, Signals};
+use super::start::{Daemon, Doors};
+use super::watch::Watch;
+use crate::journal::Fault;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// What requests and deliveries under way may take when the daemon ends.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// And what the writing of their outcomes may take after that, where the disk is full; it is done again at the next start.
+const WRITE_GRACE: Duration = Duration::from_secs(2);
+
+/// How a life ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Asked to, and drained.
+    Drained,
+    /// Asked twice: at once. Nothing is lost; what was under way is found again.
+    AtOnce,
+    /// The journal stopped by itself.
+    Fault {
+        /// 74 or 75.
+        exit_code: u8,
+        /// One line for a person.
+        message: String,
+    },
+}
+
+impl Daemon {
+    /// Serves until asked to end. `admin` serves the admin side until the token it was made with is cancelled.
+    pub async fn live(
+        self: &Arc<Self>,
+        doors: Doors,
+        admin: impl Future<Output = ()> + Send + 'static,
+        stop_admin: CancellationToken,
+    ) -> std::io::Result<Ended> {
+        let mut signals = Signals::listen()?;
+        let mut fault = self.hub.journal.fault();
+        // Before anything says that the daemon is ready: who hears that may change the file.
+        let mut watch = Watch::on(&self.running.load().files);
+        let stop = CancellationToken::new();
+        let tls = self.tls.as_ref().map(crate::ingest::Tls::config);
+        let served = tokio::spawn(crate::ingest::serve(doors.events, tls, Arc::clone(&self.ingest), doors.caps, stop.clone(), GRACE));
+        let admin = tokio::spawn(admin);
+        let recovering = tokio::spawn({
+            let daemon = Arc::clone(self);
+            async move {
+                match daemon.recover(doors.recovered).await {
+                    Ok(()) => drop(daemon.ready.send_replace(true)),
+                    Err(why) => {
+                        tracing::error!(%why, "what was not over at the last end could not be read; it is taken up at the next start");
+                    }
+                }
+            }
+        });
+        loop {
+            tokio::select! {
+                biased;
+                asked = signals.next() => match asked {
+                    Asked::Stop => break,
+                    Asked::Reload => self.reload(true).await,
+                },
+                ended = failed(&mut fault) => return Ok(ended),
+                () = watch.changed() => {
+                    self.reload(false).await;
+                    if *watch.files() != self.running.load().files {
+                        watch = Watch::on(&self.running.load().files);
+                    }
+                }
+            }
+        }
+        tracing::info!("asked to end: finishing what is under way");
+        recovering.abort();
+        tokio::select! {
+            biased;
+            ended = self.drain(stop, served) => {
+                stop_admin.cancel();
+                // Its own grace is short; a panic in it is no reason to end otherwise.
+                let _ = admin.await;
+                Ok(ended)
+            }
+            ended = failed(&mut fault) => Ok(ended),
+            () = async { while signals.next().await != Asked::Stop {} } => Ok(Ended::AtOnce),
+        }
+    }
+
+    /// Senders first, then outputs, then the journal: nothing that was answered is left unwritten.
+    async fn drain(&self, stop: CancellationToken, served: tokio::task::JoinHandle<()>) -> Ended {
+        stop.cancel();
+        if let Err(why) = served.await {
+            tracing::error!(%why, "the listener ended by a fault");
+        }
+        if tokio::time::timeout(GRACE + WRITE_GRACE, self.fleet.stop(GRACE)).await.is_err() {
+            tracing::warn!("what became of some deliveries could not be written; they are sent again after the next start");
+        }
+        match self.hub.journal.close().await {
+            Ok(()) => Ended::Drained,
+            Err(fault) => Ended::Fault { exit_code: fault.exit_code, message: fault.message },
+        }
+    }
+}
+
+/// When the journal stopped by itself.
+async fn failed(fault: &mut watch::Receiver<Option<Fault>>) -> Ended {
+    let failed = fault.wait_for(Option::is_some).await;
+    let (exit_code, message) = match failed.as_deref() {
+        Ok(Some(fault)) => (fault.exit_code, fault.message.clone()),
+        _ => (74, "its thread ended".into()),
+    };
+    Ended::Fault { exit_code, message }
+}
