@@ -1,0 +1,207 @@
+//! The command line as a new user meets it: the real binary beside a real daemon, right and wrong arguments, exit codes, and no
+//! control character of an event on the terminal (L8).
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod yard;
+
+use serde_json::Value;
+use std::process::Output;
+use yard::{Behaviour, FarSide, Yard, wait_for};
+
+const ROUTES: &str = "
+routes:
+  - { name: all, to: archive }
+  - { name: big, topic: ORDER_*, filter: { data.total: { gt: 1000 } }, to: { output: partner, body: '{\"n\": {{ data.number }}}' } }
+outputs:
+  archive: { type: file, path: out/events.ndjson }
+";
+
+const ORDER: &str = "{\"number\": 7,\n \"total\": 1500.50}\n";
+
+fn yard(partner: &str) -> Yard {
+    let yard = Yard::new(&format!(
+        "{ROUTES}  partner: {{ type: http, url: \"{partner}\", retry: {{ on: [404], reject: [500], schedule: [1s] }} }}\n"
+    ));
+    std::fs::write(yard.path("order.json"), ORDER).unwrap();
+    yard
+}
+
+/// Exit code and everything that was printed.
+fn told(output: Output) -> (i32, String) {
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn without_a_daemon_every_command_says_so_on_one_line() {
+    let yard = yard("http://127.0.0.1:9/");
+    for args in [
+        "send --source shop order.json",
+        "events",
+        "deliveries",
+        "dead",
+        "refused",
+        "audit",
+        "tail",
+        "pause archive",
+        "replay --state dead -y",
+    ] {
+        let (code, said) = told(yard.cli(&args.split(' ').collect::<Vec<_>>()));
+        assert_eq!(code, 69, "{args}: {said}");
+        assert_eq!(
+            said, "switchyard: no daemon has run with routes.yaml: start one with `switchyard run`, or say where it is with --admin URL\n",
+            "{args}"
+        );
+    }
+    let (code, said) = told(yard.cli(&["events", "--admin", "http://127.0.0.1:1"]));
+    assert_eq!((code, said.lines().count()), (69, 1), "{said}");
+    assert!(said.starts_with("switchyard: no daemon answers at http://127.0.0.1:1 ("), "{said}");
+    let (code, said) = told(yard.cli(&["events", "-c", "nope.yaml"]));
+    assert_eq!(code, 2, "a file that is not there is a wrong argument: {said}");
+}
+
+#[test]
+fn send_asks_the_daemon_where_events_arrive_and_says_what_is_not_over_yet() {
+    let yard = yard(&format!("http://{}/", FarSide::nobody())).start();
+    let (code, said) = told(yard.cli(&["send", "--source", "shop", "--topic", "ORDER_PAID", "order.json"]));
+    assert_eq!(code, 0, "{said}");
+    assert!(said.starts_with("200 in, kept as evt_"), "{said}");
+    assert!(said.contains("in out/events.ndjson"), "{said}");
+    assert!(said.contains("not over yet: big → partner"), "{said}");
+    let said = yard.json(&["send", "--source", "shop", "--topic", "OTHER", "order.json"]);
+    assert_eq!(said.len(), 1, "one object, with or without deliveries: {said:?}");
+    assert_eq!((said[0]["duplicate"].as_bool(), said[0]["deliveries"][0]["output"].as_str()), (Some(false), Some("archive")));
+}
+
+#[test]
+fn what_the_daemon_does_not_take_or_have_is_a_no() {
+    let yard = yard("http://127.0.0.1:9/").start();
+    let (code, said) =
+        told(yard.command(&["send", "--source", "shop", "order.json"]).env("SHOP_SECRET", "another-made-up-secret").output().unwrap());
+    assert_eq!((code, said.as_str()), (1, "switchyard: the daemon answered 401: not proven; `switchyard refused` says more\n"));
+    assert_eq!(yard.json(&["refused"])[0]["status"], 401);
+    let none = "evt_00000000000000000000000000000000";
+    for args in [["events", none], ["explain", none], ["replay", none], ["pause", "archiv"]] {
+        let (code, said) = told(yard.cli(&args));
+        assert_eq!((code, said.lines().count()), (1, 1), "{args:?}: {said}");
+    }
+    assert_eq!(told(yard.cli(&["pause", "archiv"])).1, "switchyard: there is no output `archiv`; did you mean `archive`?\n");
+    assert_eq!(told(yard.cli(&["events"])), (1, "no event matches\n".into()));
+    assert_eq!(told(yard.cli(&["dead"])), (1, "no delivery matches\n".into()));
+    assert_eq!(told(yard.cli(&["dead", "--json"])), (1, String::new()));
+    for (args, wanted) in [
+        (&["send", "--source", "shpo", "order.json"][..], "there is no source `shpo`; did you mean `shop`?"),
+        (&["events", "evt_x"], "expected `evt_` and 32 hex digits"),
+        (&["events", "-n", "0"], "0 is not in 1..=1000"),
+        (&["deliveries", "-n", "5000"], "5000 is not in 1..=1000"),
+        (&["tail", "-n", "0"], "0 is not in 1.."),
+        (&["events", "--since", "soon"], "write how long ago, such as `1h`"),
+        (&["replay"], "say what to deliver again"),
+        (&["explain", "order.json"], "--source NAME"),
+    ] {
+        let (code, said) = told(yard.cli(args));
+        assert!(code == 2 && said.contains(wanted), "{args:?}: {code} {said}");
+    }
+}
+
+#[test]
+fn no_control_character_of_an_event_reaches_the_terminal() {
+    let yard = yard("http://127.0.0.1:9/").start();
+    std::fs::write(yard.path("evil.json"), "{\"x\": \"\x1b]0;owned\x07\"}\r\n\x1b[2J\u{9b}31m second line\n").unwrap();
+    let mut tail = yard.command(&["tail", "-n", "1"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let event =
+        yard.json(&["send", "--source", "shop", "--topic", "ORDER_\u{9b}31m", "evil.json"])[0]["event"].as_str().unwrap().to_owned();
+    wait_for("the delivery", || !yard.json(&["deliveries"]).is_empty());
+    // The tail may have begun after the event: another one ends it.
+    wait_for("the tail to end", || {
+        yard.cli(&["send", "--source", "shop", "--topic", "ORDER_\u{9b}31m", "order.json", "--no-wait"]);
+        tail.try_wait().unwrap().is_some()
+    });
+    let mut said = told(tail.wait_with_output().unwrap()).1;
+    for args in [&["events"][..], &["events", &event], &["deliveries"], &["explain", &event]] {
+        said += &told(yard.cli(args)).1;
+    }
+    let bad = said.chars().find(|c| c.is_control() && *c != '\n');
+    assert_eq!(bad, None, "{said:?}");
+    assert!(said.contains("second line"), "{said}");
+}
+
+#[test]
+fn a_body_is_shown_line_by_line() {
+    let yard = yard("http://127.0.0.1:9/").start();
+    let event = yard.post("OTHER", ORDER);
+    let (_, said) = told(yard.cli(&["events", &event]));
+    assert!(said.contains("        body: {\"number\": 7,\n               \"total\": 1500.50}\n"), "{said}");
+}
+
+#[test]
+fn retry_on_and_reject_go_before_the_table_of_answers() {
+    let far = FarSide::start();
+    let yard = yard(&far.url()).start();
+    // By the table 404 is a misconfigured output and 500 is tried again.
+    far.next([Behaviour::status(404), Behaviour::ok(), Behaviour::status(500)]);
+    let again = yard.post("ORDER_A", ORDER);
+    assert_eq!(yard.wait_state(&again, "partner", "delivered")["attempts"], 2);
+    let dead = yard.post("ORDER_B", &ORDER.replace('7', "8"));
+    assert_eq!(yard.wait_state(&dead, "partner", "dead")["attempts"], 1);
+    assert_eq!(far.arrived().iter().map(yard::far_side::Arrived::text).collect::<Vec<_>>(), ["{\"n\": 7}", "{\"n\": 7}", "{\"n\": 8}"]);
+}
+
+#[test]
+fn replay_counts_first_and_asks() {
+    let yard = yard("http://127.0.0.1:9/").start();
+    let event = yard.post("OTHER", ORDER);
+    yard.wait_state(&event, "archive", "delivered");
+    let filter = ["replay", "--output", "archive", "--state", "delivered"];
+    let with = |more: &str| told(yard.cli(&[&filter[..], &[more]].concat()));
+    assert_eq!(with("--dry-run"), (0, "1 delivery would be delivered again\n".into()));
+    assert_eq!(told(yard.cli(&filter)), (2, "switchyard: 1 delivery matches; add --yes to deliver it again\n".into()));
+    assert_eq!(told(yard.cli(&[&filter[..], &["--json"]].concat())).0, 2, "a program has to mean it too");
+    assert_eq!(with("-y"), (0, "1 delivery will be delivered again\n".into()));
+    wait_for("the second line", || yard::lines(&yard.path("out/events.ndjson")).len() == 2);
+    assert_eq!(told(yard.cli(&["replay", "--output", "archiv", "--dry-run"])), (1, "nothing matches\n".into()));
+}
+
+#[test]
+fn init_never_overwrites_and_what_it_writes_is_good() {
+    let yard = yard("http://127.0.0.1:9/");
+    let (code, said) = told(yard.cli(&["init"]));
+    assert_eq!(
+        (code, said.as_str()),
+        (2, "switchyard: routes.yaml is there already and stays as it is: name another, as `switchyard init other.yaml`\n")
+    );
+    assert_eq!(told(yard.cli(&["init", "other.yaml"])).0, 0);
+    assert_eq!(told(yard.cli(&["check", "other.yaml"])), (0, "other.yaml is good: 2 sources, 3 routes, 3 outputs\n".into()));
+}
+
+#[test]
+fn every_command_explains_itself_and_every_shell_is_served() {
+    let yard = yard("http://127.0.0.1:9/");
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, help) = told(yard.cli(&["--help"]));
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> =
+        listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|word| !matches!(*word, "" | "help"))).collect();
+    assert!(commands.len() > 15, "{help}");
+    for command in commands {
+        let (code, said) = told(yard.cli(&[command, "--help"]));
+        assert!(code == 0 && said.contains("Usage: switchyard"), "{command}: {said}");
+        assert!(
+            command == "help" || readme.contains(&format!("`{command}")) || readme.contains(&format!("`switchyard {command}")),
+            "README.md misses `{command}`"
+        );
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script) = told(yard.cli(&["completions", shell]));
+        assert!(code == 0 && script.contains("deliveries"), "{shell}");
+    }
+}
+
+#[test]
+fn sign_prints_what_the_daemon_takes() {
+    let yard = yard("http://127.0.0.1:9/").start();
+    let signed: Value = yard.json(&["sign", "--source", "shop", "--topic", "OTHER", "order.json"])[0].clone();
+    let answer =
+        yard.post_raw(signed["x-shop-topic"].as_str().unwrap(), ORDER.as_bytes(), signed["x-shop-signature"].as_str().unwrap(), &[]);
+    assert_eq!(answer.status, 200);
+}
