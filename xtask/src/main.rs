@@ -1,1 +1,48 @@
-fn main() {}
+//! What a developer runs beside the tests: `cargo xtask bench` and `cargo xtask torture`.
+//!
+//! Both treat the daemon as a black box: the real binary, a file, its ports and its signals. Nothing here knows its code.
+
+mod bench;
+mod build;
+mod daemon;
+mod http;
+mod process;
+mod torture;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "What a developer runs beside the tests")]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures the daemon beside the floor, in turn, and prints figures, ratios and goals.
+    Bench(bench::Options),
+    /// Ends the daemon in the worst moments and proves that nothing answered 200 is lost (L1).
+    #[command(subcommand)]
+    Torture(torture::Command),
+    /// The little writer that `torture power --self-check` runs under the shim.
+    #[command(hide = true)]
+    PowerWriter(torture::self_check::WriterOptions),
+}
+
+fn main() -> ExitCode {
+    let done = match Line::parse().command {
+        Command::Bench(options) => bench::run(&options).map(|()| true),
+        Command::Torture(command) => torture::run(&command),
+        Command::PowerWriter(options) => torture::self_check::write(&options).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,39 @@
+#!/bin/sh
+# The second command of the README: installs what the tests need and runs all of them. Says how long each step took.
+#
+# After the tests proper the real daemon under load is killed, loses power, meets a bad disk, is stopped and reloaded; long runs are
+# `cargo xtask torture --help`.
+# All of it uses the dev profile, so that dependencies are built once.
+set -eu
+cd "$(dirname "$0")/.."
+
+begin=$(date +%s)
+times=''
+
+step() {
+    name=$1
+    shift
+    printf '\n== %s: %s\n' "$name" "$*"
+    from=$(date +%s)
+    if ! "$@"; then
+        printf '\n%s\nFAILED: %s (%s)\n' "$times" "$name" "$*" >&2
+        exit 1
+    fi
+    times="$times$(printf '%6d s  %s' $(($(date +%s) - from)) "$name")
+"
+}
+
+step 'what the tests need' scripts/install.sh test
+step 'format' cargo fmt --all --check
+step 'lints' cargo clippy --locked --workspace --all-targets -- -D warnings
+step 'lints of the kill points' cargo clippy --locked --features torture -- -D warnings
+step 'tests' cargo test --locked --workspace
+step 'kill' cargo xtask torture kill --cycles 60
+step 'the shim itself' cargo xtask torture power --self-check --cycles 60
+step 'power' cargo xtask torture power --cycles 40
+step 'power, control' cargo xtask torture power --cycles 20 --synchronous normal
+step 'a failing and a full disk' cargo xtask torture io --cycles 20
+step 'stop' cargo xtask torture stop --cycles 10
+step 'reload' cargo xtask torture reload --cycles 20
+
+printf '\n%s%6d s  in all\nAll is well.\n' "$times" $(($(date +%s) - begin))

@@ -1,0 +1,130 @@
+//! `cargo xtask bench`: the daemon beside the floor, in turn, in one run.
+//!
+//! Figures of two runs, or of two minutes, do not compare: the same binary swings by a tenth and more. So each round measures floor and daemon
+//! one after the other (the order changes each round), each figure is the median of the rounds, and each ratio is the median of the
+//! rounds' own ratios. Load, server and sink share the machine. Keep other work off it.
+
+mod contestant;
+mod rounds;
+mod table;
+
+use crate::build::{self, Build};
+use crate::process;
+use anyhow::{Context, bail};
+use contestant::{Contestant, Tools};
+use table::Table;
+
+/// Where `--write` puts the table, between these lines.
+const PAGE: &str = "docs/performance.md";
+const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --write` -->";
+const END: &str = "<!-- end of figures -->";
+
+/// How long and how built.
+#[derive(clap::Args)]
+pub struct Options {
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each timed measurement takes, seconds.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Events of a whole way at fan-out 1; a quarter of it at fan-out 5.
+    #[arg(long, default_value_t = 60_000)]
+    count: u64,
+    /// Measure the release profile instead of `fast`, which links in seconds.
+    #[arg(long)]
+    release: bool,
+    /// `dev`, for trying the bench itself.
+    #[arg(long, hide = true)]
+    profile: Option<String>,
+    /// Measure the floor alone.
+    #[arg(long)]
+    floor_only: bool,
+    /// Only measurements whose name contains this: `intake`, `whole-1`, `whole-5`, `way-2000`, `way-20000`, `idle`.
+    #[arg(long)]
+    only: Option<String>,
+    /// Write the table into docs/performance.md.
+    #[arg(long)]
+    write: bool,
+}
+
+/// Builds, measures, prints.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let profile = options.profile.as_deref().unwrap_or(if options.release { "release" } else { "fast" });
+    let scratch = build::scratch("bench-")?;
+    let floor = Build { package: "floor", profile, features: &[] }.run()?;
+    let daemon = if options.floor_only { floor.clone() } else { Build { package: "switchyard", profile, features: &[] }.run()? };
+    let tools = Tools { floor, daemon, scratch: scratch.path().to_owned(), seconds: options.seconds, count: options.count };
+    let both: &[Contestant] = if options.floor_only { &[Contestant::Floor] } else { &[Contestant::Floor, Contestant::Daemon] };
+    let (mut table, start) = (Table::default(), process::now());
+    for round in 1..=options.rounds {
+        for measurement in rounds::MEASUREMENTS.iter().filter(|m| options.only.as_ref().is_none_or(|only| m.name.contains(only))) {
+            for turn in 0..both.len() {
+                let contestant = both[(turn + round) % both.len()];
+                eprintln!("round {round} of {}: {} {}", options.rounds, contestant.word(), measurement.name);
+                let figures =
+                    (measurement.measure)(&tools, contestant).with_context(|| format!("{} {}", contestant.word(), measurement.name))?;
+                table.add(contestant, round, &figures);
+            }
+        }
+    }
+    let text = format!("{}\n{}", how(profile, options), table.markdown());
+    println!("\n{text}\ntook {:.0} s", start.elapsed().as_secs_f64());
+    if options.write {
+        write_page(&text)?;
+    }
+    Ok(())
+}
+
+fn how(profile: &str, options: &Options) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown CPU", |rest| rest.trim_start_matches(['\t', ' ', ':']));
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!(
+        "{cores} cores ({model}), Linux {}, profile `{profile}`; median of {} rounds, floor and daemon in turn, all on this machine over loopback.\n",
+        kernel.trim(),
+        options.rounds
+    )
+}
+
+/// Puts the table between its lines; the rest of the page stays.
+fn write_page(text: &str) -> anyhow::Result<()> {
+    let path = build::root().join(PAGE);
+    let page = match std::fs::read_to_string(&path) {
+        Ok(page) => page,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(path.parent().context("a folder")?)?;
+            format!("# Performance\n\nRepeat with `cargo xtask bench`.\n\n{BEGIN}\n{END}\n")
+        }
+        Err(error) => return Err(error).context(PAGE),
+    };
+    std::fs::write(&path, replaced(&page, text)?)?;
+    println!("written to {PAGE}");
+    Ok(())
+}
+
+fn replaced(page: &str, text: &str) -> anyhow::Result<String> {
+    let (Some((before, rest)), true) = (page.split_once(BEGIN), page.contains(END)) else {
+        bail!("{PAGE}: has no lines `{BEGIN}` and `{END}` to write between");
+    };
+    let (_, after) = rest.split_once(END).with_context(|| format!("{PAGE}: `{END}` stands before `{BEGIN}`"))?;
+    Ok(format!("{before}{BEGIN}\n{text}{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_replaces_what_stood_between_its_lines_and_nothing_else() {
+        let page = format!("# A\n\n{BEGIN}\nold\n{END}\n\nb\n");
+        let new = replaced(&page, "new\n").unwrap();
+        assert_eq!(new, format!("# A\n\n{BEGIN}\nnew\n{END}\n\nb\n"));
+        assert_eq!(replaced(&new, "new\n").unwrap(), new);
+        assert!(replaced("# A\n", "new\n").is_err());
+    }
+}
