@@ -4,7 +4,7 @@
 //! Never: blocks on an output (L3), drops a delivery that it cannot place: it gives it back.
 //! Holds: L4 across reloads. An output of the same name keeps its engine, queue, breaker and bucket. L6 through [`Inbox`].
 
-use super::engine::{Engine, WINDOW_BYTES, WINDOW_PARCELS};
+use super::engine::{Engine, ROW_AFTER, WINDOW_BYTES, WINDOW_PARCELS};
 use super::host::{Attempted, Host, OutputStatus, Shared};
 use super::inbox::{Arrival, Inbox, Note, Offered};
 use super::section::Policy;
@@ -102,7 +102,7 @@ impl<H: Host> Fleet<H> {
                 continue;
             }
             let arrival = Arrival { kept: Arc::clone(kept), target: Arc::clone(target), have: vec![] };
-            if let Err(UnknownOutput(_)) = self.offer(&lanes, arrival) {
+            if let Err(UnknownOutput(_)) = self.offer(&lanes, arrival, false) {
                 homeless.push(Arc::clone(target));
             }
         }
@@ -120,13 +120,16 @@ impl<H: Host> Fleet<H> {
             self.host.settle(vec![self.first_row(kept, target, State::Dead, why.clone())], Box::new(|_| ()));
             return Ok(());
         }
-        self.offer(&self.lanes.load(), Arrival { kept: Arc::clone(kept), target: Arc::clone(target), have })
+        // By the event's age, not by this life's: a daemon that is killed again and again would never give it a row, and each
+        // start would read more.
+        let late = have.is_empty() && self.clock.wall().since(kept.event.received_at) >= ROW_AFTER;
+        self.offer(&self.lanes.load(), Arrival { kept: Arc::clone(kept), target: Arc::clone(target), have }, late)
     }
 
-    fn offer(&self, lanes: &Lanes, arrival: Arrival) -> Result<(), UnknownOutput> {
+    fn offer(&self, lanes: &Lanes, arrival: Arrival, late: bool) -> Result<(), UnknownOutput> {
         let unknown = |arrival: &Arrival| UnknownOutput(Arc::clone(&arrival.target.output));
         let Some(lane) = lanes.get(&arrival.target.output) else { return Err(unknown(&arrival)) };
-        match lane.shared.inbox.offer(arrival) {
+        match if late { lane.shared.inbox.offer_late(arrival) } else { lane.shared.inbox.offer(arrival) } {
             Offered::Taken => Ok(()),
             Offered::Closed(arrival) => Err(unknown(&arrival)),
             Offered::Spill(arrival) => {

@@ -128,6 +128,18 @@ impl Inbox {
         Offered::Taken
     }
 
+    /// Hands over a delivery that has waited long without a row: its row is to be written first, as if there were no room.
+    pub fn offer_late(&self, arrival: Arrival) -> Offered {
+        let mut inside = self.lock();
+        if inside.closed {
+            return Offered::Closed(arrival);
+        }
+        inside.spilling = true;
+        inside.spills += 1;
+        inside.unwritten += 1;
+        Offered::Spill(arrival)
+    }
+
     /// The waiting row of a spilled delivery is durable. If it is not, the event's plan stays open and finds it again.
     pub fn spilled(&self) {
         let mut inside = self.lock();

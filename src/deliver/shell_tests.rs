@@ -496,3 +496,17 @@ fn what_was_said_counts_however_much_is_said_at_once() {
     yard.until("all delivered", |yard| yard.host.count(State::Delivered) == 1_000);
     assert_eq!(output.seen(), 1_000, "none was taken for unknown and sent again");
 }
+
+#[test]
+fn what_was_open_long_ago_gets_a_row_at_once_and_closes_its_plan() {
+    let (yard, output) = Yard::of([]);
+    yard.fleet.pause("o").unwrap();
+    // Events of these tests are from 1970.
+    let kept = yard.keep(1, &["r"]);
+    assert_eq!(yard.fleet.recover(&kept, &kept.plan.targets[0], vec![]), Ok(()));
+    yard.until("a row", |yard| yard.host.count(State::Waiting) == 1);
+    assert_eq!(yard.host.closed.lock().unwrap().len(), 1);
+    yard.fleet.resume("o").unwrap();
+    yard.until("delivered", |yard| yard.host.count(State::Delivered) == 1);
+    assert_eq!(output.seen(), 1);
+}
