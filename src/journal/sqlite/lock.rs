@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// Held while it lives.
 #[derive(Debug)]
-pub struct DaemonLock(#[allow(dead_code)] File);
+pub struct DaemonLock {
+    /// Closing it lets go of the lock.
+    _held: File,
+}
 
 /// Why the journal is not ours.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +65,7 @@ impl DaemonLock {
             writeln!(file, "{}", std::process::id())
         };
         say(&mut file).map_err(named(&beside))?;
-        Ok(DaemonLock(file))
+        Ok(DaemonLock { _held: file })
     }
 }
 
