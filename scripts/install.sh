@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the build needs, and with the word `test` what the tests need too. Changes nothing that is there already.
 #
-# The build needs Rust and a C compiler: SQLite and the TLS library are built from source, neither needs cmake or pkg-config.
+# The build needs Rust, a C and a C++ compiler, make, pkg-config and the headers of OpenSSL: SQLite, the TLS library, Kafka's client and
+# what it compresses with are built from source, without cmake. Kafka's client takes the machine's OpenSSL; nothing else here does.
 # The tests need rustfmt and clippy besides. Packages come from apt-get; elsewhere this says what to install.
 set -eu
 
@@ -10,6 +11,14 @@ say() { printf '%s\n' "$*" >&2; }
 # Whether the C compiler is there and finds the C library.
 compiles_c() {
     command -v cc >/dev/null 2>&1 && printf '#include <stdio.h>\nint main(void) { return 0; }\n' | cc -x c - -o /dev/null 2>/dev/null
+}
+
+# Whether all that Kafka's client is built with is there.
+builds_kafka() {
+    for tool in c++ make pkg-config; do
+        command -v "$tool" >/dev/null 2>&1 || return 1
+    done
+    pkg-config --exists openssl && printf 'int main() { return 0; }\n' | c++ -x c++ - -o /dev/null 2>/dev/null
 }
 
 as_root() {
@@ -28,16 +37,17 @@ if ! command -v cargo >/dev/null 2>&1; then
     exit 1
 fi
 
-if ! compiles_c; then
+if ! compiles_c || ! builds_kafka; then
     if ! command -v apt-get >/dev/null 2>&1; then
-        say 'install.sh: no C compiler here. Install one (gcc or clang, with the C library headers) as `cc` and run this again.'
+        say 'install.sh: a C and a C++ compiler (`cc`, `c++`), make, pkg-config or the headers of OpenSSL are missing. Install them and run this again.'
         exit 1
     fi
-    say 'install.sh: installing a C compiler (gcc, libc6-dev)'
+    say 'install.sh: installing compilers and the headers of OpenSSL (gcc, g++, make, pkg-config, libc6-dev, libssl-dev)'
     as_root apt-get update -q >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends gcc libc6-dev >&2
-    if ! compiles_c; then
-        say 'install.sh: the C compiler still does not work'
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+        gcc g++ make pkg-config libc6-dev libssl-dev >&2
+    if ! compiles_c || ! builds_kafka; then
+        say 'install.sh: the compilers or the headers of OpenSSL still do not work'
         exit 1
     fi
 fi

@@ -27,6 +27,7 @@ step 'what the tests need' scripts/install.sh test
 step 'format' cargo fmt --all --check
 step 'lints' cargo clippy --locked --workspace --all-targets -- -D warnings
 step 'lints of the kill points' cargo clippy --locked --features torture -- -D warnings
+step 'the servers that tests speak to' cargo xtask services install
 step 'tests' cargo test --locked --workspace
 step 'kill' cargo xtask torture kill --cycles 60
 step 'the shim itself' cargo xtask torture power --self-check --cycles 60

@@ -1,4 +1,4 @@
-//! What a developer runs beside the tests: `cargo xtask bench` and `cargo xtask torture`.
+//! What a developer runs beside the tests: `cargo xtask bench`, `cargo xtask torture`, `cargo xtask services`.
 //!
 //! Both treat the daemon as a black box: the real binary, a file, its ports and its signals. Nothing here knows its code.
 
@@ -7,6 +7,7 @@ mod build;
 mod daemon;
 mod http;
 mod process;
+mod services;
 mod torture;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,9 @@ enum Command {
     /// Ends the daemon in the worst moments and proves that nothing answered 200 is lost (L1).
     #[command(subcommand)]
     Torture(torture::Command),
+    /// The real servers that tests speak to.
+    #[command(subcommand)]
+    Services(services::Command),
     /// The little writer that `torture power --self-check` runs under the shim.
     #[command(hide = true)]
     PowerWriter(torture::self_check::WriterOptions),
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     let done = match Line::parse().command {
         Command::Bench(options) => bench::run(&options).map(|()| true),
         Command::Torture(command) => torture::run(&command),
+        Command::Services(command) => services::run(&command).map(|()| true),
         Command::PowerWriter(options) => torture::self_check::write(&options).map(|()| true),
     };
     match done {
