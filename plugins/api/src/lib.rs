@@ -4,7 +4,8 @@
 //! connects. The host hands it [`Parcel`](output::Parcel)s and hears an [`Outcome`](output::Outcome) for each. An output
 //! knows nothing of queues, retries, limits, routes or templates.
 //!
-//! Beside the seam it has what outputs are made of: escaping by the place where a value goes ([`escape`]), the HTTP kit
+//! Beside the seam it has what outputs are made of: escaping by the place where a value goes ([`escape`]), making
+//! a text fit ([`fit`]), whom outputs may reach ([`egress`]), the HTTP kit
 //! ([`http`]: connections, the table from an answer to an outcome, credentials, signatures), units, secrets, and the
 //! suite that every output passes against a real far side (`conformance`, behind the feature of that name).
 //!
@@ -13,18 +14,26 @@
 #[cfg(any(test, feature = "conformance"))]
 #[allow(clippy::unwrap_used, clippy::expect_used)] // a test suite says what is wrong by panicking
 pub mod conformance;
+pub mod egress;
 pub mod escape;
+pub mod fit;
+pub mod headers;
 pub mod http;
 pub mod kind;
 pub mod message;
 pub mod output;
 pub mod printable;
 pub mod problem;
+pub mod record;
 pub mod secret;
+pub mod stream;
+pub mod tls;
 pub mod tree;
 pub mod units;
+pub mod vault;
 
-pub use kind::{AnyConfig, AnyKind, CheckError, Confine, ConnectError, Defaults, Field, Kind, Kit, Shape, Wall};
+pub use fit::{Cap, Total};
+pub use kind::{AnyConfig, AnyKind, CheckError, Confine, ConnectError, Defaults, Field, Kind, Kit, Login, Shape, Wall, Written};
 pub use message::{Message, Rendered};
 pub use output::{Handle, Outcome, Output, Parcel, Settle};
 pub use printable::Printable;
@@ -32,3 +41,4 @@ pub use problem::{Problem, Span};
 pub use secret::Secret;
 pub use tree::{At, Jq, Node, Template, Value};
 pub use units::{Period, Rate, Size};
+pub use vault::Vault;

@@ -323,6 +323,7 @@ impl de::Error for Wrong {
         let expected = match expected.to_string() {
             number if number == "u16" => format!("a whole number up to {}", u16::MAX),
             number if number == "u32" => format!("a whole number up to {}", u32::MAX),
+            number if ["u64", "usize"].contains(&number.as_str()) => "a whole number from 0".to_owned(),
             truth if truth == "a boolean" => "true or false".to_owned(),
             other => other,
         };

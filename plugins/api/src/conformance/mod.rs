@@ -1,9 +1,14 @@
 //! The suite that every output passes against a real far side: what the host relies on, one function a promise.
 //!
 //! An output crate implements [`FarSide`] for what it talks to and writes `switchyard_api::conformance!(Mine);` in
-//! `tests/real.rs`. [`http`] is a far side for outputs that speak HTTP, with every bad manner a web server has.
+//! `tests/real.rs`. A promise keeps its number (`C1`…): docs/writing-an-output.md lists them. [`http`] is a far side for outputs that speak
+//! HTTP, with every bad manner a web server has; [`danger`] knows what a far side would act on in a text, and [`mutual`] what a far side does
+//! that asks for a certificate.
 
+pub mod danger;
 pub mod http;
+pub mod mutual;
+pub mod vault;
 
 use crate::output::Word;
 use crate::{Handle, Message, Outcome, Output, Parcel, Settle};
@@ -12,6 +17,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 /// Something real to deliver to.
 pub trait FarSide: Sized + Send {
@@ -23,10 +29,26 @@ pub trait FarSide: Sized + Send {
     fn message(&self) -> Message {
         Message::default()
     }
-    /// The delivery ids of what arrived so far, one an arrival, in any order.
+    /// The delivery ids of what arrived so far, one an arrival, in their order.
     fn arrived(&self) -> impl Future<Output = Vec<String>> + Send;
+    /// False if the far side has no order that [`arrived`](Self::arrived) could tell.
+    fn in_order(&self) -> bool {
+        true
+    }
     /// Is gone from now on. False if this kind of far side cannot be.
     fn leave(&mut self) -> impl Future<Output = bool> + Send;
+    /// An output whose credentials it refuses, if it asks for any.
+    fn refused(&self) -> impl Future<Output = Option<Refused>> + Send {
+        async { None }
+    }
+    /// Asks from now on to be left alone for so long, until [`answer`](Self::answer); if its protocol has a word for that.
+    fn be_busy(&mut self) -> Option<Duration> {
+        None
+    }
+    /// Takes from now on what comes and hangs up instead of answering, until [`answer`](Self::answer). False if it cannot.
+    fn lose_answers(&mut self) -> bool {
+        false
+    }
     /// Takes what comes and answers nothing, until [`answer`](Self::answer). False if it cannot.
     fn hang(&mut self) -> bool;
     /// Answers again.
@@ -37,14 +59,23 @@ pub trait FarSide: Sized + Send {
     fn shown(&self) -> impl Future<Output = (String, Vec<String>)> + Send;
 }
 
+/// How many promises there are: so many far sides are started.
+pub const PROMISES: usize = 14;
+
+/// An output that is not let in.
+pub struct Refused {
+    /// The output.
+    pub output: Arc<dyn Output>,
+    /// The wrong secret that it has: it must not be shown either.
+    pub secret: String,
+}
+
 /// Writes one test a promise.
 #[macro_export]
 macro_rules! conformance {
     ($far_side:ty) => {
         $crate::conformance!(@each $far_side:
-            each_delivery_arrives_once, a_batch_settles_each_handle_once, a_repeat_bears_the_same_id, a_far_side_that_is_gone_is_down,
-            what_is_never_accepted_is_rejected, dropped_anywhere_nothing_is_half_done, no_answer_is_said_to_be_sent, no_secret_is_shown,
-            closing_is_clean, a_check_says_whether_it_would_work);
+            c1_each_delivery_arrives_once, c2_a_batch_settles_each_handle_once, c3_a_batch_arrives_in_its_order, c4_a_repeat_bears_the_same_id, c5_a_far_side_that_is_gone_is_down, c6_who_is_not_let_in_is_misconfigured, c7_who_asks_for_patience_is_heeded, c8_what_is_never_accepted_is_rejected, c9_dropped_anywhere_nothing_is_half_done, c10_no_answer_is_said_to_be_sent, c11_a_lost_answer_is_unknown, c12_no_secret_is_shown, c13_closing_is_clean, c14_a_check_says_whether_it_would_work);
     };
     (@each $far_side:ty: $($promise:ident),*) => {
         mod conformance {
@@ -136,7 +167,7 @@ fn delivered(outcome: &Outcome) {
 }
 
 /// Every delivery arrives once, with its id.
-pub async fn each_delivery_arrives_once<F: FarSide>() {
+pub async fn c1_each_delivery_arrives_once<F: FarSide>() {
     let far = F::start().await;
     let output = far.output().await;
     let mut expected = vec![];
@@ -151,7 +182,7 @@ pub async fn each_delivery_arrives_once<F: FarSide>() {
 }
 
 /// A full batch: each handle has one outcome, and what is delivered was said to be sent, once.
-pub async fn a_batch_settles_each_handle_once<F: FarSide>() {
+pub async fn c2_a_batch_settles_each_handle_once<F: FarSide>() {
     let far = F::start().await;
     let output = far.output().await;
     let most = output.max_batch().min(1_000) as u64;
@@ -166,8 +197,25 @@ pub async fn a_batch_settles_each_handle_once<F: FarSide>() {
     assert_eq!(far.arrived().await.len() as u64, most);
 }
 
+/// What went out in one call arrives in the order of its parcels, and call after call.
+pub async fn c3_a_batch_arrives_in_its_order<F: FarSide>() {
+    let far = F::start().await;
+    if !far.in_order() {
+        return;
+    }
+    let output = far.output().await;
+    let size = output.max_batch().min(100) as u64;
+    let mut expected = vec![];
+    for call in 0..3 {
+        let parcels: Vec<_> = (call * size..(call + 1) * size).map(|number| parcel(number, &far.message())).collect();
+        expected.extend(parcels.iter().map(|parcel| parcel.delivery.clone()));
+        deliver(&*output, parcels, None).await;
+    }
+    assert_eq!(far.arrived().await, expected);
+}
+
 /// The second attempt of a delivery is recognisable as the same by the far side (L1).
-pub async fn a_repeat_bears_the_same_id<F: FarSide>() {
+pub async fn c4_a_repeat_bears_the_same_id<F: FarSide>() {
     let far = F::start().await;
     let output = far.output().await;
     let first = parcel(7, &far.message());
@@ -179,7 +227,7 @@ pub async fn a_repeat_bears_the_same_id<F: FarSide>() {
 }
 
 /// A far side that is gone costs no attempt (L3).
-pub async fn a_far_side_that_is_gone_is_down<F: FarSide>() {
+pub async fn c5_a_far_side_that_is_gone_is_down<F: FarSide>() {
     let mut far = F::start().await;
     let output = far.output().await;
     if far.leave().await {
@@ -189,8 +237,34 @@ pub async fn a_far_side_that_is_gone_is_down<F: FarSide>() {
     }
 }
 
+/// Credentials that are refused cost no attempt and kill nothing: a person has to mend them.
+pub async fn c6_who_is_not_let_in_is_misconfigured<F: FarSide>() {
+    let far = F::start().await;
+    let Some(Refused { output, secret }) = far.refused().await else { return };
+    let outcome = deliver_one(&*output, parcel(1, &far.message())).await;
+    assert_eq!(outcome.word(), "misconfigured", "{outcome:?}");
+    let told = output.check().await.map_err(|error| error.to_string());
+    assert!(told.is_err(), "a check says so too");
+    assert!(!format!("{outcome:?} {told:?}").contains(&secret), "`{secret}` stands in {outcome:?} {told:?}");
+    assert_eq!(far.arrived().await, Vec::<String>::new());
+}
+
+/// A far side that says when to come again is left alone for so long.
+pub async fn c7_who_asks_for_patience_is_heeded<F: FarSide>() {
+    let mut far = F::start().await;
+    let output = far.output().await;
+    let Some(asked) = far.be_busy() else { return };
+    let outcome = deliver_one(&*output, parcel(1, &far.message())).await;
+    match &outcome {
+        Outcome::Retry { after, .. } | Outcome::Down { after, .. } => assert_eq!(*after, Some(asked), "{outcome:?}"),
+        _ => panic!("{outcome:?}"),
+    }
+    far.answer();
+    delivered(&deliver_one(&*output, parcel(2, &far.message())).await);
+}
+
 /// Poison is dead at once, and what comes after it is not held up.
-pub async fn what_is_never_accepted_is_rejected<F: FarSide>() {
+pub async fn c8_what_is_never_accepted_is_rejected<F: FarSide>() {
     let far = F::start().await;
     let Some(poison) = far.poison() else { return };
     let output = far.output().await;
@@ -200,7 +274,7 @@ pub async fn what_is_never_accepted_is_rejected<F: FarSide>() {
 }
 
 /// Dropped at any await: what was not said to be sent did not arrive, and the next delivery works.
-pub async fn dropped_anywhere_nothing_is_half_done<F: FarSide>() {
+pub async fn c9_dropped_anywhere_nothing_is_half_done<F: FarSide>() {
     let far = F::start().await;
     let output = far.output().await;
     let mut not_sent = vec![];
@@ -225,7 +299,7 @@ pub async fn dropped_anywhere_nothing_is_half_done<F: FarSide>() {
 }
 
 /// A delivery given up while the far side is silent was said to be sent; afterwards the output works on.
-pub async fn no_answer_is_said_to_be_sent<F: FarSide>() {
+pub async fn c10_no_answer_is_said_to_be_sent<F: FarSide>() {
     let mut far = F::start().await;
     let output = far.output().await;
     if !far.hang() {
@@ -244,8 +318,22 @@ pub async fn no_answer_is_said_to_be_sent<F: FarSide>() {
     delivered(&deliver_one(&*output, parcel(2, &far.message())).await);
 }
 
+/// What arrived, and whose answer never came, is unknown: neither tried again without a word nor taken for done.
+pub async fn c11_a_lost_answer_is_unknown<F: FarSide>() {
+    let mut far = F::start().await;
+    let output = far.output().await;
+    if !far.lose_answers() {
+        return;
+    }
+    let parcel = parcel(1, &far.message());
+    let id = parcel.delivery.clone();
+    let outcome = deliver_one(&*output, parcel).await;
+    assert_eq!(outcome.word(), "unknown", "{outcome:?}");
+    assert_eq!(far.arrived().await, [id]);
+}
+
 /// Neither settings nor output nor outcomes show a secret (L7).
-pub async fn no_secret_is_shown<F: FarSide>() {
+pub async fn c12_no_secret_is_shown<F: FarSide>() {
     let mut far = F::start().await;
     let output = far.output().await;
     let (mut shown, secrets) = far.shown().await;
@@ -262,7 +350,7 @@ pub async fn no_secret_is_shown<F: FarSide>() {
 }
 
 /// After closing, all that was delivered is there; closing twice is nothing special.
-pub async fn closing_is_clean<F: FarSide>() {
+pub async fn c13_closing_is_clean<F: FarSide>() {
     let far = F::start().await;
     let output = far.output().await;
     delivered(&deliver_one(&*output, parcel(1, &far.message())).await);
@@ -273,7 +361,7 @@ pub async fn closing_is_clean<F: FarSide>() {
 }
 
 /// A check delivers nothing and says whether a delivery would work.
-pub async fn a_check_says_whether_it_would_work<F: FarSide>() {
+pub async fn c14_a_check_says_whether_it_would_work<F: FarSide>() {
     let mut far = F::start().await;
     let output = far.output().await;
     output.check().await.unwrap();
@@ -288,4 +376,30 @@ pub fn readme_is_the_docs(lib: &str, readme: &str) {
     let text = |line: &str| line.trim_start_matches("//!").strip_prefix(' ').unwrap_or("").to_owned();
     let docs: Vec<String> = lib.lines().take_while(|line| line.starts_with("//!")).map(text).collect();
     assert_eq!(readme, docs.join("\n") + "\n", "README.md differs from the docs of src/lib.rs: copy them there");
+}
+
+#[cfg(test)]
+mod tests {
+    /// Number and name of each promise, as written between the two words.
+    fn promises(text: &str, before: &str, after: char) -> Vec<(u32, String)> {
+        let promise = |rest: &str| {
+            let (number, name) = rest.split(after).next()?.trim().split_once('_')?;
+            Some((number.parse().ok()?, name.to_owned()))
+        };
+        text.split(before).skip(1).filter_map(promise).collect()
+    }
+
+    #[test]
+    fn every_promise_is_tested_and_on_the_page() {
+        let (code, page) = (include_str!("mod.rs"), include_str!("../../../../docs/writing-an-output.md"));
+        let functions = promises(code, "\npub async fn c", '<');
+        assert_eq!(functions.len(), super::PROMISES);
+        assert!(functions.iter().map(|(number, _)| *number).eq(1..=functions.len() as u32), "the numbers of {functions:?}");
+        let list = code.split_once("(@each $far_side:").and_then(|(_, rest)| rest.split_once(");")).unwrap().0;
+        for (number, name) in functions {
+            assert!(list.contains(&format!("c{number}_{name}")), "the macro does not run c{number}_{name}");
+            let row = format!("| C{number} | {} |", name.replace('_', " "));
+            assert!(page.contains(&row), "docs/writing-an-output.md: add the row `{row} …`");
+        }
+    }
 }

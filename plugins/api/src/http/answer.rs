@@ -2,9 +2,9 @@
 //!
 //! | answer | outcome |
 //! | --- | --- |
-//! | a status in `retry: { reject }`, in `retry: { on }`, or one of the destination's own cases | as they say, in this order |
+//! | a status in `retry: { reject }`, in `retry: { on }`, or a case of `map` | as they say, in this order |
 //! | 2xx, and the success test holds | delivered |
-//! | 2xx, and the success test fails | retry |
+//! | 2xx, and the success test fails | retry, or what `otherwise` says |
 //! | 503 | down |
 //! | 408, 425, 429, 5xx except 501 and 505 | retry, not before what the far side asks for |
 //! | 401, 403, 404, 407, 410, 501, 505, a redirect | misconfigured (404 and 410: rejected, where the path came from the event) |
@@ -13,21 +13,25 @@
 //!
 //! An unreadable wait is no wait; a wait is at most [`WAIT_MAX`]. Quotes of an answer are one line, short, and masked (L7, L8).
 
+pub(super) mod after;
+mod when;
+
+pub use after::{After, WAIT_MAX};
+pub use when::{Items, Pattern, Test, Want, is_pointer};
+
 use crate::printable::is_hostile;
 use crate::{Outcome, Secret};
 use ::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// The longest wait that a far side may ask for.
-pub const WAIT_MAX: Duration = Duration::from_hours(24);
+use std::cell::OnceCell;
 
 /// Bytes of an answer's body that are quoted; with the status they fit into the 512 of a delivery's detail.
 const QUOTE_MAX: usize = 300;
+/// Characters of what a 2xx lacks that are shown.
+const UNMET_MAX: usize = 100;
 
 /// An answer that was heard.
 #[derive(Debug, Clone)]
@@ -42,45 +46,62 @@ pub struct Answer {
     pub whole: bool,
 }
 
-/// What makes a 2xx a success. All that is set must hold.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Success {
-    /// The status is one of these.
-    #[serde(default)]
-    pub status: Vec<u16>,
-    /// The body is exactly this text, but for white space around it.
-    #[serde(default)]
-    pub text: Option<String>,
-    /// The body is JSON in which these pointers (RFC 6901) have these values.
-    #[serde(default)]
-    pub json: BTreeMap<String, serde_json::Value>,
+/// What is judged: an answer, or one item of a batch's answer.
+#[derive(Debug)]
+pub struct Heard<'a> {
+    /// The status; that of the item, where it has one.
+    pub status: u16,
+    /// The headers of the answer.
+    pub headers: &'a HeaderMap,
+    /// The body, or the item as JSON.
+    pub body: &'a [u8],
+    /// Whether `body` is all of it.
+    pub whole: bool,
+    json: OnceCell<Option<Value>>,
+}
+
+impl<'a> Heard<'a> {
+    /// A whole answer.
+    pub fn answer(answer: &'a Answer) -> Self {
+        Heard { status: answer.status.as_u16(), headers: &answer.headers, body: &answer.body, whole: answer.whole, json: OnceCell::new() }
+    }
+
+    /// One item of an answer: `body` is the item's JSON.
+    pub fn item(answer: &'a Answer, status: u16, body: &'a [u8]) -> Self {
+        Heard { status, body, whole: true, ..Heard::answer(answer) }
+    }
+
+    /// The body as JSON; `None` if it is none. Parsed at the first question.
+    pub fn json(&self) -> Option<&Value> {
+        self.json.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    }
 }
 
 /// One of a destination's own cases: when it applies, and what it then means.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// The status is one of these; empty: any.
-    #[serde(default)]
-    pub status: Vec<u16>,
-    /// The body contains this text.
-    #[serde(default)]
-    pub text: Option<String>,
-    /// The body is JSON in which these pointers have one of these values.
-    #[serde(default)]
-    pub json: BTreeMap<String, Vec<serde_json::Value>>,
+    /// When it applies.
+    pub when: Test,
     /// What it means.
-    pub means: Means,
+    pub then: Means,
+    /// How long to wait then.
+    #[serde(default)]
+    pub after: Option<After>,
 }
 
-/// What a case means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// What an answer means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Means {
     /// The far side has it.
     Delivered,
     /// Try again.
+    #[default]
     Retry,
     /// It is down.
     Down,
@@ -88,27 +109,8 @@ pub enum Means {
     Misconfigured,
     /// It will never accept this one.
     Rejected,
-}
-
-/// A field of a JSON answer that says how long to wait.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WaitField {
-    /// Where it stands (RFC 6901).
-    pub json: String,
-    /// What its number counts.
-    pub unit: WaitUnit,
-}
-
-/// What a number counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum WaitUnit {
-    /// Seconds.
-    #[serde(rename = "s")]
-    Seconds,
-    /// Milliseconds.
-    #[serde(rename = "ms")]
-    Millis,
+    /// It may have it or not.
+    Unknown,
 }
 
 /// How the answers of one output are judged.
@@ -118,12 +120,14 @@ pub struct Rules {
     pub retry_on: Vec<u16>,
     /// Statuses that kill the delivery.
     pub reject_on: Vec<u16>,
-    /// What makes a 2xx a success.
-    pub success: Success,
-    /// The destination's own cases, first match first.
-    pub cases: Vec<Case>,
-    /// The destination's own field for a wait.
-    pub wait: Option<WaitField>,
+    /// The cases of the file, then those of the destination: the first that applies counts.
+    pub map: Vec<Case>,
+    /// What a 2xx must say besides to be a success.
+    pub ok: Test,
+    /// What a 2xx is that does not say so.
+    pub otherwise: Means,
+    /// Where the destination says how long to wait.
+    pub after: After,
     /// Texts masked in what is quoted of an answer.
     pub secrets: Vec<Secret>,
 }
@@ -132,43 +136,52 @@ impl Rules {
     /// Judges an answer. `now` is the wall clock in milliseconds since 1970, for dates; `path_from_event` says that the
     /// message had a part in the URL, so that "not found" is about this one message and not about the output.
     pub fn judge(&self, answer: &Answer, now: i64, path_from_event: bool) -> Outcome {
-        let status = answer.status.as_u16();
-        let json = self.wants_json().then(|| serde_json::from_slice(&answer.body).ok()).flatten();
-        let means = if self.reject_on.contains(&status) {
-            Means::Rejected
-        } else if self.retry_on.contains(&status) {
-            Means::Retry
-        } else if let Some(case) = self.cases.iter().find(|case| case.applies(answer, json.as_ref())) {
-            case.means
-        } else if answer.status.is_success() {
-            if self.success.holds(answer, json.as_ref()) { Means::Delivered } else { Means::Retry }
-        } else {
-            by_status(status, path_from_event)
+        self.judge_heard(&Heard::answer(answer), now, path_from_event)
+    }
+
+    /// As [`judge`](Self::judge), for one item of a batch too.
+    pub fn judge_heard(&self, heard: &Heard<'_>, now: i64, path_from_event: bool) -> Outcome {
+        let status = heard.status;
+        let listed = || {
+            let rejected = self.reject_on.contains(&status).then_some(Means::Rejected);
+            rejected.or_else(|| self.retry_on.contains(&status).then_some(Means::Retry))
         };
-        let why = self.quote(answer);
+        let (means, case, unmet) = if let Some(means) = listed() {
+            (means, None, None)
+        } else if let Some(case) = self.map.iter().find(|case| case.when.holds(heard)) {
+            (case.then, case.after.as_ref(), None)
+        } else if (200..300).contains(&status) {
+            let unmet = self.ok.unmet(heard);
+            (if unmet.is_none() { Means::Delivered } else { self.otherwise }, None, unmet)
+        } else {
+            (by_status(status, path_from_event), None, None)
+        };
+        let why = self.quote(heard, unmet.as_deref());
+        let wait = || after::wait(heard, case, &self.after, now);
         match means {
             Means::Delivered => Outcome::Delivered { detail: why },
-            Means::Retry => Outcome::Retry { why, after: self.wait(answer, json.as_ref(), now) },
-            Means::Down => Outcome::Down { why, after: self.wait(answer, json.as_ref(), now) },
+            Means::Retry => Outcome::Retry { why, after: wait() },
+            Means::Down => Outcome::Down { why, after: wait() },
             Means::Misconfigured => Outcome::Misconfigured { why },
             Means::Rejected => Outcome::Rejected { why },
+            Means::Unknown => Outcome::Unknown { why },
         }
     }
 
-    fn wants_json(&self) -> bool {
-        self.wait.is_some() || !self.success.json.is_empty() || self.cases.iter().any(|case| !case.json.is_empty())
-    }
-
-    /// The status and the start of what was said, in one line without secrets.
-    fn quote(&self, answer: &Answer) -> String {
-        let mut line = answer.status.to_string();
-        if answer.status.is_redirection() {
+    /// The status, what of it was not expected, and the start of what was said, in one line without secrets.
+    fn quote(&self, answer: &Heard<'_>, unmet: Option<&str>) -> String {
+        let mut line = StatusCode::from_u16(answer.status).map_or_else(|_| answer.status.to_string(), |status| status.to_string());
+        if let Some(unmet) = unmet {
+            line.push_str(", but ");
+            line.extend(unmet.chars().take(UNMET_MAX));
+        }
+        if (300..400).contains(&answer.status) {
             line.push_str(": a redirect is not followed; set the URL that it leads to");
         }
         if answer.body.is_empty() {
             return line;
         }
-        let said = self.masked(&answer.body);
+        let said = self.masked(answer.body);
         let (mut gap, mut left) = (": ", QUOTE_MAX);
         for c in said.chars() {
             if c.is_whitespace() || is_hostile(c) {
@@ -201,48 +214,6 @@ impl Rules {
         }
         text
     }
-
-    /// How long to wait: Retry-After, else the destination's own field, else the rate-limit headers.
-    fn wait(&self, answer: &Answer, json: Option<&serde_json::Value>, now: i64) -> Option<Duration> {
-        let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let here = header("date").and_then(date).unwrap_or(now);
-        let after = header("retry-after").and_then(|text| seconds(text).or_else(|| date(text).map(|at| millis(at - here))));
-        let own = || {
-            let field = self.wait.as_ref()?;
-            let number = json?.pointer(&field.json)?.as_f64()?;
-            let seconds = if field.unit == WaitUnit::Millis { number / 1000.0 } else { number };
-            clamped(seconds)
-        };
-        let draft = || header("ratelimit").and_then(draft_reset);
-        let reset = || {
-            ["ratelimit-reset", "x-ratelimit-reset-after", "x-ratelimit-reset", "x-rate-limit-reset"]
-                .into_iter()
-                .find_map(|name| header(name).and_then(|text| reset(text, now)))
-        };
-        // Without a wish for quiet (429, 503) these headers only describe the budget.
-        let limited = matches!(answer.status.as_u16(), 429 | 503);
-        after.or_else(own).or_else(|| if limited { draft().or_else(reset) } else { None })
-    }
-}
-
-impl Success {
-    fn holds(&self, answer: &Answer, json: Option<&serde_json::Value>) -> bool {
-        let body = || String::from_utf8_lossy(&answer.body);
-        (self.status.is_empty() || self.status.contains(&answer.status.as_u16()))
-            && self.text.as_ref().is_none_or(|text| body().trim() == text)
-            && self.json.iter().all(|(at, value)| json.and_then(|json| json.pointer(at)) == Some(value))
-    }
-}
-
-impl Case {
-    fn applies(&self, answer: &Answer, json: Option<&serde_json::Value>) -> bool {
-        let body = || String::from_utf8_lossy(&answer.body);
-        let one_of =
-            |at: &String, values: &Vec<serde_json::Value>| json.and_then(|json| json.pointer(at)).is_some_and(|v| values.contains(v));
-        (self.status.is_empty() || self.status.contains(&answer.status.as_u16()))
-            && self.text.as_ref().is_none_or(|text| body().contains(text))
-            && self.json.iter().all(|(at, values)| one_of(at, values))
-    }
 }
 
 fn by_status(status: u16, path_from_event: bool) -> Means {
@@ -256,52 +227,11 @@ fn by_status(status: u16, path_from_event: bool) -> Means {
     }
 }
 
-/// Seconds, a fraction allowed.
-fn seconds(text: &str) -> Option<Duration> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    digits.then(|| text.parse().ok()).flatten().and_then(clamped)
-}
-
-fn clamped(seconds: f64) -> Option<Duration> {
-    seconds.is_finite().then(|| Duration::from_secs_f64(seconds.clamp(0.0, WAIT_MAX.as_secs_f64())))
-}
-
-fn millis(wait: i64) -> Duration {
-    Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(WAIT_MAX)
-}
-
-/// The three forms of an HTTP date (RFC 9110, section 5.6.7), as milliseconds since 1970.
-fn date(text: &str) -> Option<i64> {
-    let fixed = || jiff::fmt::rfc2822::parse(text).ok().map(|at| at.timestamp());
-    let old = |form: &str, text: &str| {
-        let at = jiff::fmt::strtime::parse(form, text).ok()?.to_datetime().ok()?;
-        jiff::tz::TimeZone::UTC.to_timestamp(at).ok()
-    };
-    let at: Timestamp = fixed().or_else(|| old("%A, %d-%b-%y %H:%M:%S GMT", text)).or_else(|| old("%a %b %e %H:%M:%S %Y", text))?;
-    Some(at.as_millisecond())
-}
-
-/// `t` of the first policy: `"default";r=0;t=30` (draft-ietf-httpapi-ratelimit-headers-10, section 4).
-fn draft_reset(text: &str) -> Option<Duration> {
-    text.split(',').next()?.split(';').skip(1).find_map(|part| seconds(part.trim().strip_prefix("t=")?))
-}
-
-/// A reset of unsaid unit: more than 10^11 is a moment in milliseconds, more than 10^9 one in seconds, else it is a length in seconds.
-fn reset(text: &str, now: i64) -> Option<Duration> {
-    let number: f64 = text.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0)?;
-    if number > 1e11 {
-        Some(millis(number as i64 - now))
-    } else if number > 1e9 {
-        Some(millis((number * 1000.0) as i64 - now))
-    } else {
-        clamped(number)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     /// 2026-03-02T10:00:00Z
     const NOW: i64 = 1_772_445_600_000;
@@ -348,8 +278,8 @@ mod tests {
 
     #[test]
     fn the_files_own_lists_win_over_the_table_and_the_destinations_cases() {
-        let case = Case { status: vec![404], text: None, json: BTreeMap::new(), means: Means::Delivered };
-        let rules = Rules { retry_on: vec![404, 410], reject_on: vec![410, 500], cases: vec![case], ..Rules::default() };
+        let map = serde_json::from_str(r#"[{"when": {"status": 404}, "then": "delivered"}]"#).unwrap();
+        let rules = Rules { retry_on: vec![404, 410], reject_on: vec![410, 500], map, ..Rules::default() };
         for (status, word) in [(404, "retry"), (410, "rejected"), (500, "rejected"), (200, "delivered")] {
             assert_eq!(rules.judge(&answer(status, &[], ""), NOW, false).word(), word, "{status}");
         }
@@ -357,13 +287,17 @@ mod tests {
 
     #[test]
     fn a_2xx_is_a_success_only_if_the_test_holds() {
-        let ok: Success = serde_json::from_str(r#"{"status": [200], "text": "ok"}"#).unwrap();
-        let rules = Rules { success: ok, ..Rules::default() };
+        let ok: Test = serde_json::from_str(r#"{"status": [200], "text": "ok"}"#).unwrap();
+        let rules = Rules { ok, ..Rules::default() };
         for (status, body, word) in [(200, "ok\n", "delivered"), (200, "not ok", "retry"), (204, "ok", "retry")] {
             assert_eq!(rules.judge(&answer(status, &[], body), NOW, false).word(), word, "{status} {body}");
         }
-        let ok: Success = serde_json::from_str(r#"{"json": {"/ok": true}}"#).unwrap();
-        let rules = Rules { success: ok, ..Rules::default() };
+        let said = rules.judge(&answer(204, &[], ""), NOW, false);
+        assert_eq!(said.text(), "204 No Content, but 200 was expected");
+        let ok: Test = serde_json::from_str(r#"{"json": {"/ok": true}}"#).unwrap();
+        let rules = Rules { ok, ..Rules::default() };
+        let said = rules.judge(&answer(200, &[], r#"{"ok":false}"#), NOW, false);
+        assert_eq!(said.text(), r#"200 OK, but `/ok` is not true: {"ok":false}"#);
         for (body, word) in [(r#"{"ok":true}"#, "delivered"), (r#"{"ok":"true"}"#, "retry"), ("{}", "retry"), ("<html>", "retry")] {
             assert_eq!(rules.judge(&answer(200, &[], body), NOW, false).word(), word, "{body}");
         }
@@ -371,11 +305,11 @@ mod tests {
 
     #[test]
     fn a_destinations_cases_look_at_status_text_and_codes() {
-        let cases: Vec<Case> = serde_json::from_str(
-            r#"[{"status": [400], "text": "no_channel", "means": "misconfigured"}, {"json": {"/code": [10015, "x"]}, "means": "down"}]"#,
+        let map = serde_json::from_str(
+            r#"[{"when": {"status": 400, "contains": "no_channel"}, "then": "misconfigured"}, {"when": {"json": {"/code": [10015, "x"]}}, "then": "down"}]"#,
         )
         .unwrap();
-        let rules = Rules { cases, ..Rules::default() };
+        let rules = Rules { map, ..Rules::default() };
         for (status, body, word) in [
             (400, "error: no_channel", "misconfigured"),
             (400, "error", "rejected"),
@@ -424,8 +358,8 @@ mod tests {
     #[test]
     fn a_destinations_own_field_says_how_long() {
         for (unit, expected) in [("s", 1500.0), ("ms", 1.5)] {
-            let wait = serde_json::from_str(&format!(r#"{{"json": "/wait", "unit": "{unit}"}}"#)).unwrap();
-            let rules = Rules { wait: Some(wait), ..Rules::default() };
+            let after = serde_json::from_str(&format!(r#"{{"json": "/wait", "unit": "{unit}"}}"#)).unwrap();
+            let rules = Rules { after, ..Rules::default() };
             let outcome = rules.judge(&answer(429, &[], r#"{"wait": 1500.0}"#), NOW, false);
             assert_eq!(waits(&outcome), Some(Duration::from_secs_f64(expected)), "{unit}");
         }
@@ -448,9 +382,9 @@ mod tests {
         fn no_answer_is_a_panic_and_no_wait_is_too_long(
             status in 100_u16..=999, after in "[ -~]{0,30}", reset in "[0-9.e+-]{0,20}", body in "[ -~]{0,40}",
         ) {
-            let wait = Some(WaitField { json: "/w".into(), unit: WaitUnit::Millis });
-            let rules = Rules { wait, ..Rules::default() };
-            let answer = answer(status, &[("retry-after", &after), ("x-ratelimit-reset", &reset), ("date", &after)], &body);
+            let own = serde_json::from_str(r#"[{"json": "/w", "unit": "ms"}, {"header": "x-at", "unit": "epoch_s"}]"#).unwrap();
+            let rules = Rules { after: own, ..Rules::default() };
+            let answer = answer(status, &[("retry-after", &after), ("x-ratelimit-reset", &reset), ("x-at", &reset), ("date", &after)], &body);
             let outcome = rules.judge(&answer, NOW, false);
             prop_assert!(waits(&outcome).is_none_or(|wait| wait <= WAIT_MAX));
             prop_assert!(!outcome.text().chars().any(char::is_control) && outcome.text().len() <= 512);

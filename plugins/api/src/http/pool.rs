@@ -1,7 +1,9 @@
-//! The idle connections of one output, newest first. Open ones are bounded by the output's concurrency, not here.
+//! The kept connections to one far side: idle ones of HTTP/1.1, newest first, and the one of HTTP/2 that calls share. Open ones are
+//! bounded by the output's concurrency, not here.
 //!
 //! One that idles is looked at when it is taken again, and closed after its time: what the far side closed meanwhile is dropped then.
 
+use super::two::Shared;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, poll_fn};
 use http::{Request, Response};
@@ -82,6 +84,8 @@ struct Idle {
 struct State {
     /// Oldest first: taken from the end, pruned from the start.
     idle: Vec<Idle>,
+    /// The one that calls share, and when it was last taken.
+    shared: Option<(Arc<Shared>, Instant)>,
     /// Whether somebody closes what idles too long.
     pruning: bool,
     closed: bool,
@@ -125,6 +129,37 @@ impl Pool {
             return;
         }
         state.idle.push(Idle { link, since: Instant::now() });
+        self.see_to_pruning(&mut state);
+    }
+
+    /// The connection that calls share, if it is open.
+    pub(super) fn shared(&self) -> Option<Arc<Shared>> {
+        let mut state = self.lock();
+        let (shared, since) = state.shared.as_mut()?;
+        if shared.is_over() || (shared.is_idle() && since.elapsed() >= self.idle_timeout) {
+            state.shared = None;
+            return None;
+        }
+        *since = Instant::now();
+        Some(Arc::clone(shared))
+    }
+
+    /// Shares a connection from now on.
+    pub(super) fn share(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.shared = Some((Arc::clone(shared), Instant::now()));
+            self.see_to_pruning(&mut state);
+        }
+    }
+
+    /// Shares this connection no longer; calls that have it go on.
+    pub(super) fn retire(&self, retired: &Arc<Shared>) {
+        let mut state = self.lock();
+        state.shared.take_if(|(shared, _)| Arc::ptr_eq(shared, retired));
+    }
+
+    fn see_to_pruning(self: &Arc<Self>, state: &mut State) {
         if !state.pruning {
             state.pruning = true;
             tokio::spawn(prune(Arc::downgrade(self), self.idle_timeout));
@@ -136,11 +171,13 @@ impl Pool {
         let mut state = self.lock();
         state.closed = true;
         state.idle.clear();
+        state.shared = None;
     }
 
     #[cfg(test)]
     pub(super) fn idle(&self) -> usize {
-        self.lock().idle.len()
+        let state = self.lock();
+        state.idle.len() + usize::from(state.shared.is_some())
     }
 
     #[cfg(test)]
@@ -165,11 +202,21 @@ async fn prune(pool: std::sync::Weak<Pool>, idle_timeout: Duration) {
             let Some(pool) = pool.upgrade() else { return };
             let mut state = pool.lock();
             state.idle.retain(|idle| idle.since.elapsed() < idle_timeout);
-            let Some(oldest) = state.idle.first() else {
+            // One in use is looked at again when it may have idled long enough.
+            let now = Instant::now();
+            let over = |(shared, since): &mut (Arc<Shared>, Instant)| {
+                if !shared.is_idle() {
+                    *since = now;
+                }
+                shared.is_over() || since.elapsed() >= idle_timeout
+            };
+            state.shared.take_if(over);
+            let since = state.idle.first().map(|oldest| oldest.since).into_iter().chain(state.shared.as_ref().map(|(_, since)| *since));
+            let Some(oldest) = since.min() else {
                 state.pruning = false;
                 return;
             };
-            oldest.since + idle_timeout
+            oldest + idle_timeout
         };
         tokio::time::sleep_until(next).await;
     }

@@ -27,6 +27,9 @@ pub enum UrlError {
     /// Not a URL.
     #[error("this is not a URL: it has no host, or characters that have to be percent-encoded")]
     Form,
+    /// `:0`.
+    #[error("nothing listens at port 0")]
+    Port,
     /// User and password in the URL.
     #[error("a URL holds no user and password here: `auth` does")]
     User,
@@ -59,8 +62,12 @@ impl Url {
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let colon = authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, rest)| rest).contains(':');
-        if host.is_empty() || (colon && authority.port_u16().is_none()) {
+        // A `%` in a host is a zone or an encoded letter: neither is a name, and each resolver reads it in its own way.
+        if host.is_empty() || host.contains('%') || (colon && authority.port_u16().is_none()) {
             return Err(UrlError::Form);
+        }
+        if authority.port_u16() == Some(0) {
+            return Err(UrlError::Port);
         }
         Ok(Url {
             https,
@@ -82,6 +89,11 @@ impl Url {
         &self.host
     }
 
+    /// The path; of many a chat's webhook it is a secret, and not shown.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
@@ -90,6 +102,23 @@ impl Url {
     /// The value of the `Host` header.
     pub fn authority(&self) -> &HeaderValue {
         &self.authority
+    }
+
+    /// `host:port`, an IPv6 address in brackets.
+    pub(super) fn host_and_port(&self) -> String {
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+
+    /// The absolute URI of a path and query on this host.
+    pub(super) fn absolute(&self, target: &Uri) -> Result<Uri, ::http::Error> {
+        let scheme = if self.https { "https" } else { "http" };
+        let path = target.path_and_query().map_or("/", |path| path.as_str());
+        Uri::builder().scheme(scheme).authority(self.authority.as_bytes()).path_and_query(path).build()
+    }
+
+    /// Whether connections to the one serve the other: scheme, host and port are equal.
+    pub(super) fn same_origin(&self, other: &Url) -> bool {
+        (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
     }
 
     /// Whether the host is this machine by name or address.
@@ -188,9 +217,12 @@ mod tests {
             ("https://:80/", UrlError::Form),
             ("https://a:port/", UrlError::Form),
             ("https://a:/", UrlError::Form),
+            ("https://a:0/", UrlError::Port),
             ("https://a/ b", UrlError::Form),
             ("https://user:hush@a/", UrlError::User),
             ("https://a/#x", UrlError::Fragment),
+            ("https://169.254.169%2e254/", UrlError::Form),
+            ("https://[fe80::1%25eth0]/", UrlError::Form),
         ] {
             assert_eq!(Url::parse(text), Err(wrong), "{text}");
         }
