@@ -1,64 +1,199 @@
-//! A destination with a shape of its own, as data: one file of `presets/` a destination, compiled in.
+//! A destination with a shape of its own, as data: one file of `presets/` a destination, compiled in. The language is
+//! described in `presets/README.md`.
 //!
-//! A preset says what a destination's fields are, how values in them are escaped, the body they make, what its answers
-//! mean and how fast it may be called. It cannot say anything that the `http` output does not do.
+//! A preset says what a destination's settings and fields are, how values in them are escaped, the requests they make, what
+//! its answers mean and how fast it may be called. It cannot say anything that the `http` output does not do.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use switchyard_api::escape::Escape;
-use switchyard_api::http::answer::{Case, Success, WaitField};
-use switchyard_api::{Confine, Field, Message, Rate, Shape};
+use switchyard_api::http::answer::{After, Case, Means, Pattern, Test};
+use switchyard_api::{Cap, Confine, Field, Rate, Shape, Total};
 
 use crate::Method;
+use crate::batch::Batch;
+use crate::cloudevents::Mode;
+use crate::lookup::Lookup;
+use crate::once::Once;
+use crate::template::{Json, Piece, Slot, Text};
+
+#[cfg(test)]
+mod proofread;
 
 /// Every file of `presets/`, by name.
-const FILES: [(&str, &str); 3] = [
-    ("discord", include_str!("../presets/discord.yaml")),
-    ("mattermost", include_str!("../presets/mattermost.yaml")),
-    ("slack", include_str!("../presets/slack.yaml")),
-];
+const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/presets.rs"));
 
 /// One destination.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// The word after `type:`, and the file's name.
     pub name: String,
     /// What it is, in one line.
     pub docs: String,
+    /// Where its maker describes it.
+    pub link: String,
+    /// What is not proven about this row, and what else its user should know.
+    #[serde(default)]
+    pub notes: Option<String>,
+    /// Since when the destination can be called this way: `2026-04-01`.
+    #[serde(default)]
+    pub since: Option<jiff::civil::Date>,
+    /// When its maker ends it; `check` warns.
+    #[serde(default)]
+    pub until: Option<End>,
     /// An output as one writes it.
     pub example: String,
-    /// What its URL looks like.
-    pub url_hint: String,
-    /// The hosts it lives on; empty where everybody has their own.
+    /// Its own settings.
+    #[serde(default)]
+    pub settings: Vec<Setting>,
+    /// Where to, as a template over settings; without it the output's `url`.
+    #[serde(default)]
+    pub url: Option<Text>,
+    /// The hosts that the URL may be on; empty where everybody has their own. `*.example` is any below it.
     #[serde(default)]
     pub hosts: Vec<String>,
-    /// How it is called.
+    /// What the path of such a URL begins with.
     #[serde(default)]
-    pub method: Method,
-    /// Headers it wants.
+    pub path: Option<String>,
+    /// What its URL looks like.
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub url_hint: Option<String>,
+    /// How it is called.   default: POST
+    #[serde(default)]
+    pub method: Option<Method>,
     /// Query parameters it wants, where the URL does not set them.
     #[serde(default)]
-    pub query: BTreeMap<String, String>,
+    pub query: BTreeMap<String, Text>,
+    /// Headers it wants.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Text>,
+    /// Its credentials, as `auth` of an output, made of settings.
+    #[serde(default)]
+    pub auth: Option<Value>,
     /// Its message fields.
+    #[serde(default)]
     pub fields: Vec<PresetField>,
-    /// The JSON body: a text `$name` is that field, left out with its key where nobody sets it; all else is constant.
-    pub body: Value,
+    /// The limit that several of them share.
+    #[serde(default)]
+    pub total: Option<Total>,
+    /// The JSON body.
+    #[serde(default)]
+    pub body: Option<Json>,
+    /// The body as a form, in place of `body`.
+    #[serde(default)]
+    pub form: Option<BTreeMap<String, Text>>,
+    /// The body as plain text, in place of `body`.
+    #[serde(default)]
+    pub text: Option<Text>,
+    /// What differs by the message field `action`.
+    #[serde(default)]
+    pub actions: BTreeMap<String, Action>,
     /// What makes a 2xx a success.
     #[serde(default)]
-    pub ok: Success,
-    /// What its other answers mean, where the general table says something else.
+    pub ok: Test,
+    /// What a 2xx is that is none.   default: retry
     #[serde(default)]
-    pub cases: Vec<Case>,
+    pub otherwise: Means,
+    /// What its answers mean where the general table says something else: the first case that applies.
+    #[serde(default)]
+    pub map: Vec<Case>,
     /// Where its answer says how long to wait.
     #[serde(default)]
-    pub wait: Option<WaitField>,
+    pub after: After,
     /// Its published rate.
     #[serde(default)]
     pub rate: Option<Rate>,
+    /// How many may go at once after a pause.
+    #[serde(default)]
+    pub burst: Option<u32>,
+    /// How many at once.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+    /// How many attempts in all.
+    #[serde(default)]
+    pub attempts: Option<u32>,
+    /// `hold` where a repeat would be worse than a gap.
+    #[serde(default)]
+    pub on_unknown: Option<OnUnknown>,
+    /// Where it takes the delivery's id to know a repeat.
+    #[serde(default)]
+    pub once: Option<Once>,
+    /// What is asked before a repeat.
+    #[serde(default)]
+    pub lookup: Option<Lookup>,
+    /// How several messages go in one request.
+    #[serde(default)]
+    pub batch: Option<Batch>,
+    /// Messages are CloudEvents.
+    #[serde(default)]
+    pub cloudevents: Option<Mode>,
+}
+
+/// What happens to a delivery that was sent and never answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknown {
+    /// It is sent again.
+    Retry,
+    /// It waits for a person.
+    Hold,
+}
+
+/// The end of a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct End {
+    /// Its last day, as announced.
+    pub date: jiff::civil::Date,
+    /// What to do.
+    pub help: String,
+}
+
+/// One of its own settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// Its key.
+    pub name: String,
+    /// What it is.
+    pub docs: String,
+    /// Whether it is shown to nobody.
+    #[serde(default)]
+    pub secret: bool,
+    /// Whether it must be set.
+    #[serde(default)]
+    pub required: bool,
+    /// Its value where nobody sets it.
+    #[serde(default)]
+    pub default: Option<Value>,
+    /// What the whole value looks like.
+    #[serde(default)]
+    pub pattern: Option<Pattern>,
+    /// The only values there are.
+    #[serde(default)]
+    pub one_of: Vec<String>,
+    /// What kind of value it is.
+    #[serde(default, rename = "as")]
+    pub kind: SettingKind,
+}
+
+/// What kind of value a setting is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SettingKind {
+    /// A text.
+    #[default]
+    Text,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Bool,
+    /// Names and texts.
+    Map,
+    /// A list of texts.
+    List,
 }
 
 /// One of its message fields.
@@ -69,8 +204,11 @@ pub struct PresetField {
     pub name: String,
     /// What it is.
     pub docs: String,
-    /// How values in it are escaped.
+    /// One template, or names with a template each.
     #[serde(default)]
+    pub shape: FieldShape,
+    /// How values in it are escaped.   default: plain
+    #[serde(default = "plain")]
     pub escape: Escape,
     /// How far values reach.
     #[serde(default)]
@@ -81,9 +219,33 @@ pub struct PresetField {
     /// The template where nobody sets it.
     #[serde(default)]
     pub default: Option<String>,
-    /// Most characters.
+    /// What stands there where nobody sets it, in place of `default`: of a delivery's own names, such as `{route}:{event.id}`.
     #[serde(default)]
-    pub cap: Option<usize>,
+    pub unset: Option<Text>,
+    /// What the whole text looks like; another is refused.
+    #[serde(default)]
+    pub pattern: Option<Pattern>,
+    /// The only words there are.
+    #[serde(default)]
+    pub one_of: Vec<String>,
+    /// The destination's limit: `2000` characters, or `{ most: 2048, unit: bytes, over: split }`.
+    #[serde(default)]
+    pub cap: Option<Cap>,
+}
+
+fn plain() -> Escape {
+    Escape::Plain
+}
+
+/// [`Shape`] as a preset writes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldShape {
+    /// One template.
+    #[default]
+    Text,
+    /// Names with a template each.
+    Map,
 }
 
 /// [`Confine`] as a preset writes it.
@@ -95,6 +257,33 @@ pub enum Reach {
     Content,
     /// The field says where: a channel, a topic.
     Name,
+}
+
+/// What one value of the message field `action` changes. What it does not say is as in the row.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    /// Where to, on the same server.
+    #[serde(default)]
+    pub url: Option<Text>,
+    /// How it is called.
+    #[serde(default)]
+    pub method: Option<Method>,
+    /// Query parameters beside those of the row.
+    #[serde(default)]
+    pub query: BTreeMap<String, Text>,
+    /// The JSON body.
+    #[serde(default)]
+    pub body: Option<Json>,
+    /// The body as a form.
+    #[serde(default)]
+    pub form: Option<BTreeMap<String, Text>>,
+    /// What makes a 2xx a success.
+    #[serde(default)]
+    pub ok: Option<Test>,
+    /// Cases before those of the row.
+    #[serde(default)]
+    pub map: Vec<Case>,
 }
 
 /// A preset that is not well written: a mistake in this crate's data, which its tests find.
@@ -114,9 +303,7 @@ pub fn all() -> Result<Vec<Preset>, PresetError> {
         .iter()
         .map(|(file, text)| {
             let wrong = |what: String| PresetError { file, what };
-            let preset: Preset = serde_yaml::from_str(text).map_err(|e| wrong(e.to_string()))?;
-            preset.proofread(file).map_err(wrong)?;
-            Ok(preset)
+            serde_yaml::from_str(text).map_err(|e| wrong(e.to_string()))
         })
         .collect()
 }
@@ -124,120 +311,81 @@ pub fn all() -> Result<Vec<Preset>, PresetError> {
 impl Preset {
     /// The message fields, as the host wants them.
     pub fn message_fields(&self) -> Vec<Field> {
-        let field = |field: &PresetField| Field {
-            name: field.name.clone().into(),
-            docs: field.docs.clone().into(),
-            shape: Shape::Text,
-            escape: field.escape,
-            confine: if field.confine == Reach::Name { Confine::Name } else { Confine::Content },
-            required: field.required,
-            default: field.default.clone().map(Into::into),
-            cap: field.cap,
-        };
-        self.fields.iter().map(field).collect()
+        self.fields.iter().map(PresetField::field).chain([headers_field()]).collect()
     }
 
-    /// The body for a message.
-    pub fn body(&self, message: &Message) -> Vec<u8> {
-        fill(&self.body, message).map(|body| body.to_string().into_bytes()).unwrap_or_default()
+    /// Where to; without a template of its own, the output's `url`.
+    pub fn url(&self) -> Text {
+        self.url.clone().unwrap_or_else(|| Text(vec![Piece::Slot(Slot::named("url"))]))
+    }
+
+    /// The setting that holds the far side's address, where it has none of its own.
+    pub fn base(&self) -> Option<&str> {
+        match self.url.as_ref().map(|url| url.0.first()) {
+            None => Some("url"),
+            Some(Some(Piece::Slot(slot))) => Some(&slot.name),
+            _ => None,
+        }
     }
 
     /// Whether it lives on this host.
     pub fn lives_on(&self, host: &str) -> bool {
-        self.hosts.is_empty() || self.hosts.iter().any(|own| own == host)
+        let below = |own: &str| own.strip_prefix('*').is_some_and(|end| host.ends_with(end));
+        self.hosts.is_empty() || self.hosts.iter().any(|own| own == host || below(own))
     }
 
-    fn proofread(&self, file: &str) -> Result<(), String> {
-        if self.name != file {
-            return Err(format!("its name is `{}`", self.name));
-        }
-        let mut used = vec![];
-        placeholders(&self.body, &mut used);
-        let unknown = used.iter().find(|name| !self.fields.iter().any(|field| field.name == **name));
-        if let Some(name) = unknown {
-            return Err(format!("its body uses `${name}`, which is not a field"));
-        }
-        if let Some(field) = self.fields.iter().find(|field| !used.contains(&field.name.as_str())) {
-            return Err(format!("its body does not use the field `{}`", field.name));
-        }
-        Ok(())
+    /// One of its settings.
+    pub fn setting(&self, name: &str) -> Option<&Setting> {
+        self.settings.iter().find(|setting| setting.name == name)
     }
 }
 
-/// The value with its placeholders filled; `None` for a placeholder that nobody set.
-fn fill(value: &Value, message: &Message) -> Option<Value> {
-    match value {
-        Value::String(text) => match text.strip_prefix('$') {
-            Some(name) => message.text(name).map(Value::from),
-            None => Some(value.clone()),
-        },
-        Value::Array(items) => Some(items.iter().filter_map(|item| fill(item, message)).collect()),
-        Value::Object(entries) => {
-            let filled = entries.iter().filter_map(|(key, value)| Some((key.clone(), fill(value, message)?)));
-            Some(Value::Object(filled.collect::<Map<_, _>>()))
+impl PresetField {
+    fn field(&self) -> Field {
+        Field {
+            name: self.name.clone().into(),
+            docs: self.docs.clone().into(),
+            shape: if self.shape == FieldShape::Map { Shape::Map } else { Shape::Text },
+            escape: self.escape,
+            confine: if self.confine == Reach::Name { Confine::Name } else { Confine::Content },
+            required: self.required,
+            default: self.default.clone().map(Into::into),
+            cap: self.cap,
         }
-        _ => Some(value.clone()),
     }
 }
 
-fn placeholders<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
-    match value {
-        Value::String(text) => found.extend(text.strip_prefix('$')),
-        Value::Array(items) => items.iter().for_each(|item| placeholders(item, found)),
-        Value::Object(entries) => entries.values().for_each(|value| placeholders(value, found)),
-        _ => {}
+/// The field that every output over HTTP has.
+pub fn headers_field() -> Field {
+    Field {
+        name: "headers".into(),
+        docs: "Headers to add.".into(),
+        shape: Shape::Map,
+        escape: Escape::Header,
+        confine: Confine::Content,
+        required: false,
+        default: None,
+        cap: None,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use switchyard_api::Rendered;
-
-    #[test]
-    fn every_file_of_the_folder_is_listed_in_order() {
-        let mut files: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/presets"))
-            .unwrap()
-            .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".yaml").map(str::to_owned))
-            .collect();
-        files.sort();
-        let listed: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
-        for file in &files {
-            assert!(listed.contains(&file.as_str()), "add to FILES: (\"{file}\", include_str!(\"../presets/{file}.yaml\")),");
-        }
-        assert_eq!(files, listed, "FILES is the folder, sorted");
+/// A URL's scheme and host, or the setting that it begins with; and what comes after.
+pub fn split(url: &Text) -> (Text, Text) {
+    if let [Piece::Slot(base), rest @ ..] = url.0.as_slice() {
+        return (Text(vec![Piece::Slot(base.clone())]), Text(rest.to_vec()));
     }
-
-    #[test]
-    fn every_preset_is_well_written() {
-        for preset in all().unwrap() {
-            assert!(preset.docs.ends_with('.') && preset.example.contains(&format!("type: {}", preset.name)), "{}", preset.name);
-            for host in &preset.hosts {
-                assert_eq!(*host, host.to_lowercase());
+    let mut origin = vec![];
+    for (nth, piece) in url.0.iter().enumerate() {
+        if let Piece::Literal(text) = piece {
+            let scheme = text.find("://").map_or(0, |at| at + 3);
+            if let Some(slash) = text[scheme..].find('/') {
+                let (host, path) = text.split_at(scheme + slash);
+                origin.push(Piece::Literal(host.to_owned()));
+                let path = std::iter::once(Piece::Literal(path.to_owned())).chain(url.0[nth + 1..].iter().cloned());
+                return (Text(origin), Text(path.collect()));
             }
         }
+        origin.push(piece.clone());
     }
-
-    #[test]
-    fn a_mistake_in_a_preset_is_found() {
-        let slack = FILES[2].1;
-        for (from, to, wrong) in [
-            ("name: slack", "name: slak", "its name is `slak`"),
-            ("$text", "$txt", "`$txt`, which is not a field"),
-            ("text: $text", "text: constant", "does not use the field `text`"),
-        ] {
-            let preset: Preset = serde_yaml::from_str(&slack.replacen(from, to, 1)).unwrap();
-            let told = preset.proofread("slack").unwrap_err();
-            assert!(told.contains(wrong), "{told}");
-        }
-    }
-
-    #[test]
-    fn what_nobody_set_is_left_out_and_a_value_is_never_structure() {
-        let preset = all().unwrap().into_iter().find(|preset| preset.name == "mattermost").unwrap();
-        let mut message = Message::default();
-        message.fields.insert("text".into(), Rendered::Text("$channel \"},\"channel\":\"x".into()));
-        let body: Value = serde_json::from_slice(&preset.body(&message)).unwrap();
-        assert_eq!(body, serde_json::json!({"text": "$channel \"},\"channel\":\"x"}));
-    }
+    (Text(origin), Text(vec![]))
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::conformance::http::{Got, Manner, WebServer};
-use switchyard_api::conformance::{FarSide, deliver, deliver_one, parcel};
+use switchyard_api::conformance::{FarSide, Refused, deliver, deliver_one, parcel};
 use switchyard_api::tree::{Key, Node, Value};
 use switchyard_api::{AnyKind, Handle, Kit, Message, Outcome, Output, Parcel, Rendered, Span, Wall};
 
@@ -78,6 +78,24 @@ impl FarSide for Shop {
     }
     async fn leave(&mut self) -> bool {
         self.server.leave().await;
+        true
+    }
+    async fn refused(&self) -> Option<Refused> {
+        // It gives the client no token, once at the delivery and once at the check, and says the secret back.
+        for _ in 0..2 {
+            self.server.then(Manner::answer(401, r#"{"error": "invalid_client", "error_description": "made-up-wrong-one"}"#));
+        }
+        let url = self.server.url();
+        let client = vec![("token_url", text(&url)), ("client_id", text("shop")), ("client_secret", text("made-up-wrong-one"))];
+        let settings = map(vec![("url", text(&url)), ("auth", map(vec![("oauth2", map(client))]))]);
+        Some(Refused { output: connect(settings, &kit()).await, secret: "made-up-wrong-one".into() })
+    }
+    fn be_busy(&mut self) -> Option<Duration> {
+        self.server.behave(Manner::with_header(429, "retry-after", "30"));
+        Some(Duration::from_secs(30))
+    }
+    fn lose_answers(&mut self) -> bool {
+        self.server.behave(Manner::HangUp);
         true
     }
     fn hang(&mut self) -> bool {
@@ -196,7 +214,7 @@ async fn every_manner_has_its_outcome_and_the_next_delivery_works() {
         (Manner::Endless, "delivered", "200 OK: xxx"),
         (Manner::Raw(b"garbage\r\n\r\n".to_vec()), "unknown", "sent, but the connection"),
         (Manner::HangUp, "unknown", "sent, but the connection"),
-        (Manner::Silence, "unknown", "gave no answer within 2s"),
+        (Manner::Silence, "unknown", "gave no answer within 2"),
     ];
     for (count, (manner, word, text)) in expect.into_iter().enumerate() {
         server.then(manner.clone());
@@ -287,4 +305,355 @@ async fn a_typo_in_a_setting_is_told_with_the_word_that_was_meant() {
     assert!(kind("http").read(&settings, &mut problems).is_none());
     let told: Vec<_> = problems.iter().map(|p| (p.id, p.patch.as_deref())).collect();
     assert_eq!(told, [("unknown-key", Some("method")), ("unknown-word", Some("PUT"))]);
+}
+
+/// A tree of settings, as the file writes it.
+fn yaml(text: &str) -> Node {
+    fn node(json: serde_json::Value, at: &mut usize) -> Node {
+        let start = *at;
+        *at += 10;
+        let value = match json {
+            serde_json::Value::String(text) => return Node { span: Span { start, end: start + 5 }, ..Node::text(text) },
+            serde_json::Value::Number(number) => Value::Int(number.as_i64().unwrap().into()),
+            serde_json::Value::Bool(truth) => Value::Bool(truth),
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Array(items) => Value::List(items.into_iter().map(|item| node(item, at)).collect()),
+            serde_json::Value::Object(entries) => {
+                let entry = |(name, value)| {
+                    let key = Key { span: Span { start: *at, end: *at + 5 }, name };
+                    *at += 10;
+                    (key, node(value, at))
+                };
+                Value::Map(entries.into_iter().map(entry).collect())
+            }
+        };
+        Node { span: Span { start, end: *at }, value }
+    }
+    node(serde_yaml::from_str(text).unwrap(), &mut 0)
+}
+
+async fn output(kind_name: &str, server: &WebServer, settings: &str) -> Arc<dyn Output> {
+    let settings = yaml(&settings.replace("URL", &server.url()));
+    let mut problems = vec![];
+    let config = kind(kind_name).read(&settings, &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
+    config.connect(&kit()).await.unwrap()
+}
+
+fn words(said: &switchyard_api::conformance::Said) -> Vec<&'static str> {
+    said.outcomes.values().map(|outcomes| outcomes[0].word()).collect()
+}
+
+#[tokio::test]
+async fn the_id_goes_where_the_far_side_wants_it() {
+    let hex = format!("{:032x}", 1);
+    let uuid = "00000000-0000-0000-0000-000000000001";
+    for (once, header, target, body) in [
+        ("{ header: X-Request-Id, as: uuid }", Some(("x-request-id", uuid.to_owned())), "/in", r#"{"a": 1.10}"#.to_owned()),
+        (
+            "{ header: Idempotency-Key, quoted: true }",
+            Some(("idempotency-key", format!("\"dlv_{hex}\""))),
+            "/in",
+            r#"{"a": 1.10}"#.to_owned(),
+        ),
+        ("{ query: requestid, as: hex }", None, &format!("/in?requestid={hex}"), r#"{"a": 1.10}"#.to_owned()),
+        ("{ body: uid }", None, "/in", format!(r#"{{"uid":"dlv_{hex}","a": 1.10}}"#)),
+        ("{ body: a }", None, "/in", r#"{"a": 1.10}"#.to_owned()),
+    ] {
+        let server = WebServer::start().await;
+        let output = output("http", &server, &format!("{{ url: 'URL/in', once: {once} }}")).await;
+        let parcel = Parcel { raw: r#"{"a": 1.10}"#.into(), ..parcel(1, &Message::default()) };
+        assert_eq!(deliver_one(&*output, parcel).await.word(), "delivered", "{once}");
+        let got = server.got().remove(0);
+        assert_eq!((got.target.as_str(), got.text()), (target, body), "{once}");
+        let key = got.header("idempotency-key");
+        match header {
+            Some((name, value)) => assert_eq!(got.header(name), Some(value.as_str()), "{once}"),
+            None => assert_eq!(key, None, "{once}: in place of the header"),
+        }
+    }
+    let server = WebServer::start().await;
+    let output = output("http", &server, "{ url: 'URL/in', once: { body: uid } }").await;
+    let outcome = deliver_one(&*output, Parcel { raw: "[1]".into(), ..parcel(1, &Message::default()) }).await;
+    assert!(outcome.word() == "rejected" && server.got().is_empty(), "{outcome:?}");
+}
+
+const BATCH: &str =
+    "{ url: 'URL/bulk', batch: { max: 8, results: /items, status: /status, map: [ { when: { status: 409 }, then: delivered } ] } }";
+
+#[tokio::test]
+async fn a_batch_is_one_request_and_each_item_has_its_own_outcome() {
+    let server = WebServer::start().await;
+    let output = output("http", &server, BATCH).await;
+    assert_eq!(output.max_batch(), 8);
+    let parcels = || (0..4).map(|number| parcel(number, &Message::default())).collect::<Vec<_>>();
+    let items = r#"{"items":[{"status":201},{"status":409},{"status":422,"why":"bad"},{"status":429}]}"#;
+    server.then(Manner::answer(200, items));
+    let said = deliver(&*output, parcels(), None).await;
+    assert_eq!(words(&said), ["delivered", "delivered", "rejected", "retry"]);
+    assert!(said.sent.values().all(|count| *count == 1) && said.sent.len() == 4, "{said:?}");
+    assert!(said.outcome(Handle(2)).text().contains("bad"));
+    let got = server.got().remove(0);
+    assert_eq!((got.target.as_str(), got.text().as_str()), ("/bulk", r#"[{"number":0},{"number":1},{"number":2},{"number":3}]"#));
+    let named = got.header("switchyard-delivery").unwrap().split(", ").count();
+    assert!(named == 4 && got.header("idempotency-key").unwrap().starts_with("batch_"), "no delivery speaks for the others");
+    // Of the answers to a whole batch each item hears the same, and nothing is sent twice.
+    for (manner, word) in [
+        (Manner::answer(503, ""), "down"),
+        (Manner::answer(401, ""), "misconfigured"),
+        (Manner::answer(500, ""), "retry"),
+        (Manner::answer(200, "<html>"), "unknown"),
+        (Manner::answer(200, r#"{"items":[]}"#), "unknown"),
+        (Manner::HangUp, "unknown"),
+    ] {
+        let before = server.got().len();
+        server.then(manner.clone());
+        let said = deliver(&*output, parcels(), None).await;
+        assert_eq!((words(&said), server.got().len()), (vec![word; 4], before + 1), "{manner:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_names_its_deliveries_and_has_an_id_of_its_own() {
+    let server = WebServer::start().await;
+    let settings = "{ url: 'URL/bulk?a=1', batch: { max: 100 } }";
+    let output = output("http", &server, settings).await;
+    let of = |numbers: std::ops::Range<u64>| {
+        numbers.map(|n| Parcel { attempt: 1 + u32::try_from(n % 2).unwrap(), ..parcel(n, &Message::default()) })
+    };
+    let mut keys = vec![];
+    for numbers in [1..4, 1..4, 1..3, 1..60, 1..2] {
+        let parcels: Vec<Parcel> = of(numbers).collect();
+        let ids = |name: fn(&Parcel) -> &str| parcels.iter().map(name).collect::<Vec<_>>().join(", ");
+        let (deliveries, events) = (ids(|p| &p.delivery), ids(|p| &p.event));
+        let count = parcels.len();
+        deliver(&*output, parcels, None).await;
+        let got = server.got().pop().unwrap();
+        let key = got.header("idempotency-key").unwrap().to_owned();
+        let (named, event) = (got.header("switchyard-delivery").unwrap(), got.header("switchyard-event"));
+        if count <= 50 {
+            assert_eq!((named, event), (&*deliveries, Some(&*events)));
+        } else {
+            assert_eq!((named, event), (&*key, None));
+        }
+        assert_eq!(got.header("switchyard-attempt"), Some("2"));
+        assert_eq!(key.starts_with("batch_"), count > 1, "{key}");
+        keys.push(key);
+    }
+    assert!(keys[0] == keys[1] && keys[0] != keys[2] && keys[2] != keys[3], "a key is what is in it: {keys:?}");
+}
+
+#[tokio::test]
+async fn the_id_of_a_batch_goes_where_the_far_side_wants_it() {
+    let server = WebServer::start().await;
+    for (once, count, target) in [
+        ("{ query: token }", 1, "/bulk?a=1&token=dlv_00000000000000000000000000000001"),
+        ("{ query: token, as: hex }", 1, "/bulk?a=1&token=00000000000000000000000000000001"),
+        ("{ query: token }", 2, "/bulk?a=1&token=batch_"),
+        ("{ header: X-Key }", 2, "/bulk?a=1"),
+    ] {
+        let output = output("http", &server, &format!("{{ url: 'URL/bulk?a=1', batch: {{ max: 100 }}, once: {once} }}")).await;
+        let before = server.got().len();
+        deliver(&*output, (1..=count).map(|n| parcel(n, &Message::default())).collect(), None).await;
+        let got = server.got().split_off(before);
+        assert_eq!(got.len(), 1, "{once}: one request for all");
+        assert!(got[0].target.starts_with(target) && got[0].header("idempotency-key").is_none(), "{once}: {}", got[0].target);
+        assert_eq!(got[0].header("x-key").is_some_and(|key| key.starts_with("batch_")), once.contains("X-Key"));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_is_halved_until_who_is_refused_stands_alone() {
+    let server = WebServer::start().await;
+    let output = output("http", &server, "{ url: 'URL/bulk', batch: { max: 8 } }").await;
+    // Six items, of which the third is poison: [0..6) refused, [0..3) refused, [0] ok, [1,2] refused, [1] ok, [2] refused, [3..6) ok.
+    for status in [400, 400, 200, 400, 200, 400, 200] {
+        server.then(Manner::answer(status, ""));
+    }
+    let said = deliver(&*output, (0..6).map(|number| parcel(number, &Message::default())).collect(), None).await;
+    assert_eq!(words(&said), ["delivered", "delivered", "rejected", "delivered", "delivered", "delivered"]);
+    let sizes: Vec<usize> = server.got().iter().map(|got| got.text().matches("number").count()).collect();
+    assert_eq!(sizes, [6, 3, 1, 2, 1, 1, 3]);
+}
+
+#[tokio::test]
+async fn a_batch_holds_no_more_bytes_than_it_may_and_one_place_alone() {
+    let server = WebServer::start().await;
+    let output = output("http", &server, "{ url: 'URL/bulk', batch: { max: 100, bytes: 40B, as: ndjson } }").await;
+    let to = |number: u64, path: &str| parcel(number, &message(vec![("path", Rendered::Text(path.into()))]));
+    let parcels =
+        vec![to(0, "a"), to(1, "a"), to(2, "a"), to(3, "b"), to(4, "b"), parcel(5, &message(vec![("path", Rendered::Text("..".into()))]))];
+    let said = deliver(&*output, parcels, None).await;
+    assert_eq!(words(&said), ["delivered", "delivered", "delivered", "delivered", "delivered", "rejected"]);
+    let got: Vec<_> = server.got().iter().map(|got| (got.target.clone(), got.text())).collect();
+    let expected = [("/bulk/a", "{\"number\":0}\n{\"number\":1}\n{\"number\":2}\n"), ("/bulk/b", "{\"number\":3}\n{\"number\":4}\n")];
+    assert_eq!(got, expected.map(|(target, body)| (target.to_owned(), body.to_owned())));
+    let large = Parcel { raw: format!("{{\"number\":\"{}\"}}", "x".repeat(50)).into(), ..to(6, "a") };
+    assert_eq!(words(&deliver(&*output, vec![large, to(7, "a")], None).await), ["delivered", "delivered"]);
+    assert_eq!(server.got().len(), 4, "one that is larger than the bound goes alone");
+}
+
+#[tokio::test]
+async fn a_batch_finds_its_results_by_name_by_place_or_line_by_line() {
+    for (batch, answer, expected) in [
+        (
+            "{ max: 3, results: [/Successful, /Failed], id: { at: /Id, is: '{delivery.index}' }, ok: { json: { /Code: { exists: false } } },
+               map: [ { when: { json: { /SenderFault: true } }, then: rejected } ] }",
+            r#"{"Successful":[{"Id":"1"}],"Failed":[{"Id":"2","Code":"Throttled"},{"Id":"0","SenderFault":true,"Code":"Bad"}]}"#,
+            ["rejected", "delivered", "retry"],
+        ),
+        (
+            "{ max: 3, results: /insertErrors, position: /index, ok: { json: { /errors: { empty: true } } }, otherwise: rejected, missing: delivered }",
+            r#"{"insertErrors":[{"index":1,"errors":[{"reason":"invalid"}]}]}"#,
+            ["delivered", "rejected", "delivered"],
+        ),
+        (
+            "{ max: 3, results: lines, status: /error_code }",
+            "{\"error_code\":200}\r\n{\"error_code\":422}{\"error_code\":503}",
+            ["delivered", "rejected", "down"],
+        ),
+    ] {
+        let server = WebServer::start().await;
+        let output = output("http", &server, &format!("{{ url: 'URL', batch: {batch} }}")).await;
+        server.then(Manner::answer(200, answer));
+        let said = deliver(&*output, (0..3).map(|number| parcel(number, &Message::default())).collect(), None).await;
+        assert_eq!(words(&said), expected, "{batch}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn before_a_repeat_it_is_asked_for_and_never_sent_again_where_it_is() {
+    let server = WebServer::start().await;
+    let settings = "{ url: 'URL/orders', lookup: { url: '{url}/find', query: { q: '{reference}' }, found: { json: { /total: { not: 0 } } }, detail: /id } }";
+    let output = output("http", &server, settings).await;
+    let first = parcel(1, &message(vec![("reference", Rendered::Text("A 7&x=1".into()))]));
+    assert_eq!(deliver_one(&*output, first.clone()).await.word(), "delivered");
+    assert_eq!(server.got().len(), 1, "a first attempt asks nothing");
+    let again = Parcel { attempt: 2, ..first.clone() };
+    for (manner, word, text, requests) in [
+        (Manner::answer(200, r#"{"total":1,"id":"ord\u0007_9"}"#), "delivered", "it is there already: ord_9", 1),
+        (Manner::answer(200, r#"{"total":0}"#), "delivered", "200", 2),
+        (Manner::answer(404, ""), "delivered", "200", 2),
+        (Manner::answer(503, ""), "down", "the lookup", 1),
+        (Manner::answer(403, ""), "misconfigured", "the lookup", 1),
+        (Manner::answer(422, ""), "retry", "the lookup", 1),
+        (Manner::Endless, "retry", "cannot be read", 1),
+        (Manner::HangUp, "retry", "the lookup", 1),
+    ] {
+        let before = server.got().len();
+        server.then(manner.clone());
+        let said = deliver(&*output, vec![again.clone()], None).await;
+        let outcome = said.outcome(Handle(1));
+        assert!(outcome.word() == word && outcome.text().contains(text), "{manner:?}: {outcome:?}");
+        let got = server.got().split_off(before);
+        assert_eq!((got.len(), said.sent.len()), (requests, requests - 1), "{manner:?}: what is asked is not sent");
+        assert_eq!((got[0].method.as_str(), got[0].target.as_str()), ("GET", "/orders/find?q=A%207%26x%3D1"));
+    }
+    let replay = Parcel { replay: true, ..first };
+    server.then(Manner::answer(200, r#"{"total":1}"#));
+    assert_eq!(deliver_one(&*output, replay).await.text(), "it is there already");
+}
+
+#[tokio::test]
+async fn the_files_words_win_over_the_rows() {
+    let server = WebServer::start().await;
+    let settings = "{ url: 'URL/hook', ok: { text: fine }, query: { thread: a b }, map: [ { when: { status: 429 }, then: rejected } ] }";
+    let output = output("slack", &server, settings).await;
+    for (status, body, word) in [(200, "fine", "delivered"), (200, "ok", "retry"), (429, "", "rejected"), (404, "", "misconfigured")] {
+        server.then(Manner::answer(status, body));
+        let outcome = deliver_one(&*output, parcel(1, &message(vec![("text", Rendered::Text("a".into()))]))).await;
+        assert_eq!(outcome.word(), word, "{status} {body}");
+    }
+    assert_eq!(server.got()[0].target, "/hook?thread=a%20b");
+}
+
+#[tokio::test]
+async fn a_secret_of_a_row_is_in_no_url_that_is_shown() {
+    let server = WebServer::start().await;
+    let settings = yaml(&format!("{{ server: '{}', token: '123456:made-up-token' }}", server.url()));
+    let telegram = switchyard_http::presets().into_iter().find(|preset| switchyard_api::Kind::name(preset) == "telegram").unwrap();
+    let config = switchyard_api::Kind::read(&telegram, &settings, &mut vec![]).unwrap();
+    let output = switchyard_api::Kind::connect(&telegram, config.clone(), &kit()).await.unwrap();
+    server.then(Manner::answer(404, "no method at /bot123456:made-up-token/sendMessage, nor at 123456%3Amade-up-token"));
+    let message = message(vec![("chat_id", Rendered::Text("-1".into())), ("text", Rendered::Text("a".into()))]);
+    let outcome = deliver_one(&output, parcel(1, &message)).await;
+    let shown = format!("{config:?} {output:?} {outcome:?}");
+    assert!(!shown.contains("made-up-token"), "{shown}");
+    assert_eq!(server.got()[0].target, "/bot123456:made-up-token/sendMessage");
+}
+
+#[tokio::test]
+async fn a_rows_settings_are_known_to_check() {
+    for (settings, id, told) in [
+        ("{ tokn: '1:a' }", "unknown-key", "did you mean `token`?"),
+        ("{ token: '1:a', sever: x }", "unknown-key", "did you mean `server`?"),
+        ("{ }", "missing-key", "`token`"),
+        ("{ token: 'hush' }", "wrong-value", "does not look like one"),
+        ("{ token: '' }", "wrong-value", "is its variable set?"),
+        ("{ token: [hush] }", "wrong-type", "a text"),
+        ("{ token: '1:a', ok: { json: { ok: true } } }", "wrong-value", "begins with `/`"),
+        ("{ token: '1:a', once: { body: a, query: b } }", "wrong-value", "one place"),
+        ("{ token: '1:a', map: [ { when: { status: 42 }, then: retry } ] }", "wrong-value", "no HTTP status"),
+        ("{ token: '1:a', map: [ { when: { status: 400 }, then: retri } ] }", "unknown-word", "did you mean `retry`?"),
+        ("{ token: '1:a', lookup: { url: 'https://other.example/x' } }", "wrong-value", "on the same server"),
+        ("{ token: '1:a', query: { a: '{b' } }", "wrong-value", "not closed"),
+    ] {
+        let mut problems = vec![];
+        let read = kind("telegram").read(&yaml(settings), &mut problems);
+        let shown = format!("{problems:?}");
+        let found = problems.iter().any(|p| p.id == id && format!("{} {:?}", p.title, p.help).contains(told));
+        assert!(read.is_none() && found && !shown.contains("hush"), "{settings}: {shown}");
+    }
+}
+
+/// A far side that takes batches, by a row as a user would write it.
+struct Bulk(WebServer);
+
+const BULK: &str = "{ url: 'URL/bulk', auth: { bearer: made-up-token }, batch: { max: 50, as: ndjson, item: { id: $delivery.id, data: $event.payload } } }";
+
+impl FarSide for Bulk {
+    async fn start() -> Self {
+        Bulk(WebServer::start().await)
+    }
+    async fn output(&self) -> Arc<dyn Output> {
+        output("http", &self.0, BULK).await
+    }
+    async fn arrived(&self) -> Vec<String> {
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+        self.0.got().iter().flat_map(|got| got.text().lines().map(line).collect::<Vec<_>>()).collect()
+    }
+    async fn leave(&mut self) -> bool {
+        self.0.leave().await;
+        true
+    }
+    fn be_busy(&mut self) -> Option<Duration> {
+        self.0.behave(Manner::with_header(429, "retry-after", "30"));
+        Some(Duration::from_secs(30))
+    }
+    fn lose_answers(&mut self) -> bool {
+        self.0.behave(Manner::HangUp);
+        true
+    }
+    fn hang(&mut self) -> bool {
+        self.0.behave(Manner::Silence);
+        true
+    }
+    fn answer(&mut self) {
+        self.0.behave(Manner::answer(200, ""));
+    }
+    fn poison(&self) -> Option<Message> {
+        self.0.then(Manner::answer(422, "no such article"));
+        Some(Message::default())
+    }
+    async fn shown(&self) -> (String, Vec<String>) {
+        self.0.then(Manner::answer(200, TOKEN));
+        let settings = yaml(&BULK.replace("URL", &self.0.url()));
+        let config = switchyard_api::Kind::read(&switchyard_http::Http::default(), &settings, &mut vec![]).unwrap();
+        let output = switchyard_api::Kind::connect(&switchyard_http::Http::default(), config.clone(), &kit()).await.unwrap();
+        (format!("{config:?} {output:?}"), vec![TOKEN.to_owned()])
+    }
+}
+
+mod bulk {
+    use super::Bulk;
+    switchyard_api::conformance!(Bulk);
 }

@@ -1,0 +1,171 @@
+//! What `check` says of an HTTP output and its message before an event comes: constants that can never be meant, and words that
+//! name nothing. And what is refused when it is rendered, before anything is sent.
+
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use std::sync::Arc;
+use switchyard_api::conformance::http::WebServer;
+use switchyard_api::conformance::{deliver_one, parcel};
+use switchyard_api::tree::{Key, Node, Value};
+use switchyard_api::{AnyConfig, AnyKind, Kit, Message, Outcome, Problem, Rendered, Span, Wall, Written};
+
+fn kind(name: &str) -> Arc<dyn AnyKind> {
+    switchyard_http::kinds().into_iter().find(|kind| kind.name() == name).unwrap()
+}
+
+/// A tree as the file writes it; each value has a place of its own.
+fn yaml(text: &str) -> Node {
+    fn node(json: serde_json::Value, at: &mut usize) -> Node {
+        let start = *at;
+        *at += 10;
+        let value = match json {
+            serde_json::Value::String(text) => return Node { span: Span { start, end: start + 5 }, ..Node::text(text) },
+            serde_json::Value::Number(number) => Value::Int(number.as_i64().unwrap().into()),
+            serde_json::Value::Bool(truth) => Value::Bool(truth),
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Array(items) => Value::List(items.into_iter().map(|item| node(item, at)).collect()),
+            serde_json::Value::Object(entries) => {
+                let entry = |(name, value)| {
+                    let key = Key { span: Span { start: *at, end: *at + 5 }, name };
+                    *at += 10;
+                    (key, node(value, at))
+                };
+                Value::Map(entries.into_iter().map(entry).collect())
+            }
+        };
+        Node { span: Span { start, end: *at }, value }
+    }
+    node(serde_yaml::from_str(text).unwrap(), &mut 0)
+}
+
+/// An output, and what `check` says of it and of its message.
+fn checked(name: &str, settings: &str, message: &str) -> (Option<Arc<dyn AnyConfig>>, Vec<Problem>) {
+    let mut problems = vec![];
+    let config = kind(name).read(&yaml(settings), &mut problems);
+    let message = yaml(message);
+    problems.extend(config.iter().flat_map(|config| config.judge(Written { output: message.entries(), route: &[] })));
+    problems.retain(|problem| problem.id != "destination-ends");
+    (config, problems)
+}
+
+fn told(problems: &[Problem]) -> String {
+    problems.iter().map(|p| format!("{} {} {}", p.id, p.title, p.help.as_deref().unwrap_or_default())).collect::<Vec<_>>().join("\n")
+}
+
+const LOOKUP: &str = "{ url: 'https://a.example/x', lookup: { url: '{url}/find', query: { q: '{reference}' } } }";
+const PAGER: &str = "{ routing_key: madeupmadeupmadeupmadeupmadeup12 }";
+const MAIL: &str = "{ domain: mg.shop.example, key: made-up, from: shop@shop.example }";
+
+#[test]
+fn what_can_never_be_meant_is_told_before_an_event_comes() {
+    for (name, settings, message, expected) in [
+        ("http", LOOKUP, "{}", "missing-field `lookup` asks for `{reference}`, and the message has no `reference`"),
+        ("http", "{ url: 'https://a.example', lookup: { url: '{url}/{refrence}' } }", "{}", "did you mean `{reference}`?"),
+        ("http", "{ url: 'https://a.example', query: { a: '{nope}' } }", "{}", "`{nope}` is no value of a delivery"),
+        ("http", "{ url: 'https://a.example', batch: { max: 2, item: { a: $nope } } }", "{}", "`{nope}` is no value of a delivery"),
+        ("http", "{ url: 'https://a.example:0/x' }", "{}", "bad-url nothing listens at port 0"),
+        ("http", "{ url: 'https://a.example', ok: { status: 999 } }", "{}", "`ok` is asked of 2xx alone"),
+        ("http", "{ url: 'https://a.example', after: { header: X-Reset, unit: min } }", "{}", "unknown-word unknown word `min`"),
+        ("http", "{ url: 'https://a.example' }", "{ path: '../{{ data.x }}' }", "`..` leads out of the URL's path"),
+        ("http", "{ url: 'https://a.example' }", "{ body: '{ not json' }", "no-json `body` is sent as JSON and is none"),
+        ("http", "{ url: 'https://a.example' }", "{ body: '{\"s\": {{ data.s }} }' }", "bare-value outside of quotes"),
+        ("exact", "{ division: 1, entity: a/B, client_id: a, client_secret: b }", "{ body: '{ not json', reference: A }", "no-json"),
+        ("pagerduty", PAGER, "{ action: explode }", "`action` is none of its words write one of: acknowledge, resolve, trigger"),
+        ("pagerduty", PAGER, "{ severity: bad }", "`severity` is none of its words"),
+        ("pagerduty", PAGER, "{ link: 'javascript:alert(1)' }", "`link` does not look like one"),
+        ("ntfy", "{ topic_name: 'a b/c' }", "{}", "`topic_name` does not look like one"),
+        ("mailgun", MAIL, "{ to: not an address }", "`to` does not look like one"),
+        ("mailgun", &MAIL.replace("shop@shop.example", "not an address"), "{}", "`from` does not look like one"),
+        ("twilio", "{ account: AC1, token: made-up, from: '+1' }", "{ to: '31_6-12_ext_900' }", "`to` does not look like one"),
+        (
+            "slack",
+            "{ url: 'https://hooks.slack.com/workflows/T0/A0/hush' }",
+            "{}",
+            "wrong-path this is another kind of URL than `slack` sends to The URL of a workflow",
+        ),
+        (
+            "slack",
+            "{ url: 'https://hooks.slack.com/triggers/T0/hush' }",
+            "{}",
+            "wrong-path this is another kind of URL than `slack` sends to The URL of a workflow",
+        ),
+        ("pubsub", "{ project: shop, service_account: hush }", "{}", "bad-auth"),
+    ] {
+        let (_, problems) = checked(name, settings, message);
+        let told = told(&problems);
+        assert!(told.contains(expected) && !told.contains("hush"), "{name} {settings} {message}: {told}");
+    }
+    let (_, problems) = checked("pubsub", "{ project: shop, service_account: hush }", "{}");
+    assert!(told(&problems).contains("`service_account` is: "), "{problems:?}");
+}
+
+#[test]
+fn what_can_be_meant_is_no_problem() {
+    for (name, settings, message) in [
+        ("http", LOOKUP, "{ reference: '{{ data.number }}' }"),
+        ("http", "{ url: 'https://a.example', query: { a: '{event.topic}' } }", "{ body: '{\"s\": {{ data.s|tojson }} }' }"),
+        ("http", "{ url: 'https://a.example' }", "{ headers: { content-type: text/plain }, body: 'Order {{ data.x }}' }"),
+        ("http", "{ url: 'https://a.example' }", "{ path: 'orders/..a/{{ data.x }}' }"),
+        ("pagerduty", PAGER, "{ action: '{{ data.x }}', severity: critical, link: 'https://shop.example/{{ data.x }}' }"),
+        ("mailgun", MAIL, "{ to: 'Shop <orders@shop.example>, ann@shop.example' }"),
+        ("mailgun", MAIL, "{ to: 'orders+{{ data.number }}@shop.example' }"),
+        ("telegram", "{ token: '1:made-up' }", "{ chat_id: '-100123', silent: 'true' }"),
+        ("slack", "{ url: 'https://hooks.slack.com/services/T0/B0/made-up' }", "{ text: '{{ data.x }}' }"),
+    ] {
+        let (_, problems) = checked(name, settings, message);
+        assert_eq!(problems, [], "{name} {settings} {message}");
+    }
+}
+
+/// The outcome for these rendered fields, and how many requests arrived.
+async fn sent(name: &str, settings: &str, fields: &[(&str, &str)]) -> (Outcome, usize) {
+    let server = WebServer::start().await;
+    let row = switchyard_http::presets().into_iter().find(|row| switchyard_api::Kind::name(row) == name);
+    let address = row.as_ref().map_or("url", |row| row.address_key());
+    let settings = settings.replacen('{', &format!("{{ {address}: '{}/services/x',", server.url()), 1);
+    let mut problems = vec![];
+    let config = kind(name).read(&yaml(&settings), &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
+    let output = config.connect(&Kit::new("far", "/nowhere", "switchyard/0", Wall::new(|| 0))).await.unwrap();
+    let fields = fields.iter().map(|(name, text)| ((*name).to_owned(), Rendered::Text((*text).to_owned()))).collect();
+    let outcome = deliver_one(&*output, parcel(1, &Message { payload: None, fields })).await;
+    (outcome, server.got().len())
+}
+
+#[tokio::test]
+async fn what_an_event_makes_unfit_is_refused_and_nothing_is_sent() {
+    const LOOKUP: &str = "{ lookup: { url: '{url}/find', query: { q: '{reference}' } } }";
+    for (name, settings, fields, why) in [
+        ("http", LOOKUP, &[("reference", "")][..], "`reference` of this event is empty, and `lookup` asks for it"),
+        ("http", LOOKUP, &[], "`reference` of this event is empty"),
+        ("http", "{}", &[("body", r#"{"s": [1,2], \"x\": {} }"#)], "the body made from this event is no JSON"),
+        ("http", "{}", &[("path", "a/%2e%2e/b")], "not a plain path"),
+        ("teams", "{}", &[("text", "a"), ("link", "javascript:alert(1)")], "`link` of this event does not look like one"),
+        ("pagerduty", PAGER, &[("action", "trigger"), ("link", "data:text/html,x")], "`link` of this event does not look like one"),
+        ("pagerduty", PAGER, &[("action", "explode")], "`action` of this event is none of its words"),
+        ("twilio", "{ account: AC1, token: a, from: '+1' }", &[("to", "+31_6-12"), ("text", "a")], "`to` of this event"),
+        ("mailgun", MAIL, &[("to", "a@b.example\nBcc: c@d.example")], "`to` of this event"),
+    ] {
+        let (outcome, requests) = sent(name, settings, fields).await;
+        assert!(outcome.word() == "rejected" && outcome.text().contains(why) && requests == 0, "{name} {fields:?}: {requests} {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_link_of_any_row_is_a_program() {
+    for row in switchyard_http::presets() {
+        for field in switchyard_api::Kind::fields(&row).iter().filter(|field| field.name == "link" || field.name.ends_with("_url")) {
+            let message = format!("{{ {}: 'javascript:alert(1)' }}", field.name);
+            let settings = match switchyard_api::Kind::name(&row) {
+                "pagerduty" => PAGER,
+                "teams" => "{ url: 'https://a.logic.azure.com/x' }",
+                "pushover" => "{ token: a, user: b }",
+                "oncall" => "{ url: 'https://a.example' }",
+                "incident_io" => "{ config: a, token: b }",
+                "ntfy" => "{ topic_name: a }",
+                other => panic!("{other}: what does it need beside its `{}`?", field.name),
+            };
+            let (_, problems) = checked(switchyard_api::Kind::name(&row), settings, &message);
+            assert!(told(&problems).contains("does not look like one"), "{}: {problems:?}", switchyard_api::Kind::name(&row));
+        }
+    }
+}
