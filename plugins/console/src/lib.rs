@@ -26,7 +26,9 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use switchyard_api::escape::Escape;
-use switchyard_api::{CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Printable, Problem, Settle, Shape};
+use switchyard_api::{
+    Cap, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Printable, Problem, Settle, Shape,
+};
 use tokio::sync::Semaphore;
 
 /// Parcels in one write.
@@ -61,7 +63,7 @@ impl Kind for Console {
             confine: Confine::Content,
             required: false,
             default: Some("{{ topic }} {{ id }}".into()),
-            cap: Some(4096),
+            cap: Some(Cap::chars(4096)),
         }]
     }
 

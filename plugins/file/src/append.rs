@@ -1,6 +1,7 @@
 //! Appends lines to a file so that they are durable, or says how far it came. Blocks: runs on a thread of its own.
 //!
-//! Below the root no link is followed (L8). Folders are 0700, files 0600. A last line that a crash tore is ended first.
+//! Below the root no link is followed (L8). Folders are 0700, files 0600. A last line that a crash tore is ended first; in a table,
+//! a quote that it left open is closed, so that it takes no other row with it. A table's header stands once, at its begin.
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use std::fs::File;
@@ -13,6 +14,9 @@ use switchyard_api::Outcome;
 /// Why lines are not durable.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
+    /// It begins with another header; nothing was written.
+    #[error("begins with another header than the output's; move it away, or write the columns it has into `header`")]
+    Header,
     /// The file could not be opened; nothing was written.
     #[error("cannot be opened: {0}")]
     Open(#[source] io::Error),
@@ -30,19 +34,29 @@ impl AppendError {
         let why = format!("`{}` {self}", path.display());
         match self {
             AppendError::Sync(_) => Outcome::Unknown { why },
+            AppendError::Header => Outcome::Misconfigured { why },
             AppendError::Open(cause) | AppendError::Write(cause) if is_set_up_wrong(cause) => Outcome::Misconfigured { why },
             AppendError::Open(_) | AppendError::Write(_) => Outcome::Down { why, after: None },
         }
     }
 }
 
-/// Appends and syncs once.
-pub fn append(root: &Path, name: &[String], lines: &[u8]) -> Result<(), AppendError> {
+/// Appends and syncs once. `header`: the file is a table that begins with it.
+pub fn append(root: &Path, name: &[String], header: Option<&[u8]>, lines: &[u8]) -> Result<(), AppendError> {
     let (mut file, folder) = open(root, name).map_err(AppendError::Open)?;
     let before = file.metadata().map_err(AppendError::Open)?.len();
-    let torn = ends_torn(&file, before).map_err(AppendError::Open)?;
-    if let Err(cause) = write(&mut file, torn, lines) {
-        take_back(&file, before, lines.len());
+    let mending = match header {
+        None => {
+            if ends_torn(&file, before).map_err(AppendError::Open)? {
+                b"\n".to_vec()
+            } else {
+                vec![]
+            }
+        }
+        Some(header) => table_mending(&file, before, header)?,
+    };
+    if let Err(cause) = file.write_all(&mending).and_then(|()| file.write_all(lines)) {
+        take_back(&file, before, mending.len() + lines.len());
         return Err(AppendError::Write(cause));
     }
     sync(&file).map_err(AppendError::Sync)?;
@@ -116,16 +130,44 @@ fn ends_torn(file: &File, length: u64) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn write(file: &mut File, torn: bool, lines: &[u8]) -> io::Result<()> {
-    if torn {
-        file.write_all(b"\n")?;
+/// What a table needs before its next row: its header or what a crash left out of it, or the end of a torn row.
+fn table_mending(file: &File, length: u64, header: &[u8]) -> Result<Vec<u8>, AppendError> {
+    let mut begin = vec![0; header.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
+    file.read_exact_at(&mut begin, 0).map_err(AppendError::Open)?;
+    let missing = header.strip_prefix(begin.as_slice()).ok_or(AppendError::Header)?;
+    if !missing.is_empty() || length == header.len() as u64 {
+        return Ok(missing.to_vec());
     }
-    file.write_all(lines)
+    let open = quotes_of_last_line(file, length).map_err(AppendError::Open)?;
+    Ok(match (ends_torn(file, length).map_err(AppendError::Open)?, open % 2) {
+        (false, _) => vec![],
+        (true, 0) => b"\r\n".to_vec(),
+        (true, _) => b"\"\r\n".to_vec(),
+    })
+}
+
+/// The quotes behind the last line end, read from the back in pieces.
+fn quotes_of_last_line(file: &File, length: u64) -> io::Result<usize> {
+    const PIECE: u64 = 64 << 10;
+    let (mut end, mut quotes) = (length, 0);
+    while end > 0 {
+        let start = end.saturating_sub(PIECE);
+        let mut piece = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut piece, start)?;
+        let line_end = piece.iter().rposition(|byte| *byte == b'\n');
+        let of_line = &piece[line_end.map_or(0, |at| at + 1)..];
+        quotes += of_line.split(|byte| *byte == b'"').count() - 1;
+        if line_end.is_some() {
+            break;
+        }
+        end = start;
+    }
+    Ok(quotes)
 }
 
 /// Half a batch is taken back, unless somebody else has written behind it. If that fails too, the next batch ends the torn line.
 fn take_back(file: &File, before: u64, most: usize) {
-    let ours = before..=before + most as u64 + 1;
+    let ours = before..=before + most as u64;
     if file.metadata().is_ok_and(|now| ours.contains(&now.len())) {
         let _ = file.set_len(before);
     }
@@ -152,8 +194,8 @@ mod tests {
     fn folders_and_files_are_ours_alone() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("a/b");
-        append(&root, &name(&["c", "d.ndjson"]), b"one\n").unwrap();
-        append(&root, &name(&["c", "d.ndjson"]), b"two\n").unwrap();
+        append(&root, &name(&["c", "d.ndjson"]), None, b"one\n").unwrap();
+        append(&root, &name(&["c", "d.ndjson"]), None, b"two\n").unwrap();
         assert_eq!(std::fs::read(root.join("c/d.ndjson")).unwrap(), b"one\ntwo\n");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&root), mode(&root.join("c")), mode(&root.join("c/d.ndjson"))), (0o700, 0o700, 0o600));
@@ -163,9 +205,51 @@ mod tests {
     fn a_torn_last_line_is_ended_before_the_next_one() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("x"), "{\"torn\": tr").unwrap();
-        append(folder.path(), &name(&["x"]), b"next\n").unwrap();
-        append(folder.path(), &name(&["x"]), b"last\n").unwrap();
+        append(folder.path(), &name(&["x"]), None, b"next\n").unwrap();
+        append(folder.path(), &name(&["x"]), None, b"last\n").unwrap();
         assert_eq!(std::fs::read(folder.path().join("x")).unwrap(), b"{\"torn\": tr\nnext\nlast\n");
+    }
+
+    #[test]
+    fn a_table_has_its_header_once_whatever_a_crash_left_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        for left in ["", "or", "order,total\r", "order,total\r\n"] {
+            std::fs::write(&path, left).unwrap();
+            for row in [&b"a,1\r\n"[..], b"b,2\r\n"] {
+                append(folder.path(), &name(&["x"]), Some(b"order,total\r\n"), row).unwrap();
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "order,total\r\na,1\r\nb,2\r\n", "{left:?}");
+        }
+    }
+
+    #[test]
+    fn a_torn_row_takes_no_other_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let long = format!("\"{}", "x".repeat(200_000));
+        for (torn, ended) in [
+            ("a", "a\r\n"),
+            ("\"a, b", "\"a, b\"\r\n"),
+            ("\"a \"\"b\"\"", "\"a \"\"b\"\"\"\r\n"),
+            ("\"a\",", "\"a\",\r\n"),
+            (long.as_str(), &format!("{long}\"\r\n")),
+        ] {
+            std::fs::write(&path, format!("h\r\n\"q\r\n{torn}")).unwrap();
+            append(folder.path(), &name(&["x"]), Some(b"h\r\n"), b"next\r\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("h\r\n\"q\r\n{ended}next\r\n"));
+        }
+    }
+
+    #[test]
+    fn another_header_is_told_and_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for there in ["order;total\r\n1;2\r\n", "ordx", "{\"a\": 1}\n"] {
+            std::fs::write(folder.path().join("x"), there).unwrap();
+            let error = append(folder.path(), &name(&["x"]), Some(b"order,total\r\n"), b"a,1\r\n").unwrap_err();
+            assert_eq!(error.outcome(Path::new("x")).word(), "misconfigured", "{error}");
+            assert_eq!(std::fs::read_to_string(folder.path().join("x")).unwrap(), there);
+        }
     }
 
     #[test]
@@ -175,24 +259,24 @@ mod tests {
         symlink(outside.path(), folder.path().join("topic")).unwrap();
         symlink(outside.path().join("f"), folder.path().join("file")).unwrap();
         for parts in [&["topic", "x"][..], &["file"]] {
-            let error = append(folder.path(), &name(parts), b"x\n").unwrap_err();
+            let error = append(folder.path(), &name(parts), None, b"x\n").unwrap_err();
             assert_eq!(error.outcome(folder.path()).word(), "misconfigured", "{error}");
         }
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
         // The root itself may be one: the file's author says so.
-        append(&folder.path().join("topic"), &name(&["x"]), b"x\n").unwrap();
+        append(&folder.path().join("topic"), &name(&["x"]), None, b"x\n").unwrap();
         assert!(outside.path().join("x").exists());
     }
 
     #[test]
     fn a_full_disk_is_down_and_what_people_must_mend_is_misconfigured() {
-        let full = append(Path::new("/dev"), &name(&["full"]), b"x\n").unwrap_err();
+        let full = append(Path::new("/dev"), &name(&["full"]), None, b"x\n").unwrap_err();
         assert_eq!(full.outcome(Path::new("/dev/full")).word(), "down", "{full}");
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("folder")).unwrap();
         std::fs::write(folder.path().join("plain"), "").unwrap();
         for parts in [&["folder"][..], &["plain", "x"]] {
-            let error = append(folder.path(), &name(parts), b"x\n").unwrap_err();
+            let error = append(folder.path(), &name(parts), None, b"x\n").unwrap_err();
             assert_eq!(error.outcome(folder.path()).word(), "misconfigured", "{error}");
         }
         for (kind, word) in [(ErrorKind::PermissionDenied, "misconfigured"), (ErrorKind::StorageFull, "down"), (ErrorKind::Other, "down")] {
@@ -203,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_device_has_nothing_to_sync() {
-        append(Path::new("/dev"), &name(&["null"]), b"x\n").unwrap();
+        append(Path::new("/dev"), &name(&["null"]), None, b"x\n").unwrap();
     }
 
     #[test]

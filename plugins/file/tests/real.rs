@@ -5,16 +5,19 @@
 use std::path::Path;
 use std::sync::Arc;
 use switchyard_api::conformance::{FarSide, deliver, deliver_one, parcel};
-use switchyard_api::{At, Handle, Kind, Kit, Message, Output, Parcel, Span, Wall};
-use switchyard_file::{Config, FileKind, FileOutput};
+use switchyard_api::{At, Handle, Kind, Kit, Message, Output, Parcel, Rendered, Span, Wall};
+use switchyard_file::{Config, FileKind, FileOutput, Format};
 
 fn kit(base: &Path) -> Kit {
     Kit::new("archive", base, "switchyard/0", Wall::new(|| 0))
 }
 async fn connect(base: &Path, path: &str) -> FileOutput {
-    let config = Config { path: At { span: Span::default(), value: path.to_owned() } };
+    let config = Config { path: at(path.to_owned()), format: At::default(), header: None };
     assert_eq!(FileKind.validate(&config), []);
     FileKind.connect(config, &kit(base)).await.unwrap()
+}
+fn at<T>(value: T) -> At<T> {
+    At { span: Span::default(), value }
 }
 fn ids(text: &str) -> Vec<String> {
     let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["delivery"].as_str().unwrap().to_owned();
@@ -102,4 +105,39 @@ async fn a_check_makes_no_file_and_says_what_is_in_the_way() {
     std::fs::write(folder.path().join("plain"), "").unwrap();
     let error = connect(folder.path(), "plain/{date}.ndjson").await.check().await.unwrap_err();
     assert!(error.to_string().contains("plain"), "{error}");
+}
+
+#[tokio::test]
+async fn a_table_is_read_by_another_program_as_it_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = ["order", "note", "total"].map(str::to_owned).to_vec();
+    let config = Config { path: at("{date}.csv".into()), format: at(Format::Csv), header: Some(at(header)) };
+    assert_eq!(FileKind.validate(&config), []);
+    let notes = ["plain", "a, \"b\"", "=cmd|' /C calc'!A0", "two\nlines"];
+    for days in 0..2 {
+        // Each batch by an output of its own: the header stands once a file all the same.
+        for batch in 0..2 {
+            let output = FileKind.connect(config.clone(), &kit(folder.path())).await.unwrap();
+            let row = |number: u64| {
+                let cells =
+                    [("order", format!("A{number}")), ("note", notes[number as usize % 4].to_owned()), ("total", "-12.50".to_owned())];
+                let columns = cells.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+                let message = Message { payload: None, fields: [("columns".to_owned(), Rendered::Map(columns))].into() };
+                let plain = parcel(number, &message);
+                Parcel { received_at: plain.received_at + days * 24 * 3_600_000, ..plain }
+            };
+            let said = deliver(&output, (batch * 4..batch * 4 + 4).map(row).collect(), None).await;
+            assert!((batch * 4..batch * 4 + 4).all(|number| said.outcome(Handle(number)).word() == "delivered"));
+        }
+    }
+    for day in ["2026-03-02", "2026-03-03"] {
+        let script = "import csv,json,sys; print(json.dumps(list(csv.reader(open(sys.argv[1], newline='')))))";
+        let path = folder.path().join(format!("{day}.csv"));
+        let said = std::process::Command::new("python3").args(["-c", script]).arg(&path).output().unwrap();
+        let rows: Vec<[String; 3]> = serde_json::from_slice(&said.stdout).unwrap();
+        let mut expected = vec![["order", "note", "total"].map(str::to_owned)];
+        let read = ["plain", "a, \"b\"", "'=cmd|' /C calc'!A0", "two lines"];
+        expected.extend((0..8).map(|number| [format!("A{number}"), read[number % 4].to_owned(), "-12.50".to_owned()]));
+        assert_eq!(rows, expected);
+    }
 }
