@@ -127,7 +127,7 @@ fn settlement(seq: i64, target: &Arc<Target>, at: Timestamp) -> Settlement {
         message: None,
         updated_at: at,
     };
-    Settlement { row, closes: true }
+    Settlement { row, closes: true, order: None }
 }
 
 fn store_round(file: &Path, size: usize, round: Duration) -> Result<Figure, Failed> {
@@ -144,7 +144,7 @@ fn store_round(file: &Path, size: usize, round: Duration) -> Result<Figure, Fail
             let event = event(nth as u64, now, &body);
             // A hash of its own, as ingest makes it before the writer.
             let dedupe = Some(Dedupe { key: (nth as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), window: WINDOW });
-            Append { event, plan: Plan { targets: vec![Arc::clone(&target)], failed: vec![] }, dedupe }
+            Append { event, plan: Plan { targets: vec![Arc::clone(&target)], ..Plan::default() }, dedupe }
         });
         let settlements = (first - size as i64..first).filter(|seq| *seq > 0).map(|seq| settlement(seq, &target, now)).collect();
         let batch = Batch { appends: appends.collect(), settlements, watermark: Some(Seq(first)) };
@@ -269,7 +269,7 @@ fn writer_round(file: &Path, round: Duration) -> Result<Figure, Failed> {
     let appends = journal.clone();
     let figure = senders(round, move |event| {
         let dedupe = Some(Dedupe { key: u64::from_be_bytes(event.id.0[8..].try_into().unwrap_or_default()), window: WINDOW });
-        let append = appends.append(event, Plan { targets: vec![Arc::clone(&target)], failed: vec![] }, dedupe);
+        let append = appends.append(event, Plan { targets: vec![Arc::clone(&target)], ..Plan::default() }, dedupe);
         async move { append.await.is_ok() }
     })?;
     tokio::runtime::Builder::new_current_thread().build()?.block_on(journal.close()).map_err(|fault| fault.message)?;

@@ -28,7 +28,15 @@ fn router(routes: usize, filtered: bool) -> Router {
     });
     let mut problems = vec![];
     let sections: Vec<RouteSection> = nodes.filter_map(|node| RouteSection::read(&node, &mut problems)).collect();
-    let output = OutputMessage { name: "file".into(), span: Span::default(), fields: vec![], message: vec![] };
+    let output = OutputMessage {
+        name: "file".into(),
+        span: Span::default(),
+        fields: vec![],
+        message: vec![],
+        config: None,
+        total: None,
+        order_by: None,
+    };
     Router::build(&sections, &[], &[output], &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
 }
 

@@ -27,13 +27,21 @@ pub enum LogFormat {
 /// # Errors
 /// What is wrong with the filter.
 pub fn log(format: LogFormat, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|why| format!("`{level}` is not a log level: {why}"))?;
+    let filter = filter(level)?;
     let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
     let started = match format {
         LogFormat::Text => base.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
         LogFormat::Json => base.json().flatten_event(true).try_init(),
     };
     started.map_err(|why| format!("logging was started already: {why}"))
+}
+
+/// Libraries of outputs that log what they send, or that a lost connection is lost, which the outcome tells already.
+const HUSHED: [&str; 2] = ["lapin=off", "async_nats=off"];
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let filter = EnvFilter::try_new(level).map_err(|why| format!("`{level}` is not a log level: {why}"))?;
+    Ok(HUSHED.into_iter().filter_map(|directive| directive.parse().ok()).fold(filter, EnvFilter::add_directive))
 }
 
 /// All numbers at one moment.
@@ -150,6 +158,15 @@ fn gauges<L: EncodeLabelSet + Debug + Send + Sync + 'static>(registry: &mut Regi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_library_that_logs_payloads_is_hushed_whatever_the_level_is() {
+        for level in ["info", "trace", "info,lapin=trace"] {
+            let filter = filter(level).unwrap().to_string();
+            assert!(filter.contains("lapin=off") && filter.contains("async_nats=off") && !filter.contains("lapin=trace"), "{filter}");
+        }
+        assert!(filter("loud=x").is_err());
+    }
 
     #[test]
     fn the_numbers_are_written_as_openmetrics() {

@@ -99,7 +99,13 @@ const MISTAKES: &[Mistake] = &[
     Mistake("    to: archive", "    «to:archive»", "syntax", "write a space after the `:`"),
     // Sections.
     Mistake("routes:", "«rotues»:", "unknown-key", "did you mean `routes`?"),
-    Mistake("journal:", "«storage»:", "unknown-key", "expected one of: server, journal, sources, routes, outputs"),
+    Mistake(
+        "journal:",
+        "egress: { allow: [10.1.0.0/16, «'10.1'»] }\njournal:",
+        "bad-network",
+        "write `10.1.0.0/16`, `fd12:3456::/32` or one address",
+    ),
+    Mistake("journal:", "«storage»:", "unknown-key", "expected one of: server, journal, egress, sources, routes, outputs"),
     Mistake(
         "journal:\n  url: sqlite:data/journal.db\n  retain: { delivered: 3d, dead: 30d }\n",
         "journal: «sqlite:data/journal.db»\n",
@@ -294,7 +300,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake("to: archive", "to: «7»", "wrong-type", "write `to: NAME`"),
     // outputs
     Mistake("type: slack", "type: «slakc»", "unknown-word", "did you mean `slack`?"),
-    Mistake("type: slack", "type: «carrier-pigeon»", "unknown-word", "expected one of: console, "),
+    Mistake("type: slack", "type: «carrier-pigeon»", "unknown-word", "expected one of: afas, "),
     Mistake("chat: { type: slack,", "«chat»: {", "missing-key", "write `type:` and one of"),
     Mistake("method: PUT", "«mehtod»: PUT", "unknown-key", "did you mean `method`?"),
     Mistake("method: PUT", "method: «put»", "unknown-word", "did you mean `PUT`?"),
@@ -414,4 +420,96 @@ fn the_file_without_a_mistake_is_good() {
     let output = check(folder.path(), GOOD, &[]);
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said, "routes.yaml is good: 4 sources, 2 routes, 3 outputs\n", "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn names_of_headers_and_columns_are_no_secrets_and_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = "table: { type: file, path: t.csv, format: csv, header: [event], columns: { event: \"{{ evnt }}\" } }";
+    let text = format!("routes: [{{ name: all, to: table }}]\noutputs:\n  {table}\n");
+    let output = check(folder.path(), &text, &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("{{ evnt }}") && said.contains("header: [event], columns: { event:"), "{said}");
+}
+
+/// The settings of one output of each kind that names a file, and of each key that does.
+const FILES: [(&str, &str); 16] = [
+    ("http", "url: https://a.example, ca: «nope.pem»"),
+    ("http", "url: https://a.example, tls: { cert: «nope.pem», key: nope.key }"),
+    ("http", "url: https://a.example, tls: { cert: good.pem, key: «nope.key» }"),
+    ("http", "url: https://a.example, ca: «routes.yaml»"),
+    ("email", "smtp: \"smtps://a.example\", from: a@a.example, to: [b@a.example], ca: «nope.pem»"),
+    ("sql", "url: \"postgres://u:p@a.example/d\", sql: DELETE FROM a, tls: { ca: «nope.pem» }"),
+    ("kafka", "brokers: [a.example:9092], topic: a, tls: { ca: «nope.pem» }"),
+    ("kafka", "brokers: [a.example:9092], topic: a, tls: { cert: «nope.pem», key: nope.key }"),
+    ("redis", "url: \"rediss://a.example\", stream: a, ca: «nope.pem»"),
+    ("redis", "url: \"rediss://a.example\", stream: a, tls: { ca: «nope.pem» }"),
+    ("nats", "url: \"tls://a.example\", subject: a, ca: «nope.pem»"),
+    ("amqp", "url: \"amqps://a.example\", routing_key: a, ca: «nope.pem»"),
+    ("mqtt", "url: \"mqtts://a.example\", topic: a, ca: «nope.pem»"),
+    ("syslog", "url: \"tls://a.example\", ca: «nope.pem»"),
+    ("s3", "bucket: a, region: eu-west-1, access_key: a, secret_key: a, ca: «nope.pem»"),
+    ("slack", "url: \"https://hooks.slack.com/services/T0/B0/x\", text: a, ca: «nope.pem»"),
+];
+
+#[test]
+fn a_file_that_run_could_not_start_with_is_told_by_check_and_by_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("good.pem"), certificate.cert.pem()).unwrap();
+    let wrong: String = FILES.iter().filter_map(|(kind, settings)| refused(folder.path(), kind, settings, "bad-certificate")).collect();
+    assert!(wrong.is_empty(), "{wrong}");
+    let run = Command::new(env!("CARGO_BIN_EXE_switchyard")).args(["run", "routes.yaml"]).current_dir(folder.path()).output().unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(!run.status.success() && said.contains("error[bad-certificate]: ") && said.contains("--> routes.yaml:3:"), "{said}");
+}
+
+/// Hosts that no output may reach, whatever speaks to them.
+const METADATA: [(&str, &str); 9] = [
+    ("http", "url: «\"http://169.254.169.254/latest\"»"),
+    ("email", "smtp: «\"smtps://169.254.169.254\"», from: a@a.example, to: [b@a.example]"),
+    ("sql", "url: «\"postgres://u:p@169.254.169.254/d\"», sql: DELETE FROM a"),
+    ("sql", "url: «\"mysql://u:p@metadata.google.internal/d\"», sql: DELETE FROM a"),
+    ("kafka", "brokers: [«\"169.254.169.254:80\"»], topic: a"),
+    ("redis", "url: «\"rediss://169.254.169.254\"», stream: a"),
+    ("nats", "url: «\"tls://169.254.169.254\"», subject: a"),
+    ("amqp", "url: «\"amqps://0xa9fea9fe\"», routing_key: a"),
+    ("mqtt", "url: «\"mqtts://[::ffff:169.254.169.254]\"», topic: a"),
+];
+
+#[test]
+fn a_clouds_metadata_service_is_refused_whatever_speaks_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong: String = METADATA.iter().filter_map(|(kind, settings)| refused(folder.path(), kind, settings, "metadata-url")).collect();
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// What is not as it should be about the refusal of an output's settings at their marked place.
+fn refused(folder: &Path, kind: &str, settings: &str, id: &str) -> Option<String> {
+    let text = format!("routes: [{{ name: all, to: o }}]\noutputs:\n  o: {{ type: {kind}, {settings} }}\n");
+    let column = text.lines().last().unwrap_or_default().chars().take_while(|c| *c != '«').count() + 1;
+    let output = check(folder, &text.replace(['«', '»'], ""), &[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let good = !output.status.success() && said.contains(&format!("error[{id}]: ")) && said.contains(&format!("routes.yaml:3:{column}\n"));
+    (!good).then(|| format!("{kind}: {settings}\n{said}\n"))
+}
+
+/// What is the same for every event and cannot be sent.
+const CONSTANT: [(&str, &str, &str); 9] = [
+    ("email", "smtp: \"smtps://a.example\", from: a@a.example, to: [b@a.example], «recipient»: \"{{ data.to }}\"", "no-recipients-from"),
+    ("syslog", "url: \"tls://a.example\", severity: «bad»", "bad-severity"),
+    ("kafka", "brokers: [localhost:9092], topic: «a b»", "bad-topic"),
+    ("kafka", "brokers: [localhost:9092], topics: [a, b], topic: «c»", "bad-topic"),
+    ("nats", "url: \"tls://a.example\", subject: «\"a.*\"»", "bad-subject"),
+    ("nats", "url: \"tls://a.example\", subject: «a b»", "bad-subject"),
+    ("mqtt", "url: \"mqtts://a.example\", topic: «\"a/#\"»", "bad-topic"),
+    ("amqp", "url: \"amqps://a.example\", routing_key: a, exchange: «\"{{ topic }}\"»", "bad-exchange"),
+    ("syslog", "url: \"tls://a.example\", severity: «Warning»", "bad-severity"),
+];
+
+#[test]
+fn what_is_the_same_for_every_event_and_cannot_be_sent_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong: String = CONSTANT.iter().filter_map(|(kind, settings, id)| refused(folder.path(), kind, settings, id)).collect();
+    assert!(wrong.is_empty(), "{wrong}");
 }

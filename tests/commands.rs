@@ -11,7 +11,7 @@ use yard::{Behaviour, FarSide, Yard, wait_for};
 const ROUTES: &str = "
 routes:
   - { name: all, to: archive }
-  - { name: big, topic: ORDER_*, filter: { data.total: { gt: 1000 } }, to: { output: partner, body: '{\"n\": {{ data.number }}}' } }
+  - { name: big, topic: ORDER_*, filter: { data.total: { gt: 1000 } }, to: { output: partner, body: '{\"n\": {{ data.number|tojson }}}' } }
 outputs:
   archive: { type: file, path: out/events.ndjson }
 ";
@@ -67,7 +67,14 @@ fn send_asks_the_daemon_where_events_arrive_and_says_what_is_not_over_yet() {
     assert_eq!(code, 0, "{said}");
     assert!(said.starts_with("200 in, kept as evt_"), "{said}");
     assert!(said.contains("in out/events.ndjson"), "{said}");
-    assert!(said.contains("not over yet: big → partner"), "{said}");
+    assert!(said.contains("the output is down: ") && said.contains("tried again "), "{said}");
+    let listed = yard.json(&["deliveries", "--output", "partner"]);
+    assert!(listed[0]["blocked"].as_str().unwrap().starts_with("the output is down: "), "{listed:?}");
+    assert!(told(yard.cli(&["pause", "archive"])).0 == 0 && told(yard.cli(&["login", "nope"])).1.contains("there is no output `nope`"));
+    let paused = yard.post("OTHER", "{}");
+    let (_, said) = told(yard.cli(&["events", &paused]));
+    assert!(said.contains("the output is paused: `switchyard resume archive` lets it go on"), "{said}");
+    assert_eq!(told(yard.cli(&["resume", "archive"])).0, 0);
     let said = yard.json(&["send", "--source", "shop", "--topic", "OTHER", "order.json"]);
     assert_eq!(said.len(), 1, "one object, with or without deliveries: {said:?}");
     assert_eq!((said[0]["duplicate"].as_bool(), said[0]["deliveries"][0]["output"].as_str()), (Some(false), Some("archive")));

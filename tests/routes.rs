@@ -28,7 +28,15 @@ fn router(routes: &[Node]) -> Router {
         default: Some("{{ data.id|default('none') }} {{ raw }}".into()),
         cap: None,
     };
-    let output = |name: &str, fields| OutputMessage { name: name.into(), span: Span::default(), fields, message: vec![] };
+    let output = |name: &str, fields| OutputMessage {
+        name: name.into(),
+        span: Span::default(),
+        fields,
+        message: vec![],
+        config: None,
+        total: None,
+        order_by: None,
+    };
     let built = Router::build(&sections, &[], &[output("file", vec![]), output("chat", vec![text])], &mut problems);
     built.unwrap_or_else(|| panic!("{problems:?}"))
 }

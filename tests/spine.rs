@@ -47,7 +47,7 @@ outputs:
     assert!(request.header("webhook-signature").starts_with("v1,"));
 
     let said: Value = serde_json::from_slice(&chat.wait(1)[0].body).unwrap();
-    assert_eq!(said["text"], r"Order 7: 1500.50 EUR from Ann <b\>", "digits kept, markup escaped");
+    assert_eq!(said["text"], r"Order 7: 1500.50 EUR from Ann \<b\>", "digits kept, markup escaped");
 
     let archived = yard.wait_state(&event, "archive", "delivered");
     assert_eq!(archived["attempts"], 1);

@@ -4,7 +4,7 @@ use super::access::{Access, Rules};
 use super::query::{Query, ROWS_MAX, Wrong, event_id, percent};
 use super::server::{Answer, whole};
 use super::view;
-use crate::daemon::{Daemon, explain};
+use crate::daemon::{CannotLogin, Daemon, explain};
 use crate::deliver::Attempted;
 use crate::journal::archive::{DeliveryPlace, EventFilter};
 use crate::journal::{DeliveryFilter, Operation, StoreError, TopicMatch, Which};
@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use switchyard_api::Secret;
 use switchyard_api::problem::nearest;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -44,6 +45,22 @@ impl From<StoreError> for Wrong {
     fn from(why: StoreError) -> Self {
         Wrong(503, why.to_string())
     }
+}
+
+impl From<CannotLogin> for Wrong {
+    fn from(why: CannotLogin) -> Self {
+        let status = match why {
+            CannotLogin::Unknown(_) | CannotLogin::Unasked(_) => 404,
+            CannotLogin::Vault(_) | CannotLogin::Overtaken => 503,
+        };
+        Wrong(status, why.to_string())
+    }
+}
+
+/// What hands over a new refresh token.
+#[derive(serde::Deserialize)]
+struct Login {
+    refresh_token: Secret,
 }
 
 impl Api {
@@ -87,7 +104,10 @@ impl Api {
             (&Method::GET, ["api", "audit"]) => self.audit().await,
             (&Method::POST, ["api", "outputs", name, "pause"]) => self.pause(name, true),
             (&Method::POST, ["api", "outputs", name, "resume"]) => self.pause(name, false),
+            (&Method::GET, ["api", "outputs", name, "login"]) => self.login_place(name),
+            (&Method::POST, ["api", "outputs", name, "login"]) => self.login(name, body).await,
             (&Method::POST, ["api", "replay"]) => self.replay(body).await,
+            (&Method::POST, ["api", "skip"]) => self.skip(body).await,
             _ => Err(Wrong(404, "there is nothing here".into())),
         };
         match answered {
@@ -135,7 +155,7 @@ impl Api {
     }
 
     async fn event(&self, id: &str) -> Answered {
-        Ok(view::event(&self.find(event_id(id)?).await?))
+        Ok(view::event(&self.find(event_id(id)?).await?, &|output| self.daemon.keeps_waiting(output)))
     }
 
     async fn find(&self, id: EventId) -> Result<crate::journal::archive::EventView, Wrong> {
@@ -166,7 +186,8 @@ impl Api {
         }
         let limit = query.limit()?;
         let rows = self.pages(filter, limit).await?;
-        Ok(json!({ "deliveries": rows.iter().map(view::delivery_line).collect::<Vec<_>>() }))
+        let shown = |line| view::delivery_line(line, &|output| self.daemon.keeps_waiting(output));
+        Ok(json!({ "deliveries": rows.iter().map(shown).collect::<Vec<_>>() }))
     }
 
     /// Page after page until there are enough: a page may be short of what was asked.
@@ -213,9 +234,31 @@ impl Api {
         Ok(json!({ "output": name, "paused": paused }))
     }
 
+    fn login_place(&self, name: &str) -> Answered {
+        Ok(json!({ "output": name, "authorize": self.daemon.login_place(name)? }))
+    }
+
+    async fn login(&self, name: &str, body: &[u8]) -> Answered {
+        let asked: Login = serde_json::from_slice(body).map_err(|_| Wrong(400, "the body is not `{\"refresh_token\": …}`".into()))?;
+        if asked.refresh_token.expose().is_empty() {
+            return Err(Wrong(400, "the refresh token is empty".into()));
+        }
+        self.daemon.login(name, &asked.refresh_token).await?;
+        Ok(json!({ "output": name, "kept": true }))
+    }
+
+    async fn skip(&self, body: &[u8]) -> Answered {
+        let asked: Value = serde_json::from_slice(body).map_err(|why| Wrong(400, format!("the body is not JSON: {why}")))?;
+        let (which, _, outputs) = self.named(&ids(&asked), &DeliveryFilter::default()).await?;
+        let Which::Keys(keys) = which else { return Ok(json!({ "count": 0 })) };
+        let count = self.daemon.hub.operate(Operation::PassBy(keys)).await?;
+        self.daemon.look(outputs.as_ref());
+        Ok(json!({ "count": count }))
+    }
+
     async fn replay(&self, body: &[u8]) -> Answered {
         let asked: Value = serde_json::from_slice(body).map_err(|why| Wrong(400, format!("the body is not JSON: {why}")))?;
-        let ids: Vec<&str> = asked["ids"].as_array().map(|ids| ids.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
+        let ids = ids(&asked);
         let text = |name: &str| asked[name].as_str().map(str::to_owned);
         let time = |name: &str| asked[name].as_i64().map(Timestamp);
         let state = text("state").map(|word| State::of(&word).ok_or_else(|| Wrong(400, format!("`{word}` is not a state")))).transpose()?;
@@ -291,6 +334,11 @@ fn feed<T: Clone + Send + 'static>(
         }
     })
     .boxed()
+}
+
+/// Events and deliveries that a body names.
+fn ids(asked: &Value) -> Vec<&str> {
+    asked["ids"].as_array().map(|ids| ids.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
 fn topic(text: String) -> TopicMatch {

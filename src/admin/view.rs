@@ -2,7 +2,7 @@
 
 use crate::deliver::Attempted;
 use crate::journal::archive::{DeliveryLine, EventLine, EventView};
-use crate::model::{DeliveryRow, EventId, Kept, envelope};
+use crate::model::{DeliveryRow, EventId, Kept, State, envelope};
 use serde_json::{Map, Value, json};
 
 /// The most of a body that is shown; the rest is cut, and said.
@@ -22,8 +22,11 @@ pub fn event_happened(kept: &Kept) -> Value {
     json!({ "at": event.received_at.to_string(), "event": event.id.to_string(), "source": &*event.source, "topic": &*event.topic, "plan": kept.plan.targets.len() })
 }
 
+/// Says why nothing goes to an output now; `None`: it works.
+pub type Blocked<'b> = &'b dyn Fn(&str) -> Option<String>;
+
 /// One event whole, with its deliveries.
-pub fn event(view: &EventView) -> Value {
+pub fn event(view: &EventView, blocked: Blocked<'_>) -> Value {
     let event = &view.kept.event;
     let text = String::from_utf8_lossy(&event.body[..event.body.len().min(SHOWN_MAX)]);
     let headers: Map<String, Value> =
@@ -33,24 +36,25 @@ pub fn event(view: &EventView) -> Value {
         "sender_id": event.sender_id, "headers": headers, "query": &*event.query, "bytes": event.body.len(), "raw": text,
         "raw_cut": event.body.len() > SHOWN_MAX, "damaged": view.damaged,
         "not_parsed": envelope::data(event).err().map(|why| why.to_string()),
-        "plan": view.kept.plan.targets.iter().map(|target| json!({ "route": &*target.route, "output": &*target.output })).collect::<Vec<_>>(),
-        "deliveries": view.deliveries.iter().map(|row| delivery(event.id, row)).collect::<Vec<_>>(),
+        "plan": view.kept.plan.targets.iter().map(|target| json!({ "route": &*target.route, "output": &*target.output, "blocked": blocked(&target.output) })).collect::<Vec<_>>(),
+        "deliveries": view.deliveries.iter().map(|row| delivery(event.id, row, blocked)).collect::<Vec<_>>(),
     })
 }
 
 /// A delivery in a list.
-pub fn delivery_line(line: &DeliveryLine) -> Value {
-    let mut value = delivery(line.event, &line.row);
+pub fn delivery_line(line: &DeliveryLine, blocked: Blocked<'_>) -> Value {
+    let mut value = delivery(line.event, &line.row, blocked);
     value["source"] = Value::from(&*line.source);
     value["topic"] = Value::from(&*line.topic);
     value["received_at"] = Value::from(line.received_at.to_string());
     value
 }
 
-fn delivery(event: EventId, row: &DeliveryRow) -> Value {
+fn delivery(event: EventId, row: &DeliveryRow, blocked: Blocked<'_>) -> Value {
     json!({
         "id": row.key.id(event).to_string(), "event": event.to_string(), "route": &*row.key.target.route, "output": &*row.key.target.output,
         "ordinal": row.key.ordinal, "state": row.state.word(), "attempts": row.attempts, "replays": row.replays, "detail": row.detail,
+        "blocked": if row.state == State::Waiting { blocked(&row.key.target.output) } else { None },
         "due_at": row.due_at.map(|at| at.to_string()), "updated_at": row.updated_at.to_string(),
     })
 }

@@ -27,7 +27,7 @@ impl Check {
     pub fn run(self) -> anyhow::Result<Exit> {
         let read = config::load(&self.file, &Process::beside(&self.file))?;
         let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
-        drawn.problems.extend(drawn.blueprint.as_ref().and_then(|blueprint| unfit_certificate(&read, blueprint)));
+        drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| unreadable(&read, blueprint)));
         let refused = drawn.problems.iter().any(|p| self.deny_warnings || p.severity == Severity::Error);
         if self.json {
             report(&read, &drawn.problems, |report| show::line(&report.json()));
@@ -49,6 +49,24 @@ impl Check {
         }
         Ok(if refused { Exit::No } else { Exit::Done })
     }
+}
+
+/// Files that `run` could not start with.
+fn unreadable(file: &config::File, blueprint: &blueprint::Blueprint) -> Vec<Problem> {
+    let outputs = blueprint.outputs.iter().filter_map(|output| output.files.judge(&blueprint.base));
+    unfit_certificate(file, blueprint).into_iter().chain(outputs).collect()
+}
+
+/// As [`good`], and its files can be read: for a command that starts it.
+pub fn ready(path: &Path) -> anyhow::Result<Option<blueprint::Blueprint>> {
+    let read = config::load(path, &Process::beside(path))?;
+    let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
+    drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| unreadable(&read, blueprint)));
+    let sound = drawn.problems.iter().all(|problem| problem.severity != Severity::Error);
+    if !sound {
+        print(&read, &drawn.problems);
+    }
+    Ok(drawn.blueprint.filter(|_| sound))
 }
 
 /// A certificate that `run` could not start with; drawing itself opens no file (L5).

@@ -25,6 +25,9 @@ pub struct Echo {
     /// What to answer.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..600))]
     status: u16,
+    /// With which body; JSON where it is JSON.
+    #[arg(long, default_value = "ok")]
+    answer: String,
     /// Prints nothing.
     #[arg(long, short)]
     quiet: bool,
@@ -61,7 +64,7 @@ impl Echo {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
-            return respond(StatusCode::PAYLOAD_TOO_LARGE);
+            return respond(StatusCode::PAYLOAD_TOO_LARGE, "too large");
         };
         if !self.quiet {
             let body = body.to_bytes();
@@ -76,12 +79,14 @@ impl Echo {
                 Printable(&text)
             ));
         }
-        respond(StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK))
+        respond(StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK), &self.answer)
     }
 }
 
-fn respond(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
+fn respond(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    let kind = if serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok() { "application/json" } else { "text/plain; charset=utf-8" };
+    let mut response = Response::new(Full::from(format!("{body}\n")));
     *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
     response
 }

@@ -103,11 +103,15 @@ pub fn print_where_it_went(event: &Value) {
         print_deliveries(rows, false);
     }
     let over = |target: &Value| rows.iter().any(|row| row["route"] == target["route"] && row["output"] == target["output"]);
+    let mut unexplained = false;
     for target in planned.iter().filter(|target| !over(target)) {
         let (route, output) = (show::cell(&target["route"]), show::cell(&target["output"]));
-        show::say(&format!(
-            " not over yet: {route} → {output} (if it takes long, the daemon's log says why; `switchyard tail` shows attempts)"
-        ));
+        let why = if target["blocked"].is_null() { String::new() } else { format!(": {}", show::cell(&target["blocked"])) };
+        unexplained |= why.is_empty();
+        show::say(&format!(" not over yet: {route} → {output}{why}"));
+    }
+    if unexplained {
+        show::say(" (if it takes long, the daemon's log says why; `switchyard tail` shows attempts)");
     }
 }
 
@@ -123,5 +127,16 @@ pub fn print_deliveries(rows: &[Value], json: bool) {
         ("DUE", "/due_at"),
         ("DETAIL", "/detail"),
     ];
-    show::rows(rows, &columns, json, "no delivery matches");
+    if json {
+        return show::rows(rows, &columns, true, "");
+    }
+    // What keeps all of its output waiting says more than what happened to it last.
+    let told = |row: &Value| {
+        let mut row = row.clone();
+        if !row["blocked"].is_null() {
+            row["detail"] = row["blocked"].take();
+        }
+        row
+    };
+    show::rows(&rows.iter().map(told).collect::<Vec<_>>(), &columns, false, "no delivery matches");
 }

@@ -10,12 +10,14 @@ mod events;
 mod exit;
 mod explain;
 mod init;
+mod login;
 mod pause;
 mod refused;
 mod replay;
 mod run;
 mod send;
 mod show;
+mod skip;
 mod tail;
 mod time;
 
@@ -68,6 +70,10 @@ enum Command {
     Pause(pause::Pause),
     /// Lets a paused output go on.
     Resume(pause::Resume),
+    /// Lets deliveries that are kept in order go on past one that is stuck.
+    Skip(skip::Skip),
+    /// Hands an output a new refresh token, read from standard input.
+    Login(login::Login),
     /// Shows events and deliveries as they happen.
     Tail(tail::Tail),
     /// Proves that every planned delivery is accounted for.
@@ -97,6 +103,8 @@ pub fn main(args: Args) -> Exit {
         Command::Replay(replay) => replay.run(),
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
+        Command::Skip(skip) => skip.run(),
+        Command::Login(login) => login.run(),
         Command::Tail(tail) => tail.run(),
         Command::Audit(audit) => audit.run(),
         Command::Echo(echo) => echo.run(),

@@ -3,11 +3,13 @@
 use super::{Exit, check, show};
 use crate::admin::{Api, access::Rules};
 use crate::daemon::{self, Daemon, Ended, blueprint::Blueprint};
+use crate::model::SystemClock;
 use crate::telemetry::{self, LogFormat};
 use anyhow::Context;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 /// A signed event to try the shipped configuration with.
@@ -30,15 +32,16 @@ pub struct Run {
 impl Run {
     pub fn run(self) -> anyhow::Result<Exit> {
         telemetry::log(self.log_format, &self.log).map_err(anyhow::Error::msg)?;
-        let Some(blueprint) = check::good(&self.file)? else { return Ok(Exit::BadConfiguration) };
+        let Some(blueprint) = check::ready(&self.file)? else { return Ok(Exit::BadConfiguration) };
         daemon::prepare();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
-        runtime.block_on(self.live(blueprint))
+        let (intake, deliver) = (runtime("intake")?, runtime("deliver")?);
+        intake.block_on(self.live(blueprint, deliver.handle().clone()))
     }
 
-    async fn live(&self, blueprint: Blueprint) -> anyhow::Result<Exit> {
+    async fn live(&self, blueprint: Blueprint, deliver: Handle) -> anyhow::Result<Exit> {
         let lines = introduction(&blueprint);
-        let (daemon, doors, admin) = match daemon::start(&self.file, blueprint, switchyard_plugins::kinds()).await {
+        let clock = Arc::new(SystemClock::default());
+        let (daemon, doors, admin) = match daemon::start(&self.file, blueprint, switchyard_plugins::kinds(), deliver, clock).await {
             Ok(started) => started,
             Err(why) => {
                 let exit = Exit::of(why.exit_code());
@@ -61,6 +64,12 @@ impl Run {
             }
         })
     }
+}
+
+/// Threads for one half of the way, one a core. Two halves, because then the kernel shares the machine out between them: where more comes in
+/// than goes out, the connections of senders would else take every turn, and what they sent would wait behind them.
+fn runtime(half: &str) -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().thread_name(half).enable_all().build().context("can't start the runtime")
 }
 
 /// What the file has, a line each.

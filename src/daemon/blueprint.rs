@@ -5,21 +5,23 @@
 
 use super::homes;
 use super::outputs::{self, OutputPlan};
-use super::sections::AdminSection;
+use super::sections::{AdminSection, EgressSection};
 use crate::config;
 use crate::ingest;
-use crate::journal::JournalSection;
+use crate::journal::{JournalSection, VaultKey};
 use crate::route::{OutputMessage, RouteSection, Router};
 use crate::verify::Verifier;
+use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use switchyard_api::egress::Egress;
 use switchyard_api::problem::{Severity, nearest};
 use switchyard_api::tree::{self, Key, Value};
 use switchyard_api::{AnyKind, Node, Problem, Span};
 
 /// The sections of the file.
-const SECTIONS: [&str; 5] = ["server", "journal", "sources", "routes", "outputs"];
+const SECTIONS: [&str; 6] = ["server", "journal", "egress", "sources", "routes", "outputs"];
 
 /// A configuration that can run.
 pub struct Blueprint {
@@ -33,12 +35,16 @@ pub struct Blueprint {
     pub journal: JournalSection,
     /// The journal's file.
     pub journal_file: PathBuf,
+    /// What credentials are sealed with that change while in use.
+    pub vault_key: Option<Arc<VaultKey>>,
     /// The sources, ready to prove.
     pub sources: ingest::Sources,
     /// The routes.
     pub router: Arc<Router>,
     /// The outputs, in the order of the file.
     pub outputs: Vec<OutputPlan>,
+    /// Whom outputs may reach.
+    pub egress: Egress,
     /// The folder that relative paths start from.
     pub base: PathBuf,
 }
@@ -59,6 +65,11 @@ pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
         let mut pen = Pen { kinds, problems: &mut problems };
         pen.whole(tree, version(file), base)
     });
+    // What could not be put in there was told; that its place is empty now is nothing new.
+    let missing: Vec<Span> =
+        file.problems.iter().filter(|p| ["unset-variable", "unreadable-secret"].contains(&p.id)).map(|p| p.at).collect();
+    let found = problems.split_off(file.problems.len());
+    problems.extend(found.into_iter().filter(|p| !missing.contains(&p.at)));
     let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
     Drawn { blueprint: drawn.filter(|_| sound), problems }
 }
@@ -125,10 +136,14 @@ impl Pen<'_> {
         let journal = tree::read::<JournalSection>(section("journal"), self.problems);
         let journal_file = journal.as_ref().and_then(|journal| journal.file(&base, self.problems));
         let sources = self.sources(section("sources"), server.as_ref());
-        let (outputs, messages) = self.outputs(section("outputs"));
+        let vault_key = journal.as_ref().and_then(|journal| journal.key(self.problems)).map(Arc::new);
+        let egress = tree::read::<EgressSection>(section("egress"), self.problems).and_then(|egress| egress.build(self.problems));
+        let (outputs, messages) = self.outputs(section("outputs"), egress.as_deref().unwrap_or_default());
+        self.vault_for(outputs.as_deref().unwrap_or_default(), journal.as_ref());
         let names: Vec<(Arc<str>, Span)> =
             section("sources").entries().iter().map(|(key, _)| (key.name.as_str().into(), key.span)).collect();
         let router = self.router(tree.get("routes"), &names, section("outputs"), &messages);
+        let link = admin.as_ref().and_then(AdminSection::base);
         homes::suggest(&mut self.problems[before..], tree, self.kinds);
         Some(Blueprint {
             version,
@@ -136,9 +151,11 @@ impl Pen<'_> {
             admin: admin?,
             journal: journal?,
             journal_file: journal_file?,
+            vault_key,
             sources: sources?,
-            router: router?,
+            router: Arc::new(router?.linking_to(link.as_deref())),
             outputs: outputs?,
+            egress: Egress::new(egress?),
             base,
         })
     }
@@ -175,7 +192,7 @@ impl Pen<'_> {
         ingest::Sources::build(&named, limits, self.problems).filter(|_| whole)
     }
 
-    fn outputs(&mut self, node: &Node) -> (Option<Vec<OutputPlan>>, Vec<OutputMessage>) {
+    fn outputs(&mut self, node: &Node, egress: &[IpNet]) -> (Option<Vec<OutputPlan>>, Vec<OutputMessage>) {
         let mut whole = self.is_map(node, "outputs");
         for (key, _) in node.entries().iter().filter(|(key, _)| !good_name(&key.name)) {
             let title = format!("`{}` can't be the name of an output", crate::model::printable::Printable(&key.name));
@@ -184,12 +201,28 @@ impl Pen<'_> {
         }
         let (mut plans, mut messages) = (vec![], vec![]);
         for (key, node) in node.entries() {
-            let (plan, message) = outputs::read(key, node, self.kinds, self.problems);
+            let (plan, message) = outputs::read(key, node, self.kinds, egress, self.problems);
             whole &= plan.is_some();
             plans.extend(plan);
             messages.extend(message);
         }
         (whole.then_some(plans), messages)
+    }
+
+    /// Credentials that change while in use need a key to be kept with.
+    fn vault_for(&mut self, outputs: &[OutputPlan], journal: Option<&JournalSection>) {
+        if journal.is_none_or(|journal| journal.vault_key.is_some()) {
+            return;
+        }
+        for output in outputs {
+            let Some(login) = output.config.login() else { continue };
+            let title = format!("the credentials of `{}` change while in use, and there is no key to keep them with", output.name);
+            let problem = Problem::error("no-vault-key", login.at, title, "each use may replace the refresh token");
+            self.problems.push(
+                problem
+                    .help("add `vault_key: \"${VAULT_KEY}\"` to `journal:`, and set VAULT_KEY to the output of `openssl rand -base64 32`"),
+            );
+        }
     }
 
     /// The routes. That an output is missing is not told where it is only wrong itself.
@@ -199,7 +232,7 @@ impl Pen<'_> {
         sources: &[(Arc<str>, Span)],
         outputs: &Node,
         messages: &[OutputMessage],
-    ) -> Option<Arc<Router>> {
+    ) -> Option<Router> {
         let routes = match routes {
             Some(node) => RouteSection::read_all(node, self.problems)?,
             None => vec![],
@@ -208,7 +241,7 @@ impl Pen<'_> {
         let written =
             |at: Span| routes.iter().flat_map(|route| &route.to).find(|to| to.output.span == at).map(|to| to.output.value.as_str());
         self.problems.retain(|p| p.id != "unknown-output" || written(p.at).is_none_or(|name| outputs.get(name).is_none()));
-        router.map(Arc::new)
+        router
     }
 
     /// Whether the section is a map of names.
@@ -248,11 +281,28 @@ fn is_reference(written: &str) -> bool {
 
 /// Where secrets stand in the file as they are: a report must not quote them (L7).
 pub fn literal_secrets(tree: &Node) -> Vec<Span> {
-    const KEYS: [&str; 7] = ["secret", "token", "read_token", "bearer", "password", "value", "url"];
+    const KEYS: [&str; 14] = [
+        "secret",
+        "token",
+        "read_token",
+        "bearer",
+        "password",
+        "value",
+        "url",
+        "vault_key",
+        "client_secret",
+        "refresh_token",
+        "secret_key",
+        "session_token",
+        "service_account",
+        "proxy",
+    ];
+    // Keys that look like one of those and are others.
+    const WORDS: [&str; 5] = ["breaker", "header", "open", "proof", "then"];
     let mut found = vec![];
     for (key, node) in tree.entries() {
-        // A misspelt key holds what the right one would.
-        let secret = nearest(&key.name, KEYS).is_some();
+        // A misspelt key holds what the right one would; a word of the language is none.
+        let secret = !WORDS.contains(&key.name.as_str()) && nearest(&key.name, KEYS).is_some();
         match &node.value {
             Value::Text(text) if secret => found.extend((!is_reference(&text.written)).then_some(node.span)),
             Value::List(items) if secret => {
@@ -260,8 +310,43 @@ pub fn literal_secrets(tree: &Node) -> Vec<Span> {
                 found.extend(items.iter().filter(stands_here).map(|item| item.span));
             }
             Value::List(items) => found.extend(items.iter().flat_map(literal_secrets)),
+            // What a log-in sends goes by the far side's names.
+            _ if key.name == "login" => found.extend(["body", "headers"].into_iter().filter_map(|name| node.get(name)).flat_map(scalars)),
             _ => found.extend(literal_secrets(node)),
         }
     }
     found
+}
+
+/// Where the values of all keys below stand.
+fn scalars(node: &Node) -> Vec<Span> {
+    match &node.value {
+        Value::Map(entries) => entries.iter().flat_map(|(_, node)| scalars(node)).collect(),
+        Value::List(items) => items.iter().flat_map(scalars).collect(),
+        Value::Text(text) if is_reference(&text.written) => vec![],
+        _ => vec![node.span],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchyard_api::tree::Text;
+
+    #[test]
+    fn what_is_secret_is_masked_and_no_word_of_the_language() {
+        let entry = |nth: usize, name: &str| {
+            let span = Span { start: nth * 10, end: nth * 10 + 5 };
+            let value = Value::Text(Text { written: "made-up".into(), replaced: None });
+            (Key { span: Span::default(), name: name.into() }, Node { span, value })
+        };
+        let masked = |names: &[&str]| {
+            let tree =
+                Node { span: Span::default(), value: Value::Map(names.iter().enumerate().map(|(nth, name)| entry(nth, name)).collect()) };
+            literal_secrets(&tree).len()
+        };
+        let secret = ["token", "tokne", "bearer", "url", "secret", "pasword"];
+        assert_eq!(masked(&secret), secret.len());
+        assert_eq!(masked(&["then", "header", "unit", "when", "breaker", "open", "status", "method"]), 0);
+    }
 }

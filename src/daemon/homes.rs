@@ -42,6 +42,8 @@ fn home(name: &str, kinds: &[Arc<dyn AnyKind>]) -> Option<&'static str> {
         ("under `retry` of an output", tree::keys::<section::RetrySection>()),
     ];
     let found = homes.into_iter().find(|(_, keys)| keys.contains(&name)).map(|(home, _)| home);
-    let field = || kinds.iter().any(|kind| kind.fields().iter().any(|field| field.name == name)).then_some("in the message of an output");
+    let field = || {
+        kinds.iter().any(|kind| kind.fields().iter().any(|field| field.name == name)).then_some("in the message of another type of output")
+    };
     found.or_else(field)
 }

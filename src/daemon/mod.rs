@@ -10,7 +10,9 @@ mod door;
 pub mod explain;
 mod homes;
 mod hub;
+mod login;
 pub mod outputs;
+mod overtake;
 mod paused;
 mod process;
 mod reload;
@@ -23,6 +25,7 @@ mod watch;
 
 pub use door::ADMIN_FILE;
 pub use hub::Hub;
+pub use login::CannotLogin;
 pub use process::prepare;
 pub use run::Ended;
 pub use start::{AdminDoor, Daemon, Doors, StartError, start};

@@ -3,9 +3,11 @@
 use super::blueprint::unknown;
 use crate::deliver::section::{self, DeliverySection, Policy};
 use crate::route::OutputMessage;
+use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use switchyard_api::problem::nearest;
+use switchyard_api::tls::NamedFiles;
 use switchyard_api::tree::{self, Key, Value};
 use switchyard_api::{AnyConfig, AnyKind, Node, Problem};
 
@@ -17,6 +19,8 @@ pub struct OutputPlan {
     pub kind: String,
     /// Its settings.
     pub config: Arc<dyn AnyConfig>,
+    /// The PEM files it names.
+    pub files: NamedFiles,
     /// How it is delivered to.
     pub policy: Arc<Policy>,
     /// Changes when the settings change: a new connection is needed.
@@ -28,6 +32,7 @@ pub fn read(
     key: &Key,
     node: &Node,
     kinds: &[Arc<dyn AnyKind>],
+    egress: &[IpNet],
     problems: &mut Vec<Problem>,
 ) -> (Option<OutputPlan>, Option<OutputMessage>) {
     if !matches!(node.value, Value::Map(_)) {
@@ -51,17 +56,27 @@ pub fn read(
     }
     let of = |entries| Node { span: node.span, value: Value::Map(entries) };
     let (delivery, settings) = (of(delivery), of(settings));
-    let policy = tree::read::<DeliverySection>(&delivery, problems).and_then(|section| section.build(kind.defaults(), problems));
+    let section = tree::read::<DeliverySection>(&delivery, problems);
+    let policy = section.as_ref().and_then(|section| section.build(kind.defaults(), problems));
+    let order_by = section.and_then(|section| Some(section.order_by?.value.key));
     let before = problems.len();
     let config = kind.read(&settings, problems);
     for problem in problems.iter_mut().skip(before).filter(|p| p.id == "unknown-key" && p.patch.is_none()) {
         suggest(problem, &settings, &fields);
     }
     let name: Arc<str> = key.name.as_str().into();
-    let message = OutputMessage { name: Arc::clone(&name), span: key.span, fields, message: templates };
+    let message = OutputMessage {
+        name: Arc::clone(&name),
+        span: key.span,
+        fields,
+        message: templates,
+        config: config.clone(),
+        total: kind.total(),
+        order_by,
+    };
     let plan = policy.zip(config).map(|(policy, config)| {
-        let fingerprint = fingerprint(kind.name(), &settings, &policy);
-        OutputPlan { name, kind: kind.name().to_owned(), config, policy: Arc::new(policy), fingerprint }
+        let fingerprint = fingerprint(kind.name(), &settings, &policy, egress);
+        OutputPlan { name, kind: kind.name().to_owned(), config, files: kind.files(&settings), policy: Arc::new(policy), fingerprint }
     });
     (plan, Some(message))
 }
@@ -93,11 +108,11 @@ fn suggest(problem: &mut Problem, settings: &Node, fields: &[switchyard_api::Fie
     }
 }
 
-fn fingerprint(kind: &str, settings: &Node, policy: &Policy) -> u64 {
+fn fingerprint(kind: &str, settings: &Node, policy: &Policy, egress: &[IpNet]) -> u64 {
     let mut hash = Sha256::new();
     hash.update(kind.as_bytes());
     add(&mut hash, settings);
-    hash.update(format!("{:?}{:?}{:?}", policy.retry_on, policy.reject, policy.timeout));
+    hash.update(format!("{:?}{:?}{:?}{egress:?}", policy.retry_on, policy.reject, policy.timeout));
     let digest = hash.finalize();
     u64::from_be_bytes(std::array::from_fn(|at| digest[at]))
 }

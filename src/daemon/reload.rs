@@ -1,7 +1,7 @@
 //! A changed file, taken whole or not at all (L5). What did not change keeps its engine, queue, breaker and bucket.
 
 use super::blueprint::{self, Blueprint};
-use super::start::{Daemon, Running, connect, hold_and_release, release};
+use super::start::{Daemon, Lent, Running, connect, hold_and_release, release};
 use crate::config::{self, Process, Report};
 use crate::journal::{Operation, StoreError};
 use std::sync::Arc;
@@ -41,12 +41,13 @@ impl Daemon {
     }
 
     async fn swap(self: &Arc<Self>, blueprint: Blueprint) -> Result<(), super::StartError> {
-        let specs = connect(&blueprint.outputs, &self.fleet, &self.paused, &self.hub.clock, &blueprint.base).await?;
+        let vault = self.hub.vault(&self.archive, blueprint.vault_key.as_ref());
+        let specs = connect(&blueprint, &self.fleet, &self.paused, &Lent { clock: &self.hub.clock, vault: &vault }).await?;
         if self.running.load().listen != blueprint.server.listen {
             tracing::warn!("`server.listen` takes effect at the next start");
         }
         crate::fail::point("reload");
-        let running = Running::of(&self.config, &blueprint);
+        let running = Running::of(&self.config, &blueprint, vault);
         // Outputs first: no route may plan for one that does not run yet.
         let gone = self.fleet.apply(specs, GRACE);
         self.hub.router.store(Arc::clone(&blueprint.router));
@@ -73,7 +74,11 @@ impl Daemon {
         if !is_back() {
             let hold = Operation::Hold { output: Arc::clone(output), why: super::start::GONE.to_owned() };
             let held = self.hub.journal.operate(hold).await?;
-            tracing::warn!(%output, held, "the output left the configuration: its deliveries are held");
+            if held > 0 {
+                tracing::warn!(%output, held, "the output left the configuration: its deliveries are held");
+            } else {
+                tracing::info!(%output, "the output left the configuration; nothing waited for it");
+            }
         }
         // Asked again: that reload may have looked for held ones before these were.
         if is_back() {

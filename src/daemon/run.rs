@@ -58,6 +58,7 @@ impl Daemon {
                 }
             }
         });
+        let overtaking = tokio::spawn(Arc::clone(self).overtake());
         loop {
             tokio::select! {
                 biased;
@@ -76,6 +77,7 @@ impl Daemon {
         }
         tracing::info!("asked to end: finishing what is under way");
         recovering.abort();
+        overtaking.abort();
         tokio::select! {
             biased;
             ended = self.drain(stop, served) => {

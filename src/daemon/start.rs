@@ -9,9 +9,12 @@ use super::outputs::OutputPlan;
 use super::paused::Paused;
 use crate::deliver::{Fleet, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
-use crate::journal::{Archive, Backlog, Journal, OpenError, Operation, Recovered, Settings, SqliteStore, StoreError};
-use crate::model::{Clock, DeliveryKey, DeliveryRow, Instant, Kept, NotRendered, Seq, Settlement, State, SystemClock, Target};
+use crate::journal::{
+    Archive, Backlog, Journal, OpenError, Operation, Recovered, SealedVault, Settings, SqliteStore, StoreError, VaultKey,
+};
+use crate::model::{Clock, DeliveryKey, DeliveryRow, Instant, Kept, NotRendered, Seq, Settlement, State, Target};
 use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +23,9 @@ use std::time::Duration;
 use switchyard_api::kind::Wall;
 use switchyard_api::{AnyKind, ConnectError, Kit, Output, Secret};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
+use tokio_util::context::TokioContext;
 
 /// Events a slow listener of `tail` may be behind; older ones it misses.
 const FEED_MAX: usize = 1_024;
@@ -69,6 +74,12 @@ pub struct Running {
     pub files: Vec<PathBuf>,
     /// Where events arrive; a change takes effect at the next start.
     pub listen: SocketAddr,
+    /// Outputs whose credentials change while in use, and where a person is given new ones, as far as the file says.
+    pub logins: BTreeMap<String, Option<String>>,
+    /// Where those are kept.
+    pub(super) vault: SealedVault,
+    /// Outputs whose stuck deliveries let others pass, and after how long.
+    pub(super) skips: Vec<(Arc<str>, Duration)>,
 }
 
 /// Where events arrive: open and not served yet, and what is to be taken up before all is ready.
@@ -122,7 +133,7 @@ pub enum StartError {
     #[error("the certificate of `server.tls` can't be used")]
     Tls(#[from] TlsError),
     /// An output can't be made.
-    #[error("the output `{output}` can't be made ready: {cause}")]
+    #[error("the output `{output}` can't be made ready: {}", bare(output, cause))]
     Connect {
         /// Which.
         output: Arc<str>,
@@ -143,13 +154,14 @@ impl StartError {
     }
 }
 
-/// Opens everything; nothing is served yet.
+/// Opens everything; nothing is served yet. Outputs live on `deliver`, all else where this is called; all of it by `clock`.
 pub async fn start(
     config: &Path,
     blueprint: Blueprint,
     kinds: Vec<Arc<dyn AnyKind>>,
+    deliver: Handle,
+    clock: Arc<dyn Clock>,
 ) -> Result<(Arc<Daemon>, Doors, AdminDoor), StartError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let folder = super::folder_of(&blueprint.journal_file);
     let window = blueprint.sources.iter().filter_map(|(_, source)| source.verifier.window()).max().unwrap_or_default();
     let store = SqliteStore::open(&blueprint.journal_file, window, clock.wall())?;
@@ -165,15 +177,16 @@ pub async fn start(
         jq: super::jq_pool(JQ_WORKERS),
         clock: Arc::clone(&clock),
     });
-    let fleet = Arc::new(Fleet::new(Arc::clone(&hub), Arc::clone(&clock), tokio::runtime::Handle::current()));
+    let fleet = Arc::new(Fleet::new(Arc::clone(&hub), Arc::clone(&clock), deliver));
     // Set once, here, before anything can be kept.
     let _ = dispatcher.set(Dispatcher { fleet: Arc::clone(&fleet), hub: Arc::clone(&hub) });
-    let specs = connect(&blueprint.outputs, &fleet, &paused, &clock, &blueprint.base).await?;
+    let vault = hub.vault(&archive, blueprint.vault_key.as_ref());
+    let specs = connect(&blueprint, &fleet, &paused, &Lent { clock: &clock, vault: &vault }).await?;
     drop(fleet.apply(specs, Duration::ZERO));
     hold_and_release(&hub, &archive, &fleet, &blueprint.outputs).await?;
     let tls = blueprint.server.tls.as_ref().map(|files| Tls::load(files, &blueprint.base)).transpose()?;
     let (doors, admin) = open_doors(&blueprint, recovered, &folder).await?;
-    let running = Running::of(config, &blueprint);
+    let running = Running::of(config, &blueprint, vault);
     let ingest = Arc::new(Ingest::new(blueprint.sources, Arc::clone(&hub), Arc::clone(&clock), rand::random()));
     let daemon = Daemon {
         config: config.to_owned(),
@@ -212,31 +225,35 @@ async fn open_doors(blueprint: &Blueprint, recovered: Recovered, folder: &Path) 
 
 impl Running {
     /// What a blueprint runs as.
-    pub(super) fn of(config: &Path, blueprint: &Blueprint) -> Self {
+    pub(super) fn of(config: &Path, blueprint: &Blueprint, vault: SealedVault) -> Self {
         Running {
             version: blueprint.version.clone(),
             outputs: blueprint.outputs.iter().map(|plan| (plan.name.to_string(), plan.kind.clone())).collect(),
             files: std::iter::once(config.to_owned()).chain(blueprint.certificate_files()).collect(),
             listen: blueprint.server.listen,
+            logins: blueprint.outputs.iter().filter_map(|plan| Some((plan.name.to_string(), plan.config.login()?.authorize))).collect(),
+            vault,
+            skips: blueprint.outputs.iter().filter_map(|plan| Some((Arc::clone(&plan.name), plan.policy.order_by?.skip_after?))).collect(),
         }
     }
 }
 
 /// Connects outputs; one that runs already with the same settings is taken as it is.
 pub(super) async fn connect(
-    plans: &[OutputPlan],
+    blueprint: &Blueprint,
     fleet: &Fleet<Hub>,
     paused: &Paused,
-    clock: &Arc<dyn Clock>,
-    base: &Path,
+    lent: &Lent<'_>,
 ) -> Result<Vec<OutputSpec>, StartError> {
     let mut specs = vec![];
-    for plan in plans {
+    for plan in &blueprint.outputs {
         let output: Arc<dyn Output> = match fleet.running(&plan.name, plan.fingerprint) {
             Some(running) => running,
             None => {
-                let kit = kit(plan, clock, base);
-                plan.config.connect(&kit).await.map_err(|cause| StartError::Connect { output: Arc::clone(&plan.name), cause })?
+                let kit = kit(plan, lent, blueprint);
+                TokioContext::new(plan.config.connect(&kit), fleet.runtime().clone())
+                    .await
+                    .map_err(|cause| StartError::Connect { output: Arc::clone(&plan.name), cause })?
             }
         };
         specs.push(OutputSpec {
@@ -250,11 +267,25 @@ pub(super) async fn connect(
     Ok(specs)
 }
 
-fn kit(plan: &OutputPlan, clock: &Arc<dyn Clock>, base: &Path) -> Kit {
-    let clock = Arc::clone(clock);
+/// What outputs are lent beside what their file says.
+pub(super) struct Lent<'l> {
+    pub clock: &'l Arc<dyn Clock>,
+    pub vault: &'l SealedVault,
+}
+
+fn kit(plan: &OutputPlan, lent: &Lent<'_>, blueprint: &Blueprint) -> Kit {
+    let clock = Arc::clone(lent.clock);
     let user_agent = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
-    let kit = Kit::new(Arc::clone(&plan.name), base, user_agent, Wall::new(move || clock.wall().0));
-    Kit { timeout: plan.policy.timeout, retry_on: plan.policy.retry_on.clone(), reject_on: plan.policy.reject.clone(), ..kit }
+    let kit = Kit::new(Arc::clone(&plan.name), &blueprint.base, user_agent, Wall::new(move || clock.wall().0));
+    let policy = &plan.policy;
+    Kit {
+        egress: blueprint.egress.clone(),
+        vault: Arc::new(lent.vault.clone()),
+        timeout: policy.timeout,
+        retry_on: policy.retry_on.clone(),
+        reject_on: policy.reject.clone(),
+        ..kit
+    }
 }
 
 /// Waiting deliveries of outputs that the file does not have become held; those that were held for want of their output or route
@@ -313,6 +344,11 @@ fn on_kept(events: &broadcast::Sender<Arc<Kept>>, dispatcher: &Arc<OnceLock<Disp
 }
 
 impl Hub {
+    /// The vault under this key.
+    pub(super) fn vault(&self, archive: &Archive, key: Option<&Arc<VaultKey>>) -> SealedVault {
+        SealedVault::new(self.journal.clone(), Arc::new(archive.clone()), key.cloned())
+    }
+
     /// Targets whose output does not run are held, never nothing.
     fn hold(&self, kept: &Kept, homeless: &[Arc<Target>]) {
         if homeless.is_empty() {
@@ -329,7 +365,7 @@ impl Hub {
             message: None,
             updated_at: now,
         };
-        let settlements = homeless.iter().map(|target| Settlement { row: row(target), closes: true }).collect();
+        let settlements = homeless.iter().map(|target| Settlement { row: row(target), closes: true, order: None }).collect();
         // If it is not written the plan stays open, and the next start meets it again.
         self.journal.settle(settlements, Box::new(|_| ()));
     }
@@ -367,4 +403,10 @@ impl Daemon {
         let read = tokio::task::spawn_blocking(move || backlog.open_events(from, to, RECOVERY_PAGE, now)).await;
         read.map_err(|why| StoreError::Fatal { doing: "read open events", detail: why.to_string() })?
     }
+}
+
+/// Why, without the name that an output puts before it.
+fn bare(output: &str, cause: &ConnectError) -> String {
+    let named = format!("output `{output}`: ");
+    cause.0.strip_prefix(&named).unwrap_or(&cause.0).to_owned()
 }

@@ -71,6 +71,19 @@ impl Daemon {
         Value::Array(plans.outputs.iter().map(|(name, kind)| shown(name, kind)).collect())
     }
 
+    /// Why nothing goes to an output now, and what to do or when it is tried again; `None`: it works.
+    pub fn keeps_waiting(&self, output: &str) -> Option<String> {
+        let statuses = self.fleet.status();
+        let status = statuses.get(output)?;
+        if status.paused {
+            return Some(format!("the output is paused: `switchyard resume {output}` lets it go on"));
+        }
+        let BreakerState::Open { misconfigured, why, since } = &status.breaker else { return None };
+        let state = if *misconfigured { "the output refuses us" } else { "the output is down" };
+        let probe = status.probe_at.map(|at| format!(", tried again {at}")).unwrap_or_default();
+        Some(format!("{state}: {why} (since {since}{probe})"))
+    }
+
     /// All numbers at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let sources = self.ingest.sources();

@@ -90,6 +90,11 @@ enum State {
     },
 }
 
+/// The first and the longest wait between probes.
+fn waits(misconfigured: bool) -> (Duration, Duration) {
+    if misconfigured { (MISCONFIGURED_FIRST, MISCONFIGURED_MOST) } else { (DOWN_FIRST, DOWN_MOST) }
+}
+
 /// One output's breaker.
 #[derive(Debug)]
 pub struct Breaker {
@@ -133,7 +138,7 @@ impl Breaker {
     /// Hears what became of an attempt. `max_wait` bounds what the far side may ask for.
     ///
     /// Only the probe can end an opening; an attempt that was out before it says nothing about now. A far side that
-    /// answered at all, be it a refusal, is not down.
+    /// answered at all, be it a refusal, is not down; one of which nothing was heard may be.
     pub fn hear(
         &mut self,
         now: Instant,
@@ -146,9 +151,13 @@ impl Breaker {
         let (misconfigured, why, after) = match outcome {
             Outcome::Down { why, after } => (false, why, *after),
             Outcome::Misconfigured { why } => (true, why, None),
+            Outcome::Unknown { .. } => {
+                self.hear_nothing(now, probe);
+                return None;
+            }
             _ => return self.hear_answer(probe, concurrency),
         };
-        let (first, most) = if misconfigured { (MISCONFIGURED_FIRST, MISCONFIGURED_MOST) } else { (DOWN_FIRST, DOWN_MOST) };
+        let (first, most) = waits(misconfigured);
         let open = |since, interval: Duration| {
             let interval = interval.clamp(first, most);
             let wait = after.map_or(interval, |asked| interval.max(retry::asked(asked, max_wait)));
@@ -175,6 +184,18 @@ impl Breaker {
                 None
             }
         }
+    }
+
+    /// An attempt ended without a word of the far side: a probe has then found nothing out, and the next one waits longer.
+    pub fn hear_nothing(&mut self, now: Instant, probe: bool) {
+        self.state = match std::mem::replace(&mut self.state, State::Closed) {
+            State::Probing { down } if probe => {
+                let (first, most) = waits(down.misconfigured);
+                let interval = (down.interval * 2).clamp(first, most);
+                State::Open { down: Down { interval, ..down }, probe_at: now + interval }
+            }
+            other => other,
+        };
     }
 
     fn hear_answer(&mut self, probe: bool, concurrency: u32) -> Option<Turned> {
@@ -211,6 +232,11 @@ impl Breaker {
             }
             State::Recovering { .. } => BreakerState::Recovering,
         }
+    }
+
+    /// When the next probe may go out, while none is.
+    pub fn probe_at(&self) -> Option<Instant> {
+        if let State::Open { probe_at, .. } = &self.state { Some(*probe_at) } else { None }
     }
 
     /// Whether nothing but probes goes out.
@@ -326,6 +352,22 @@ mod tests {
         assert_eq!(breaker.allows(at(1), 8), Allows::Probe);
         breaker.probe_sent();
         assert_eq!(hear(&mut breaker, 1, &Outcome::Rejected { why: "400".into() }, true), Some(Turned::Back));
+    }
+
+    #[test]
+    fn silence_is_no_answer() {
+        let unknown = Outcome::Unknown { why: "no answer within 2s".into() };
+        let mut breaker = Breaker::default();
+        assert_eq!((hear(&mut breaker, 0, &unknown, false), breaker.state()), (None, BreakerState::Closed));
+        hear(&mut breaker, 0, &down(None), false);
+        assert_eq!(probes(&mut breaker, &unknown, 250), [1, 3, 7, 15, 31, 63, 123, 183, 243], "and nothing says that it answers");
+        breaker.probe_sent();
+        breaker.hear_nothing(at(303), true);
+        assert_eq!(breaker.allows(at(303), 8), Allows::NotBefore(at(363)));
+        breaker.probe_sent();
+        hear(&mut breaker, 363, &good(), true);
+        hear(&mut breaker, 364, &unknown, false);
+        assert_eq!(breaker.allows(at(364), 8), Allows::Calls(2), "nothing is given for it while it recovers");
     }
 
     #[test]

@@ -169,7 +169,8 @@ impl<P> Engine<P> {
                 self.reading.cursor = Cursor::default();
                 self.reading.at = at.now + JOURNAL_WAIT;
             }
-            Input::Outcome(ticket, outcome) => self.outcome(at, ticket, outcome, actions),
+            Input::Outcome(ticket, outcome) => self.outcome(at, ticket, outcome, true, actions),
+            Input::Unheard(ticket, outcome) => self.outcome(at, ticket, outcome, false, actions),
             Input::Unsent(ticket) => self.unsent(at, ticket),
             Input::CallEnded => self.calls = self.calls.saturating_sub(1),
             Input::Written(ok) => self.written(at, ok),
@@ -227,6 +228,11 @@ impl<P> Engine<P> {
         self.breaker.state()
     }
 
+    /// When the next probe may go out; `None`: one is out, or none is needed.
+    pub fn probe_at(&self) -> Option<Instant> {
+        self.breaker.probe_at()
+    }
+
     /// Whether it was told to pause.
     pub fn is_paused(&self) -> bool {
         self.paused
@@ -235,6 +241,11 @@ impl<P> Engine<P> {
     /// What happened so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Whether a delivery that is dead keeps those behind it waiting.
+    pub fn dead_holds(&self) -> bool {
+        self.policy.order_by.is_some_and(|order| order.skip_after.is_none())
     }
 
     /// How long one attempt may take.
@@ -316,11 +327,15 @@ impl<P> Engine<P> {
         actions.push(Action::CaughtUp);
     }
 
-    fn outcome(&mut self, at: Moment, ticket: Ticket, outcome: Outcome, actions: &mut Vec<Action>) {
+    fn outcome(&mut self, at: Moment, ticket: Ticket, outcome: Outcome, heard: bool, actions: &mut Vec<Action>) {
         let Some(Phase::Sent { probe }) = self.deliveries.get(&ticket).map(|delivery| delivery.phase) else { return };
         let policy = Arc::clone(&self.policy);
-        let turned = self.breaker.hear(at.now, at.wall, &outcome, probe, policy.concurrency, policy.max_wait);
-        actions.extend(turned.map(Action::Turned));
+        if heard {
+            let turned = self.breaker.hear(at.now, at.wall, &outcome, probe, policy.concurrency, policy.max_wait);
+            actions.extend(turned.map(Action::Turned));
+        } else {
+            self.breaker.hear_nothing(at.now, probe);
+        }
         self.counts.hear(&outcome);
         match outcome {
             Outcome::Delivered { detail } => self.over(at, ticket, State::Delivered, detail),
@@ -334,7 +349,7 @@ impl<P> Engine<P> {
             }
             Outcome::Unknown { why } => match policy.on_unknown {
                 OnUnknown::Retry => self.again(at, ticket, why, Duration::ZERO),
-                OnUnknown::Hold => self.over(at, ticket, State::Held, format!("sent, but no answer was heard: {why}")),
+                OnUnknown::Hold => self.over(at, ticket, State::Held, unheard(&why)),
             },
             Outcome::Down { .. } | Outcome::Misconfigured { .. } => self.came_back(at, ticket, true),
         }
@@ -476,7 +491,9 @@ impl<P> Engine<P> {
     fn give_rows(&mut self, at: Moment, wake: &mut Wake) {
         if at.now >= self.row_look_at {
             self.row_look_at = at.now + ROW_LOOK;
-            self.rows_where(at, "waits for its turn", |delivery| at.now.since(delivery.arrived) >= ROW_AFTER);
+            // At an output that is down nobody's turn comes soon, and people look for what waits in the lists.
+            let down = self.breaker.is_open();
+            self.rows_where(at, "waits for its turn", |delivery| down || at.now.since(delivery.arrived) >= ROW_AFTER);
         }
         if !self.queue.is_empty() {
             wake.by(self.row_look_at);
@@ -613,4 +630,8 @@ fn line(mut text: String) -> String {
         text.push('…');
     }
     text
+}
+/// Why a delivery is held; an output may have said already that it was sent.
+fn unheard(why: &str) -> String {
+    format!("sent, but no answer was heard: {}", why.strip_prefix("sent, but ").unwrap_or(why))
 }

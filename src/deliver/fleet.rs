@@ -101,6 +101,14 @@ impl<H: Host> Fleet<H> {
                 settlements.push(self.first_row(kept, target, State::Dead, why.clone()));
                 continue;
             }
+            if kept.plan.ordered.iter().any(|(ordered, _)| *ordered == place) {
+                // It has its row: its engine reads it when it has the turn.
+                match lanes.get(&target.output) {
+                    Some(lane) => lane.shared.inbox.note(Note::Look),
+                    None => homeless.push(Arc::clone(target)),
+                }
+                continue;
+            }
             let arrival = Arrival { kept: Arc::clone(kept), target: Arc::clone(target), have: vec![] };
             if let Err(UnknownOutput(_)) = self.offer(&lanes, arrival, false) {
                 homeless.push(Arc::clone(target));
@@ -155,12 +163,17 @@ impl<H: Host> Fleet<H> {
             message: None,
             updated_at: wall,
         };
-        Settlement { row, closes: true }
+        Settlement { row, closes: true, order: None }
     }
 
     /// Rows of an output were made waiting by somebody else (a replay, a release): looks for them now.
     pub fn look(&self, output: &str) -> Result<(), UnknownOutput> {
         self.note(output, Note::Look)
+    }
+
+    /// What kept an output from working may be gone (new credentials): where it is down, a probe goes at once.
+    pub fn hurry(&self, output: &str) -> Result<(), UnknownOutput> {
+        self.note(output, Note::Hurry)
     }
 
     // === outputs ===
@@ -241,6 +254,11 @@ impl<H: Host> Fleet<H> {
             }
         });
         Lane { shared, spec, task: Arc::new(Mutex::new(Some(task))), over }
+    }
+
+    /// Where outputs live: what they start when they connect belongs there too.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
     }
 
     /// Sends nothing to an output until [`resume`](Self::resume); what is out finishes.

@@ -62,6 +62,8 @@ pub struct OutputStatus {
     pub next_due: Option<Timestamp>,
     /// Where the breaker stands.
     pub breaker: BreakerState,
+    /// When it is probed next, where it is down.
+    pub probe_at: Option<Timestamp>,
     /// Whether somebody paused it.
     pub paused: bool,
     /// What happened since the start.
@@ -77,6 +79,7 @@ impl Default for OutputStatus {
             in_flight: 0,
             next_due: None,
             breaker: BreakerState::Closed,
+            probe_at: None,
             paused: false,
             counts: Counts::default(),
             failed: false,

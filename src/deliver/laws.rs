@@ -34,7 +34,7 @@ pub(super) fn kept(seq: i64, routes: &[&str], output: &str) -> Arc<Kept> {
         body: bytes::Bytes::from_static(b"{}"),
         sender_id: None,
     };
-    Arc::new(Kept { seq: Seq(seq), event, plan: Plan { targets, failed: vec![] } })
+    Arc::new(Kept { seq: Seq(seq), event, plan: Plan { targets, ..Plan::default() } })
 }
 
 /// What the far side does with attempts for a while.
@@ -99,6 +99,7 @@ fn policy(rate: u8, concurrency: u32, attempts: u32, on_unknown: OnUnknown) -> A
         schedule: Schedule::over(attempts, Duration::from_mins(10)),
         max_wait: Duration::from_secs(90),
         on_unknown,
+        order_by: None,
         retry_on: vec![],
         reject: vec![],
     })
@@ -558,13 +559,20 @@ fn an_output_that_is_down_for_a_day_costs_no_attempts_and_catches_up() {
 
 #[test]
 fn what_waits_long_gets_a_row_so_that_its_plan_is_closed() {
-    let mut world = world(0, 8);
-    world.far = Far::Down;
-    world.arrive(5);
-    world.pass(ROW_AFTER.mul_f64(0.9));
-    assert!(world.durable.rows.is_empty());
-    world.pass(Duration::from_secs(2));
-    assert_eq!(world.durable.rows.values().filter(|row| row.state == State::Waiting).count(), 5);
+    let waiting = |world: &World| world.durable.rows.values().filter(|row| row.state == State::Waiting).count();
+    let mut paused = world(0, 8);
+    paused.step(Input::Pause, &mut vec![]);
+    paused.arrive(5);
+    paused.pass(ROW_AFTER.mul_f64(0.9));
+    assert!(paused.durable.rows.is_empty());
+    paused.pass(Duration::from_secs(2));
+    assert_eq!(waiting(&paused), 5);
+    // At an output that is down, soon: people look for them in the lists.
+    let mut down = world(0, 8);
+    down.far = Far::Down;
+    down.arrive(5);
+    down.pass(Duration::from_secs(2));
+    assert_eq!(waiting(&down), 5);
 }
 
 #[test]

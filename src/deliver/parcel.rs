@@ -7,7 +7,7 @@
 use super::engine::Delivery;
 use super::inbox::Arrival;
 use super::words::{New, ReadBack, Standing, Verdict};
-use crate::model::{DeliveryKey, DeliveryRow, Kept, Loaded, Message, NotRendered, Settlement, State, Target, Timestamp};
+use crate::model::{DeliveryKey, DeliveryRow, Kept, Loaded, Message, NotRendered, Order, Settlement, State, Target, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use switchyard_api::{Handle, Parcel};
@@ -37,7 +37,7 @@ impl Payload {
 }
 
 const NOTHING: &str = "nothing to send: the transform gave no result";
-const NOTHING_MORE: &str = "nothing more to send: every result of the transform has its delivery";
+const NOTHING_MORE: &str = "nothing more to send: every message of this target has its delivery";
 
 fn not_rendered(not: &NotRendered) -> (State, String) {
     let state = if matches!(not, NotRendered::Gone(_)) { State::Held } else { State::Dead };
@@ -79,9 +79,15 @@ pub fn arrived(arrival: &Arrival, rendered: Rendered) -> Vec<ReadBack<Payload>> 
     vec![(new(&arrival.target, free, None, payload(None, None)), Some((state, detail)))]
 }
 
-/// The row that is written of a delivery.
-pub fn settlement(verdict: &Verdict, delivery: &mut Delivery<Payload>, updated_at: Timestamp) -> Settlement {
+/// The row that is written of a delivery. `dead_holds`: whether one that is dead keeps those behind it waiting.
+pub fn settlement(verdict: &Verdict, delivery: &mut Delivery<Payload>, dead_holds: bool, updated_at: Timestamp) -> Settlement {
+    let order = delivery.payload.kept.plan.order_of(&delivery.key.target).map(|key| match verdict.state {
+        State::Delivered => Order::Frees(key),
+        State::Dead if !dead_holds => Order::Frees(key),
+        State::Dead | State::Waiting | State::Held => Order::Keeps(key),
+    });
     Settlement {
+        order,
         closes: verdict.first && delivery.payload.closes(),
         row: DeliveryRow {
             key: delivery.key.clone(),
@@ -119,7 +125,7 @@ pub fn read_back(loaded: Loaded, rendered: Option<Rendered>) -> Vec<ReadBack<Pay
         return itself(None, Some((State::Delivered, NOTHING.to_owned())));
     }
     if ordinal as usize >= messages.len() {
-        let why = format!("the transform gives only {} results now, and this is number {}", messages.len(), ordinal + 1);
+        let why = format!("there are only {} messages for this target now, and this is number {}", messages.len(), ordinal + 1);
         return itself(None, Some((State::Dead, why)));
     }
     if ordinal > 0 || messages.len() == 1 {

@@ -8,10 +8,11 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::Map
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
+use switchyard_api::tree::Template;
 use switchyard_api::{At, Defaults, Period, Problem, Rate};
 
 /// The keys of an output that are delivery's own; all others are settings of its type or message fields.
-pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown"];
+pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by"];
 
 /// How many attempts are out at once where neither the file nor the output's type says.
 pub const CONCURRENCY: u32 = 32;
@@ -21,6 +22,8 @@ pub const CONCURRENCY_MAX: u32 = 1_024;
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest an attempt may take; `check` refuses more.
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(1);
+/// The shortest `skip_after`; `check` refuses less.
+pub const SKIP_MIN: Duration = Duration::from_secs(1);
 /// How many attempts a delivery gets where the file does not say.
 pub const ATTEMPTS: u32 = 20;
 /// In what time all attempts fall where the file does not say.
@@ -43,9 +46,41 @@ pub struct DeliverySection {
     /// When a delivery that failed is tried again.   default: {attempts: 20, over: 48h}
     #[serde(default)]
     pub retry: Option<At<RetrySection>>,
-    /// What to do with a delivery that was sent and never answered.   default: retry
+    /// What to do with a delivery that was sent and never answered.   default: retry; hold where the destination knows no repeats
     #[serde(default)]
-    pub on_unknown: OnUnknown,
+    pub on_unknown: Option<OnUnknown>,
+    /// Which deliveries go one at a time, in the order of arrival: `{key: "{{ data.id }}"}`.
+    #[serde(default)]
+    pub order_by: Option<At<OrderSection>>,
+}
+
+/// What is kept in order, as written.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct OrderSection {
+    /// A template over the event: deliveries of this output with the same text go one at a time. An event for which it gives no text, or
+    /// cannot be rendered, is not kept in order.   example: "{{ data.id }}"
+    pub key: Template,
+    /// What becomes of those behind a delivery that is dead: `hold`, they wait until it is replayed or `switchyard skip` passes it by.   default: hold
+    #[serde(default)]
+    pub stuck: Option<At<Stuck>>,
+    /// Instead of `stuck: hold`: those behind a delivery go on once it is dead, or has failed for so long.   example: 1h
+    #[serde(default)]
+    pub skip_after: Option<At<Period>>,
+}
+
+/// What becomes of those behind a delivery that is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stuck {
+    /// They wait.
+    Hold,
+}
+
+/// How deliveries of a key follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrderPolicy {
+    /// After how long those behind one that fails go on; `None`: never, not even when it is dead.
+    pub skip_after: Option<Duration>,
 }
 
 /// How fast, as written: a rate, or a rate with a burst.
@@ -106,6 +141,8 @@ pub struct Policy {
     pub max_wait: Duration,
     /// What to do with a delivery that was sent and never answered.
     pub on_unknown: OnUnknown,
+    /// How deliveries of a key follow each other; `None`: they do not.
+    pub order_by: Option<OrderPolicy>,
     /// HTTP statuses that are worth another try; for the output, which alone knows statuses.
     pub retry_on: Vec<u16>,
     /// HTTP statuses that end a delivery; for the output.
@@ -122,9 +159,10 @@ impl DeliverySection {
             limit: self.limit(defaults, problems),
             concurrency: self.concurrency(defaults, problems),
             timeout: self.timeout(problems),
-            schedule: retry.schedule(problems),
+            schedule: retry.schedule(defaults, problems),
             max_wait: retry.max_wait(problems),
-            on_unknown: self.on_unknown,
+            on_unknown: self.on_unknown.unwrap_or(if defaults.hold_unknown { OnUnknown::Hold } else { OnUnknown::Retry }),
+            order_by: self.order(problems),
             retry_on: statuses(&retry.on, problems),
             reject: retry.reject(problems),
         };
@@ -132,7 +170,10 @@ impl DeliverySection {
     }
 
     fn limit(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> Option<Limit> {
-        let Some(rate) = &self.rate else { return defaults.rate.map(Limit::even) };
+        let Some(rate) = &self.rate else {
+            let burst = defaults.burst.and_then(NonZeroU32::new);
+            return defaults.rate.map(|rate| burst.map_or_else(|| Limit::even(rate), |burst| Limit { rate, burst }));
+        };
         match rate.value.burst {
             None => Some(Limit::even(rate.value.limit)),
             Some(burst) => {
@@ -145,6 +186,21 @@ impl DeliverySection {
                 limit
             }
         }
+    }
+
+    fn order(&self, problems: &mut Vec<Problem>) -> Option<OrderPolicy> {
+        let written = &self.order_by.as_ref()?.value;
+        if let (Some(stuck), Some(skip)) = (&written.stuck, &written.skip_after) {
+            let title = "`stuck` and `skip_after` both say what becomes of those behind one that is stuck";
+            let problem = Problem::error("delivery-order", skip.span, title, "not beside `stuck: hold`").also(stuck.span, "it holds them");
+            problems.push(problem.help("keep one of the two"));
+        }
+        if let Some(skip) = written.skip_after.filter(|skip| skip.value.0 < SKIP_MIN) {
+            let problem =
+                Problem::error("delivery-order", skip.span, format!("`skip_after` is {}", skip.value), "too short to be tried again");
+            problems.push(problem.help("write at least 1s, or take `order_by` out: nothing would be kept in order"));
+        }
+        Some(OrderPolicy { skip_after: written.skip_after.map(|skip| skip.value.0) })
     }
 
     fn concurrency(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> u32 {
@@ -169,7 +225,7 @@ impl DeliverySection {
 }
 
 impl RetrySection {
-    fn schedule(&self, problems: &mut Vec<Problem>) -> Schedule {
+    fn schedule(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> Schedule {
         if let Some(schedule) = &self.schedule {
             for (name, at) in [("attempts", self.attempts.map(|a| a.span)), ("over", self.over.map(|o| o.span))] {
                 if let Some(at) = at {
@@ -186,7 +242,7 @@ impl RetrySection {
             }
             return Schedule::verbatim(schedule.value.iter().map(|period| period.0).collect());
         }
-        let attempts = self.attempts.map_or(ATTEMPTS, |attempts| attempts.value);
+        let attempts = self.attempts.map_or(defaults.attempts.unwrap_or(ATTEMPTS), |attempts| attempts.value);
         if let Some(written) = self.attempts {
             if attempts == 0 {
                 problems.push(
@@ -196,6 +252,11 @@ impl RetrySection {
             } else if attempts > ATTEMPTS_MAX {
                 problems.push(too_many(written.span, u64::from(attempts)));
             }
+        }
+        if let Some(over) = self.over.filter(|over| over.value.0.is_zero() && attempts > 1) {
+            let problem =
+                Problem::error("delivery-retry", over.span, "`over` is 0s", format!("{attempts} attempts do not fit into no time"));
+            problems.push(problem.help("write in what time the attempts fall, such as `48h`, or `attempts: 1`"));
         }
         Schedule::over(attempts, self.over.map_or(OVER, |over| over.value.0))
     }
@@ -296,9 +357,12 @@ mod tests {
         let policy = build(map([])).unwrap();
         assert_eq!((policy.limit, policy.concurrency, policy.timeout), (None, 32, Duration::from_secs(10)));
         assert_eq!((policy.schedule.attempts(), policy.on_unknown), (20, OnUnknown::Retry));
-        let suggested = Defaults { rate: Some(Rate::parse("1/s").unwrap()), concurrency: Some(1) };
+        let suggested = Defaults { rate: Some(Rate::parse("1/s").unwrap()), concurrency: Some(1), ..Defaults::default() };
         let policy = DeliverySection::default().build(suggested, &mut vec![]).unwrap();
         assert_eq!((policy.limit.map(|l| l.rate), policy.concurrency), (suggested.rate, 1));
+        let careful = Defaults { burst: Some(3), attempts: Some(2), hold_unknown: true, ..suggested };
+        let policy = DeliverySection::default().build(careful, &mut vec![]).unwrap();
+        assert_eq!((policy.limit.map(|l| l.burst.get()), policy.schedule.attempts(), policy.on_unknown), (Some(3), 2, OnUnknown::Hold));
     }
 
     #[test]
@@ -365,6 +429,7 @@ mod tests {
             build(map([("on_unknown", text("hlod"))])),
             build(map([("retry", map([("attempts", Value::Int(0))]))])),
             build(map([("retry", map([("attempts", Value::Int(1_001))]))])),
+            build(map([("retry", map([("over", text("0s"))]))])),
         ]
         .map(|built| built.unwrap_err().join("\n"));
         insta::assert_snapshot!(told.join("\n"), @r"
@@ -374,6 +439,7 @@ mod tests {
         unknown-word: unknown word `hlod`: here
         delivery-retry: `attempts` is 0: nothing would ever be sent
         delivery-retry: 1001 attempts are too many: at most 1000
+        delivery-retry: `over` is 0s: 20 attempts do not fit into no time
         ");
     }
 }

@@ -12,7 +12,7 @@ use super::inbox::{Arrival, Note, Spilled};
 use super::parcel::{Payload, Rendered, arrived, parcel, read_back, settlement, unrendered};
 use super::words::{Action, Input, Moment, Ticket};
 use crate::model::printable::Printable;
-use crate::model::{Clock, Cursor, Instant, Loaded, Outcome, State, Timestamp};
+use crate::model::{Clock, Cursor, Instant, Loaded, Order, Outcome, State, Timestamp};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future, stream};
@@ -25,9 +25,12 @@ use std::time::Duration;
 use switchyard_api::output::Word;
 use switchyard_api::{Handle, Output, Period, Settle};
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
 
 /// Renderings of one output that may be under way at once; beyond it arrivals wait, in order, within the window.
 const RENDERS_MAX: usize = 16;
+/// So much longer than its `timeout` an attempt may take, so that an output that keeps it has said what it knows.
+const A_LITTLE: Duration = Duration::from_millis(100);
 
 /// An attempt that is out.
 #[derive(Debug)]
@@ -67,7 +70,8 @@ pub struct Worker<H: Host> {
     retired: Vec<(u64, Arc<dyn Output>)>,
     settle: Arc<Settle>,
     words: mpsc::UnboundedReceiver<Word>,
-    calls: FuturesUnordered<BoxFuture<'static, Ended>>,
+    /// Each call is a task of its own: one output may use every core, and what a call does takes no turn from the others.
+    calls: JoinSet<Ended>,
     calls_of: BTreeMap<u64, usize>,
     closing: FuturesUnordered<BoxFuture<'static, ()>>,
     flights: BTreeMap<u64, Flight>,
@@ -109,7 +113,7 @@ impl<H: Host> Worker<H> {
             retired: vec![],
             settle: Arc::new(settle),
             words,
-            calls: FuturesUnordered::new(),
+            calls: JoinSet::new(),
             calls_of: BTreeMap::new(),
             closing: FuturesUnordered::new(),
             flights: BTreeMap::new(),
@@ -160,8 +164,9 @@ impl<H: Host> Worker<H> {
         any |= self.poll_renders(cx);
         // Calls before words: a call that ended has said its words by then.
         let mut ended = vec![];
-        while let Poll::Ready(Some(call)) = self.calls.poll_next_unpin(cx) {
-            ended.push(call);
+        while let Poll::Ready(Some(call)) = self.calls.poll_join_next(cx) {
+            // A call that has no result was cut: nobody waits for it. What an output does wrong is caught inside.
+            ended.extend(call);
         }
         any |= self.poll_words(cx);
         any |= !ended.is_empty();
@@ -209,6 +214,7 @@ impl<H: Host> Worker<H> {
         match note {
             Note::Written(ok) => self.hear(Input::Written(ok)),
             Note::Look => self.hear(Input::Look),
+            Note::Hurry => self.hear(Input::Hurry),
             Note::Pause => self.hear(Input::Pause),
             Note::Resume => self.hear(Input::Resume),
             Note::Change(change) => self.change(change),
@@ -316,7 +322,8 @@ impl<H: Host> Worker<H> {
             Word::Settled(Handle(handle), outcome) => {
                 crate::fail::point("answered_not_settled");
                 if let Some(flight) = self.flights.remove(&handle) {
-                    self.landed(&flight, outcome);
+                    self.landed(&flight, outcome.clone());
+                    self.hear(Input::Outcome(flight.ticket, outcome));
                 }
             }
         }
@@ -337,10 +344,9 @@ impl<H: Host> Worker<H> {
                 target: Arc::clone(&delivery.key.target),
                 attempt: delivery.attempts + 1,
                 took: self.clock.now().since(flight.started),
-                outcome: outcome.clone(),
+                outcome,
             }));
         }
-        self.hear(Input::Outcome(flight.ticket, outcome));
     }
 
     /// A call is over: what it did not answer is tried again if it was not sent, else unknown.
@@ -354,7 +360,8 @@ impl<H: Host> Worker<H> {
                 How::Panicked => "the output failed inside".to_owned(),
             };
             let outcome = if flight.sent { Outcome::Unknown { why } } else { Outcome::Retry { why, after: None } };
-            self.landed(&flight, outcome);
+            self.landed(&flight, outcome.clone());
+            self.hear(Input::Unheard(flight.ticket, outcome));
         }
         self.hear(Input::CallEnded);
         if let Some(calls) = self.calls_of.get_mut(&call.generation) {
@@ -423,13 +430,16 @@ impl<H: Host> Worker<H> {
         for _ in 0..self.calls.len() {
             self.hear(Input::CallEnded);
         }
-        self.calls.clear();
+        self.calls.abort_all();
+        self.calls.detach_all();
         while let Ok(word) = self.words.try_recv() {
             self.word(word);
         }
         for (_, flight) in std::mem::take(&mut self.flights) {
             if flight.sent {
-                self.landed(&flight, Outcome::Unknown { why: "stopped before an answer was heard".into() });
+                let outcome = Outcome::Unknown { why: "stopped before an answer was heard".into() };
+                self.landed(&flight, outcome.clone());
+                self.hear(Input::Unheard(flight.ticket, outcome));
             } else {
                 self.hear(Input::Unsent(flight.ticket));
             }
@@ -452,28 +462,33 @@ impl<H: Host> Worker<H> {
         let (output, settle, timeout) = (Arc::clone(&self.output), Arc::clone(&self.settle), self.engine.timeout());
         let (count, generation) = (self.next_handle - first, self.generation);
         *self.calls_of.entry(generation).or_default() += 1;
-        self.calls.push(
-            async move {
-                let call = AssertUnwindSafe(async { output.deliver(parcels, &settle).await }).catch_unwind();
-                let how = match tokio::time::timeout(timeout, call).await {
-                    Ok(Ok(())) => How::Returned,
-                    Ok(Err(_)) => How::Panicked,
-                    Err(_) => How::TimedOut(timeout),
-                };
-                Ended { first, count, how, generation }
-            }
-            .boxed(),
-        );
+        self.calls.spawn(async move {
+            let call = AssertUnwindSafe(async { output.deliver(parcels, &settle).await }).catch_unwind();
+            let how = match tokio::time::timeout(timeout + A_LITTLE, call).await {
+                Ok(Ok(())) => How::Returned,
+                Ok(Err(_)) => How::Panicked,
+                Err(_) => How::TimedOut(timeout),
+            };
+            Ended { first, count, how, generation }
+        });
     }
 
     fn write(&mut self, count: usize) {
-        let updated_at = self.clock.wall();
+        let (updated_at, dead_holds) = (self.clock.wall(), self.engine.dead_holds());
         let mut settlements = Vec::with_capacity(count);
         self.engine.settlements(count, |verdict, delivery| {
-            settlements.push(settlement(verdict, delivery, updated_at));
+            settlements.push(settlement(verdict, delivery, dead_holds, updated_at));
         });
+        let frees = settlements.iter().any(|settlement| matches!(settlement.order, Some(Order::Frees(_))));
         let shared = Arc::clone(&self.shared);
-        self.host.settle(settlements, Box::new(move |ok| shared.inbox.note(Note::Written(ok))));
+        let written = move |ok| {
+            shared.inbox.note(Note::Written(ok));
+            if frees {
+                // The same commit gave the turn to others.
+                shared.inbox.note(Note::Look);
+            }
+        };
+        self.host.settle(settlements, Box::new(written));
     }
 
     fn start_load(&mut self, after: Cursor, due_by: Timestamp, most: usize) {
@@ -498,7 +513,7 @@ impl<H: Host> Worker<H> {
         let output = &self.shared.name;
         match turned {
             Turned::Down { misconfigured: true, why } => {
-                tracing::error!(%output, why = %Printable(why), "output refuses us; deliveries wait, nothing is lost");
+                tracing::error!(%output, why = %Printable(why), "output refuses us: mend what it says (credentials, address, rights); deliveries wait, nothing is lost, and a changed file tries again at once");
             }
             Turned::Down { misconfigured: false, why } => {
                 tracing::warn!(%output, why = %Printable(why), "output is down; deliveries wait for it");
@@ -515,6 +530,7 @@ impl<H: Host> Worker<H> {
             in_flight: self.engine.in_flight(),
             next_due,
             breaker: self.engine.breaker(),
+            probe_at: self.engine.probe_at().map(|probe| at.timestamp(probe)),
             paused: self.engine.is_paused(),
             counts: self.engine.counts(),
             failed: false,

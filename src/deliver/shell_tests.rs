@@ -287,7 +287,21 @@ fn a_timeout_before_it_was_sent_is_a_retry_and_after_it_is_unknown() {
     yard.post(1, &["r"]);
     yard.until("held", |yard| yard.host.count(State::Held) == 1);
     assert_eq!(yard.told(), [(0, State::Held, 2, "sent, but no answer was heard: no answer within 100ms".into())]);
-    assert_eq!(yard.fleet.status()["o"].counts, Counts { retry: 1, unknown: 1, held: 1, ..Counts::default() });
+    // The row is in the host's hands before the shell says its counts.
+    let counts = Counts { retry: 1, unknown: 1, held: 1, ..Counts::default() };
+    yard.until("counted", |yard| yard.fleet.status()["o"].counts == counts);
+}
+
+#[test]
+fn an_output_that_is_down_stays_down_while_nothing_is_heard_of_it() {
+    let down = Act::Say(Outcome::Down { why: "refused".into(), after: None });
+    let (yard, output) = Yard::of([down, Act::Hang { sent: false }, Act::Hang { sent: false }]);
+    yard.post(1, &["r"]);
+    let stands = |yard: &Yard| yard.fleet.status()["o"].breaker.clone();
+    yard.until("down", |yard| matches!(stands(yard), BreakerState::Open { .. }));
+    yard.fleet.hurry("o").unwrap();
+    yard.until("a probe that hangs", |yard| yard.fleet.status()["o"].counts.retry == 1 && output.seen() == 2);
+    assert!(matches!(stands(&yard), BreakerState::Open { ref why, .. } if why == "refused"), "{:?}", stands(&yard));
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub enum Input<P> {
     NotLoaded,
     /// What became of an attempt.
     Outcome(Ticket, Outcome),
+    /// The call was over without a word about this one: what the host makes of that, which says nothing about the far side.
+    Unheard(Ticket, Outcome),
     /// An attempt was given up before it was sent: nothing happened, nothing is counted.
     Unsent(Ticket),
     /// A call that [`Action::Send`] asked for is over: its place is free. Comes after its outcomes.

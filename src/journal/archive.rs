@@ -5,8 +5,8 @@
 //! All calls block on the disk. Never: holds a read open between two calls.
 
 use super::sqlite::{self, Names, Scan, trouble};
-use super::store::{DeliveryFilter, OpenEvent, Reads, StoreError, TopicMatch, Waiting};
-use crate::model::{Clock, Cursor, DeliveryId, DeliveryRow, EventId, Kept, Seq, Timestamp};
+use super::store::{DeliveryFilter, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
+use crate::model::{BEHIND, Clock, Cursor, DeliveryId, DeliveryRow, EventId, Kept, Seq, State, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -226,7 +226,8 @@ impl Archive {
         self.read("read an event", |db, names| {
             let Some(seq) = sqlite::find_event(db, id)? else { return Ok(None) };
             let Some(found) = sqlite::kept_of(db, names, seq)? else { return Ok(None) };
-            let deliveries = sqlite::deliveries_of(db, names, seq)?;
+            let mut deliveries = sqlite::deliveries_of(db, names, seq)?;
+            deliveries.iter_mut().try_for_each(|row| name_who_is_ahead(db, names, row))?;
             Ok(Some(EventView { kept: found.kept, damaged: found.damaged, deliveries }))
         })
     }
@@ -251,7 +252,11 @@ impl Archive {
         let mut from = before.map_or((i64::MAX, i64::MAX, i64::MAX), |place| (place.event, place.target, place.ordinal));
         loop {
             let way = Scan { state, from, newest_first: true, most: STEP };
-            let (hits, next) = self.read("list deliveries", |db, names| sqlite::scan(db, names, filter, way))?;
+            let (hits, next) = self.read("list deliveries", |db, names| {
+                let (mut hits, next) = sqlite::scan(db, names, filter, way)?;
+                hits.iter_mut().take(most - rows.len()).try_for_each(|hit| name_who_is_ahead(db, names, &mut hit.row))?;
+                Ok((hits, next))
+            })?;
             let more_hits = rows.len() + hits.len() > most;
             for hit in hits.into_iter().take(most - rows.len()) {
                 from = hit.place;
@@ -363,6 +368,9 @@ impl Reads for Archive {
     fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
         self.read("read what waits", |db, names| sqlite::waiting(db, names, output, after, due_by, most))
     }
+    fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError> {
+        self.read("read the vault", |db, _| sqlite::sealed(db, key))
+    }
 }
 
 impl EventFilter {
@@ -373,6 +381,17 @@ impl EventFilter {
             && self.until.is_none_or(|until| received_at < until)
             && self.text.as_deref().is_none_or(|text| contains(body, text.as_bytes()))
     }
+}
+
+/// A row that waits for its turn says whose turn it is.
+fn name_who_is_ahead(db: &Connection, names: &mut Names, row: &mut DeliveryRow) -> rusqlite::Result<()> {
+    if row.state == State::Held
+        && row.detail == BEHIND
+        && let Some((event, first, state)) = sqlite::first_in_line(db, names, &row.key)?
+    {
+        row.detail = format!("waits behind {} of {event}, which is {}", first.id(event), state.word());
+    }
+    Ok(())
 }
 
 fn contains(body: &[u8], text: &[u8]) -> bool {

@@ -84,12 +84,12 @@ fn dead_targets(event: &OpenEvent, now: Timestamp) -> impl Iterator<Item = Settl
             message: None,
             updated_at: now,
         };
-        Settlement { row, closes: true }
+        Settlement { row, closes: true, order: None }
     })
 }
 
 fn dead_row(waiting: Waiting, now: Timestamp) -> Settlement {
     let row =
         DeliveryRow { state: State::Dead, due_at: None, detail: DAMAGED.to_owned(), message: None, updated_at: now, ..waiting.loaded.row };
-    Settlement { row, closes: false }
+    Settlement { row, closes: false, order: None }
 }

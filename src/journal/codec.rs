@@ -1,9 +1,13 @@
-//! A plan as bytes: the targets' numbers and why some could not be decided.
+//! A plan as bytes: the targets' numbers, why some could not be decided, and the keys of those that are kept in order.
 //!
 //! Never panics on what it reads: bytes that [`encode`] did not write are `None`. The form is
-//! `version, count, target…, count, (place, length, reason)…`, each number a varint (7 bits a byte, low first).
+//! `version, count, target…, count, (place, length, reason)…`, each number a varint (7 bits a byte, low first); version 2 goes on with
+//! `count, (place, key: 8 bytes, high first)…`. A plan in which nothing is kept in order has version 1, as before there was order.
+
+use crate::model::OrderKey;
 
 const VERSION: u8 = 1;
+const WITH_ORDER: u8 = 2;
 
 /// A plan in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,11 +16,13 @@ pub struct PlanBlob {
     pub targets: Vec<i64>,
     /// Places in `targets` and why each could not be decided.
     pub failed: Vec<(usize, String)>,
+    /// Places in `targets` of those that are kept in order, and their keys.
+    pub ordered: Vec<(usize, OrderKey)>,
 }
 
 /// Writes a plan after what `out` holds.
-pub fn encode(targets: impl ExactSizeIterator<Item = i64>, failed: &[(usize, String)], out: &mut Vec<u8>) {
-    out.push(VERSION);
+pub fn encode(targets: impl ExactSizeIterator<Item = i64>, failed: &[(usize, String)], ordered: &[(usize, OrderKey)], out: &mut Vec<u8>) {
+    out.push(if ordered.is_empty() { VERSION } else { WITH_ORDER });
     put(targets.len() as u64, out);
     targets.for_each(|target| put(target as u64, out));
     put(failed.len() as u64, out);
@@ -25,11 +31,19 @@ pub fn encode(targets: impl ExactSizeIterator<Item = i64>, failed: &[(usize, Str
         put(why.len() as u64, out);
         out.extend_from_slice(why.as_bytes());
     }
+    if ordered.is_empty() {
+        return;
+    }
+    put(ordered.len() as u64, out);
+    for (place, OrderKey(key)) in ordered {
+        put(*place as u64, out);
+        out.extend_from_slice(&key.to_be_bytes());
+    }
 }
 
 /// Reads a plan.
 pub fn decode(bytes: &[u8]) -> Option<PlanBlob> {
-    let mut rest = bytes.strip_prefix(&[VERSION])?;
+    let (version, mut rest) = bytes.split_first().filter(|(version, _)| [VERSION, WITH_ORDER].contains(version))?;
     // Each entry takes a byte at least, so a count beyond what is left is a lie.
     let count = |rest: &mut &[u8]| usize::try_from(take(rest)?).ok().filter(|count| *count <= rest.len());
     let mut plan = PlanBlob::default();
@@ -42,6 +56,14 @@ pub fn decode(bytes: &[u8]) -> Option<PlanBlob> {
         let (why, left) = rest.split_at_checked(length)?;
         plan.failed.push((place, std::str::from_utf8(why).ok()?.to_owned()));
         rest = left;
+    }
+    if *version == WITH_ORDER {
+        for _ in 0..count(&mut rest)? {
+            let place = usize::try_from(take(&mut rest)?).ok().filter(|place| *place < plan.targets.len())?;
+            let (key, left) = rest.split_first_chunk()?;
+            plan.ordered.push((place, OrderKey(u64::from_be_bytes(*key))));
+            rest = left;
+        }
     }
     rest.is_empty().then_some(plan)
 }
@@ -74,17 +96,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_plan_reads_back(targets in prop::collection::vec(1..=i64::MAX, 0..9), failed in prop::collection::vec((0..9usize, ".{0,40}"), 0..4)) {
+        fn a_plan_reads_back(targets in prop::collection::vec(1..=i64::MAX, 0..9), failed in prop::collection::vec((0..9usize, ".{0,40}"), 0..4),
+            ordered in prop::collection::vec((0..9usize, any::<u64>().prop_map(OrderKey)), 0..4)) {
             let failed: Vec<_> = failed.into_iter().filter(|(place, _)| *place < targets.len()).collect();
+            let ordered: Vec<_> = ordered.into_iter().filter(|(place, _)| *place < targets.len()).collect();
             let mut bytes = vec![];
-            encode(targets.iter().copied(), &failed, &mut bytes);
-            prop_assert_eq!(decode(&bytes), Some(PlanBlob { targets, failed }));
+            encode(targets.iter().copied(), &failed, &ordered, &mut bytes);
+            prop_assert_eq!(decode(&bytes), Some(PlanBlob { targets, failed, ordered }));
         }
 
         #[test]
-        fn no_bytes_make_it_panic_or_allocate_beyond_them(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            if let Some(plan) = decode(&[&[VERSION][..], &bytes].concat()) {
-                prop_assert!(plan.targets.len() <= bytes.len());
+        fn no_bytes_make_it_panic_or_allocate_beyond_them(bytes in prop::collection::vec(any::<u8>(), 0..64), version in 0..4u8) {
+            if let Some(plan) = decode(&[&[version][..], &bytes].concat()) {
+                prop_assert!(plan.targets.len() + plan.ordered.len() <= bytes.len());
             }
         }
     }
@@ -92,9 +116,9 @@ mod tests {
     #[test]
     fn a_plan_of_a_few_targets_is_a_few_bytes() {
         let mut bytes = vec![];
-        encode([1, 200].into_iter(), &[(1, "no".into())], &mut bytes);
+        encode([1, 200].into_iter(), &[(1, "no".into())], &[], &mut bytes);
         assert_eq!(bytes, [1, 2, 1, 0xc8, 1, 1, 1, 2, b'n', b'o']);
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(decode(&[2, 0, 0]), None);
+        assert_eq!(decode(&[3, 0, 0]), None);
     }
 }

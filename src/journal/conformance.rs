@@ -5,7 +5,9 @@ use super::memory::{Disk, MemoryStore, samples};
 use super::sqlite::SqliteStore;
 use super::store::{Append, Batch, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch, Which};
 use super::{Archive, memory};
-use crate::model::{Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Seq, Settlement, State, SystemClock, Target, Timestamp};
+use crate::model::{
+    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, Seq, Settlement, State, SystemClock, Target, Timestamp,
+};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +100,7 @@ struct Outcome {
     due: i64,
     closes: bool,
     message: bool,
+    frees: bool,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -115,13 +118,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             failed,
         },
     );
-    let outcome = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..2u32, state, 0..20i64, any::<bool>(), any::<bool>())
-        .prop_map(|(event, target, ordinal, state, due, closes, message)| Outcome { event, target, ordinal, state, due, closes, message });
+    let place = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..2u32);
+    let outcome = (place, state, 0..20i64, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |((event, target, ordinal), state, due, closes, message, frees)| Outcome {
+            event,
+            target,
+            ordinal,
+            state,
+            due,
+            closes,
+            message,
+            frees,
+        },
+    );
     let commit = (prop::collection::vec(arrival, 0..6), prop::collection::vec(outcome, 0..8), any::<bool>())
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        1 => (0..6u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        2 => (0..10u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -189,6 +203,9 @@ impl<B: Bench> Pair<B> {
         if arrival.failed && !plan.targets.is_empty() {
             plan.failed.push((0, "no such field".into()));
         }
+        // What goes to `y` is kept in order, by its body.
+        let last = plan.targets.len().checked_sub(1).filter(|last| plan.targets[*last] == all[2] && !(arrival.failed && *last == 0));
+        plan.ordered.extend(last.map(|last| (last, OrderKey(u64::from(arrival.body)))));
         Append { event, plan, dedupe }
     }
 
@@ -206,7 +223,8 @@ impl<B: Bench> Pair<B> {
             message: outcome.message.then(|| Arc::new(Message { payload: Some("{}".into()), ..Message::default() })),
             updated_at: self.now,
         };
-        Some(Settlement { row, closes: outcome.closes })
+        let order = plan.order_of(&row.key.target).map(|key| if outcome.frees { Order::Frees(key) } else { Order::Keeps(key) });
+        Some(Settlement { row, closes: outcome.closes, order })
     }
 
     fn operate(&mut self, kind: u8, which: u8) {
@@ -222,6 +240,10 @@ impl<B: Bench> Pair<B> {
                 let until = Some(Timestamp(self.now.0 - 5));
                 Operation::Replay(Which::Matching(DeliveryFilter { topic, until, source: Some("shop".into()), ..samples::all() }))
             }
+            // Of three versions that somebody may have seen, at most one is the last.
+            5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
+            7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
+            8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
             _ => Operation::Replay(Which::Keys(self.disk.rows().into_iter().take(3).map(|row| row.key).collect())),
         };
         let run = |store: &mut dyn Store, now| {
@@ -245,6 +267,7 @@ impl<B: Bench> Pair<B> {
         let open = |reads: &dyn Reads| reads.open_events(everything.0, everything.1, everything.2).unwrap();
         assert_eq!(open(self.under_test.reads()), open(&self.disk));
         for output in ["x", "y", "z"] {
+            assert_eq!(self.under_test.reads().sealed(output).unwrap(), self.disk.sealed(output).unwrap());
             let due_by = Timestamp(self.now.0 + 10);
             assert_eq!(all_waiting(self.under_test.reads(), output, due_by), all_waiting(&self.disk, output, due_by));
         }

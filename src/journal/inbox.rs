@@ -1,10 +1,10 @@
 //! What waits for the writer, and when it is woken for it.
 //!
 //! Appends wake it at once. Settlements alone gather for at most [`GATHER`], so that one commit serves many; with an
-//! append they go at once. Holds: L6 the queue of appends is bounded in events and bytes.
+//! append, or where another delivery waits for one of them, they go at once. Holds: L6 the queue of appends is bounded in events and bytes.
 
 use super::store::{Append, Operation, StoreError};
-use crate::model::{Appended, Instant, Settlement, Written};
+use crate::model::{Appended, Instant, Order, Settlement, Written};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -87,6 +87,8 @@ struct Queue {
     rows: usize,
     /// When the first of the settlements came.
     since: Option<Instant>,
+    /// Whether one of them gives the turn to another delivery, which waits for nothing else.
+    urgent: bool,
     flushes: Vec<oneshot::Sender<()>>,
     operations: Vec<Asked>,
     door: Door,
@@ -127,10 +129,11 @@ impl Inbox {
             return Err(written);
         }
         queue.rows += settlements.len();
+        queue.urgent |= settlements.iter().any(|settlement| matches!(settlement.order, Some(Order::Frees(_))));
         queue.settlements.push_back((settlements, written));
         let first = queue.since.is_none();
         queue.since.get_or_insert(now);
-        if first || queue.rows >= GATHERED {
+        if first || queue.rows >= GATHERED || queue.urgent {
             self.ring(queue);
         }
         Ok(())
@@ -173,7 +176,7 @@ impl Inbox {
         queue.answers.clear();
         queue.operations.clear();
         queue.flushes.clear();
-        (queue.bytes, queue.rows, queue.since) = (0, 0, None);
+        (queue.bytes, queue.rows, queue.since, queue.urgent) = (0, 0, None, false);
         self.ring(queue);
         // Not under the lock: it may come back with more.
         for (_, written) in left {
@@ -199,7 +202,7 @@ impl Inbox {
             }
             let at = now();
             let gathered = queue.since.map(|since| since + GATHER);
-            let due = gathered.is_some_and(|gathered| at >= gathered) || queue.rows >= GATHERED;
+            let due = gathered.is_some_and(|gathered| at >= gathered) || queue.rows >= GATHERED || queue.urgent;
             let asked = !queue.appends.is_empty() || !queue.flushes.is_empty() || !queue.operations.is_empty();
             let called = due || asked || queue.door == Door::Closing;
             if called || at >= until {
@@ -237,7 +240,7 @@ impl Queue {
             work.written.push(written);
         }
         if self.settlements.is_empty() {
-            self.since = None;
+            (self.since, self.urgent) = (None, false);
         }
         work.operations.append(&mut self.operations);
         let all = self.appends.is_empty() && self.settlements.is_empty();

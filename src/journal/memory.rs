@@ -3,11 +3,13 @@
 //! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache.
 
 use super::store::{
-    Batch, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, RowMark, Slice, Store, StoreError, Swept,
-    Tend, Waiting, Which,
+    Batch, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, RowMark, Sealed, Slice, Store,
+    StoreError, Swept, Tend, Waiting, Which,
 };
-use crate::model::{Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Plan, Seq, Settlement, State, Target, Timestamp};
-use std::collections::BTreeMap;
+use crate::model::{
+    BEHIND, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, Plan, Seq, Settlement, State, Target, Timestamp,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,11 +20,17 @@ pub struct Disk(Arc<Mutex<Durable>>);
 #[derive(Debug, Clone, Default)]
 struct Durable {
     events: BTreeMap<i64, Stored>,
-    rows: BTreeMap<(i64, i64, u32), (DeliveryRow, bool)>,
+    rows: BTreeMap<Place, (DeliveryRow, bool)>,
+    /// Those that are kept in order and not let go: their key, and since when it is their turn.
+    line: BTreeMap<Place, (OrderKey, Option<Timestamp>)>,
     targets: Vec<Arc<Target>>,
     watermark: i64,
+    sealed: BTreeMap<Arc<str>, Sealed>,
     fault: Option<Fails>,
 }
+
+/// Event, target, ordinal.
+type Place = (i64, i64, u32);
 
 #[derive(Debug, Clone)]
 struct Stored {
@@ -118,6 +126,17 @@ impl Durable {
         (planned - closed.len().min(planned)) as u32
     }
 
+    fn seal(&mut self, key: &Arc<str>, seen: u64, bytes: &[u8]) -> Result<Slice, StoreError> {
+        if self.fault.take().is_some() {
+            return Err(StoreError::Full { doing: "seal", detail: "as the test asked".to_owned() });
+        }
+        let fits = self.sealed.get(key).map_or(0, |sealed| sealed.version) == seen;
+        if fits {
+            self.sealed.insert(Arc::clone(key), Sealed { version: seen + 1, bytes: bytes.to_vec() });
+        }
+        Ok(Slice { changed: u64::from(fits), next: None })
+    }
+
     fn apply(&mut self, batch: &Batch) -> Committed {
         let mut committed = Committed::default();
         for append in &batch.appends {
@@ -127,20 +146,89 @@ impl Durable {
                     self.number(target);
                 });
                 self.events.insert(seq.0, Stored { event: append.event.clone(), plan: append.plan.clone(), dedupe: append.dedupe });
+                for (place, order) in &append.plan.ordered {
+                    let target = &append.plan.targets[*place];
+                    let now = append.event.received_at;
+                    let row = DeliveryRow {
+                        key: DeliveryKey { seq, target: Arc::clone(target), ordinal: 0 },
+                        state: State::Waiting,
+                        due_at: Some(now),
+                        attempts: 0,
+                        replays: 0,
+                        detail: "has its turn".into(),
+                        message: None,
+                        updated_at: now,
+                    };
+                    let key = (seq.0, self.number(target), 0);
+                    self.rows.insert(key, (row, true));
+                    self.line_up(key, *order, now);
+                }
             }
             committed.fates.push(fate);
         }
-        for Settlement { row, closes } in &batch.settlements {
+        for Settlement { row, closes, order } in &batch.settlements {
             let mut row = row.clone();
             row.due_at = (row.state == State::Waiting).then(|| row.due_at.unwrap_or(row.updated_at));
             let key = (row.key.seq.0, self.number(&row.key.target), row.key.ordinal);
-            let closed = self.rows.get(&key).is_some_and(|(_, closed)| *closed);
-            self.rows.insert(key, (row, *closes || closed));
+            let before = self.rows.get(&key).map(|(_, closed)| *closed);
+            let now = row.updated_at;
+            self.rows.insert(key, (row, *closes || before.unwrap_or_default()));
+            match order {
+                Some(Order::Keeps(order)) if before.is_none() => self.line_up(key, *order, now),
+                Some(Order::Frees(_)) => drop(self.free(key, now)),
+                _ => {}
+            }
         }
         if let Some(watermark) = batch.watermark {
             self.watermark = watermark.0;
         }
         committed
+    }
+
+    /// Those in line with this one: of its output and key.
+    fn in_line(&self, place: Place, order: OrderKey) -> impl Iterator<Item = Place> {
+        let output = |place: &Place| self.rows[place].0.key.target.output.clone();
+        let ours = output(&place);
+        self.line.iter().filter(move |(other, (key, _))| *key == order && output(other) == ours).map(|(other, _)| *other)
+    }
+
+    fn line_up(&mut self, place: Place, order: OrderKey, now: Timestamp) {
+        let first = !self.in_line(place, order).any(|other| other < place);
+        self.line.insert(place, (order, first.then_some(now)));
+        let (row, _) = self.rows.get_mut(&place).unwrap();
+        if !first {
+            if row.state == State::Waiting {
+                (row.state, row.detail) = (State::Held, BEHIND.into());
+            }
+            row.due_at = None;
+        }
+    }
+
+    fn free(&mut self, place: Place, now: Timestamp) -> bool {
+        let Some((order, _)) = self.line.get(&place).copied() else { return false };
+        let next = self.in_line(place, order).find(|other| *other != place);
+        self.line.remove(&place);
+        if let Some(next) = next {
+            let (row, _) = self.rows.get_mut(&next).unwrap();
+            if row.state == State::Held && row.detail == BEHIND {
+                let detail = "has its turn".into();
+                *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail, updated_at: now, ..row.clone() };
+                self.line.insert(next, (order, Some(now)));
+            }
+        }
+        true
+    }
+
+    /// Whether another one is before it in line.
+    fn is_behind(&self, place: Place) -> bool {
+        self.line.get(&place).is_some_and(|(order, _)| self.in_line(place, *order).any(|other| other < place))
+    }
+
+    fn let_go(&mut self, now: Timestamp, which: impl Fn(&DeliveryRow, Timestamp) -> bool) -> Slice {
+        let turns = self.line.iter().filter_map(|(place, (_, turn))| Some((*place, (*turn)?)));
+        let stuck: Vec<Place> = turns.filter(|(place, turn)| which(&self.rows[place].0, *turn)).map(|(place, _)| place).collect();
+        let changed = stuck.into_iter().filter(|place| self.free(*place, now)).count() as u64;
+        Slice { changed, next: None }
     }
 
     fn fate(&self, event: &Event, dedupe: Option<Dedupe>) -> Fate {
@@ -162,11 +250,14 @@ impl Durable {
         }
     }
 
-    fn change(&mut self, mut change: impl FnMut(&mut DeliveryRow, &Event) -> bool) -> Slice {
+    /// `change` hears too whether the row stands behind another.
+    fn change(&mut self, mut change: impl FnMut(&mut DeliveryRow, &Event, bool) -> bool) -> Slice {
+        let behind: BTreeSet<Place> = self.line.keys().copied().filter(|place| self.is_behind(*place)).collect();
         let Durable { rows, events, .. } = self;
         let mut changed = 0;
-        for ((seq, ..), (row, _)) in rows.iter_mut() {
-            changed += u64::from(events.get(seq).is_some_and(|stored| change(row, &stored.event)));
+        for (place, (row, _)) in rows.iter_mut() {
+            let event = events.get(&place.0);
+            changed += u64::from(event.is_some_and(|stored| change(row, &stored.event, behind.contains(place))));
         }
         Slice { changed, next: None }
     }
@@ -198,6 +289,9 @@ impl Store for MemoryStore {
     }
 
     fn operate(&mut self, operation: &Operation, now: Timestamp, _: Mark) -> Result<Slice, StoreError> {
+        if let Operation::Seal { key, seen, sealed } = operation {
+            return self.disk.lock().seal(key, *seen, sealed);
+        }
         let again = |row: &mut DeliveryRow| {
             let due = Some(now);
             let replays = row.replays + 1;
@@ -205,7 +299,18 @@ impl Store for MemoryStore {
             *row = DeliveryRow { state: State::Waiting, due_at: due, attempts: 0, replays, detail, updated_at: now, ..row.clone() };
             true
         };
-        Ok(self.disk.lock().change(|row, event| match operation {
+        let mut disk = self.disk.lock();
+        match operation {
+            Operation::Overtake { output, before } => {
+                let stuck = |row: &DeliveryRow, turn| {
+                    row.key.target.output == *output && turn < *before && (row.attempts > 0 || row.state != State::Waiting)
+                };
+                return Ok(disk.let_go(now, stuck));
+            }
+            Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
+            _ => {}
+        }
+        Ok(disk.change(|row, event, behind| match operation {
             Operation::Hold { output, why } if row.key.target.output == *output && row.state == State::Waiting => {
                 *row = DeliveryRow { state: State::Held, due_at: None, detail: why.clone(), updated_at: now, ..row.clone() };
                 true
@@ -217,7 +322,7 @@ impl Store for MemoryStore {
                 *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail, updated_at: now, ..row.clone() };
                 true
             }
-            Operation::Replay(which) if row.state != State::Waiting && meant(which, row, event) => again(row),
+            Operation::Replay(which) if row.state != State::Waiting && !behind && meant(which, row, event) => again(row),
             _ => false,
         }))
     }
@@ -234,7 +339,7 @@ impl Store for MemoryStore {
             **seq < disk.watermark
                 && stored.event.received_at < received_before
                 && disk.open(**seq) == 0
-                && disk.rows_of(**seq).all(|(_, row)| over(row))
+                && disk.rows_of(**seq).all(|(place, row)| over(row) && !disk.line.contains_key(place))
         };
         let gone: Vec<i64> = disk.events.iter().filter(past).map(|(seq, _)| *seq).collect();
         disk.events.retain(|seq, _| !gone.contains(seq));
@@ -257,6 +362,10 @@ fn meant(which: &Which, row: &DeliveryRow, event: &Event) -> bool {
 }
 
 impl Reads for Disk {
+    fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError> {
+        Ok(self.lock().sealed.get(key).cloned())
+    }
+
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError> {
         let disk = self.lock();
         let open = disk.events.range(from.0..=to.0).filter(|(seq, _)| disk.open(**seq) > 0).take(most);
@@ -326,7 +435,7 @@ pub mod samples {
 
     /// A plan of these targets.
     pub fn plan(targets: &[&Arc<Target>]) -> Plan {
-        Plan { targets: targets.iter().map(|target| Arc::clone(target)).collect(), failed: vec![] }
+        Plan { targets: targets.iter().map(|target| Arc::clone(target)).collect(), ..Plan::default() }
     }
 
     /// The first row of a target's only delivery.
@@ -334,7 +443,7 @@ pub mod samples {
         let key = DeliveryKey { seq: Seq(seq), target: Arc::clone(target), ordinal: 0 };
         let due_at = (state == State::Waiting).then_some(at);
         let row = DeliveryRow { key, state, due_at, attempts: 1, replays: 0, detail: "200".into(), message: None, updated_at: at };
-        Settlement { row, closes: true }
+        Settlement { row, closes: true, order: None }
     }
 
     /// What tests compare of a waiting delivery.

@@ -1,7 +1,8 @@
 //! The journal: keeps events with their plans and what became of each delivery, through crash and restart.
 //!
 //! Does: one writer thread over one store makes batches durable and answers after that (`writer`); SQLite is the store
-//! (`sqlite`); people and engines read beside it (`archive`, `backlog`). Never: decides where an event goes, when a delivery
+//! (`sqlite`); people and engines read beside it (`archive`, `backlog`); credentials that change while in use lie in it sealed
+//! (`vault`). Never: decides where an event goes, when a delivery
 //! is tried, or what a sender is told. Holds: L1 answered means kept, repeats are recognised inside the append's own
 //! transaction; L6 every queue has a bound. Proven by `conformance` (one suite on the SQLite store and on one in memory
 //! that loses what was not committed) and by the tests of each file.
@@ -14,6 +15,7 @@ mod open_plans;
 pub mod section;
 pub mod sqlite;
 pub mod store;
+pub mod vault;
 mod writer;
 
 #[cfg(test)]
@@ -29,4 +31,5 @@ pub use inbox::{AppendError, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX};
 pub use section::JournalSection;
 pub use sqlite::{OpenError, SqliteStore};
 pub use store::{DeliveryFilter, OpenEvent, Operation, Recovered, Retain, StoreError, TopicMatch, Which};
+pub use vault::{SealedVault, VaultKey};
 pub use writer::{Counts, Fault, Journal, OnKept, Settings};

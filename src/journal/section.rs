@@ -1,10 +1,11 @@
 //! The section `journal` of the configuration.
 
 use super::store::Retain;
+use super::vault::VaultKey;
 use crate::model::Period;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use switchyard_api::{At, Problem};
+use switchyard_api::{At, Problem, Secret};
 
 /// Where events are kept, and for how long.
 #[derive(Debug, Clone, Deserialize)]
@@ -16,6 +17,9 @@ pub struct JournalSection {
     /// How long what is over is kept.
     #[serde(default)]
     pub retain: RetainSection,
+    /// What credentials are sealed with that change while in use: 32 bytes in base64.   example: ${VAULT_KEY}
+    #[serde(default)]
+    pub vault_key: Option<At<Secret>>,
 }
 
 /// How long what is over is kept. What waits or is held is kept whatever its age.
@@ -36,7 +40,7 @@ fn default_url() -> At<String> {
 
 impl Default for JournalSection {
     fn default() -> Self {
-        JournalSection { url: default_url(), retain: RetainSection::default() }
+        JournalSection { url: default_url(), retain: RetainSection::default(), vault_key: None }
     }
 }
 
@@ -53,6 +57,17 @@ impl From<RetainSection> for Retain {
 }
 
 impl JournalSection {
+    /// The vault's key, where there is one.
+    pub fn key(&self, problems: &mut Vec<Problem>) -> Option<VaultKey> {
+        let written = self.vault_key.as_ref()?;
+        let key = VaultKey::parse(&written.value);
+        key.map_err(|wrong| {
+            let problem = Problem::error("vault-key", written.span, wrong.to_string(), "here");
+            problems.push(problem.help("write 32 bytes in base64: make them with `openssl rand -base64 32`"));
+        })
+        .ok()
+    }
+
     /// The journal's file, relative ones from `base`. Touches nothing.
     pub fn file(&self, base: &Path, problems: &mut Vec<Problem>) -> Option<PathBuf> {
         match self.url.value.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {

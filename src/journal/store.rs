@@ -23,7 +23,7 @@ pub struct Append {
 /// What one commit makes durable, in this order.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Events with their plans; what repeats an earlier one is not written.
+    /// Events with their plans; what repeats an earlier one is not written. Targets that are kept in order get their rows with them.
     pub appends: Vec<Append>,
     /// Rows of deliveries; each replaces the row of the same key.
     pub settlements: Vec<Settlement>,
@@ -116,6 +116,8 @@ pub trait Reads: Send + Sync {
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError>;
     /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor.
     fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError>;
+    /// What is sealed under a key.
+    fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError>;
 }
 
 /// Which deliveries, for lists and operators. What is `None` or empty does not restrict.
@@ -199,8 +201,37 @@ pub enum Operation {
         /// What their rows say.
         why: BTreeSet<String>,
     },
-    /// Held, dead and delivered ones wait again, due now, with their attempts counted from nothing.
+    /// Held, dead and delivered ones wait again, due now, with their attempts counted from nothing; not those that stand behind another
+    /// of their key.
     Replay(Which),
+    /// Deliveries of an output that are kept in order, were tried, and have had their turn since before then, let the next of their key
+    /// go on; they themselves go on too, out of order.
+    Overtake {
+        /// Whose.
+        output: Arc<str>,
+        /// When the turn of those began, at the latest.
+        before: Timestamp,
+    },
+    /// As [`Overtake`](Self::Overtake), for these, if it is their turn. At most a page of them.
+    PassBy(Vec<DeliveryKey>),
+    /// A sealed value is kept for an output; one row changed, or none where the version is not `seen` any more.
+    Seal {
+        /// Under which key.
+        key: Arc<str>,
+        /// The version it replaces; zero: there is none.
+        seen: u64,
+        /// Unreadable without the vault's key.
+        sealed: Vec<u8>,
+    },
+}
+
+/// A sealed value as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Which writing of its key it is, from 1.
+    pub version: u64,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// What to replay.

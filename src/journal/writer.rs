@@ -365,7 +365,9 @@ impl Writer {
                 Fate::New { seq, reused_id } => {
                     events += 1;
                     reused += u64::from(*reused_id);
-                    self.open.add(*seq, u32::try_from(plan.targets.len()).unwrap_or(u32::MAX));
+                    // Those that are kept in order have their rows already.
+                    let open = plan.targets.len().saturating_sub(plan.ordered.len());
+                    self.open.add(*seq, u32::try_from(open).unwrap_or(u32::MAX));
                     (self.on_kept)(Arc::new(Kept { seq: *seq, event, plan }));
                 }
                 Fate::Duplicate { .. } => duplicates += 1,

@@ -1,6 +1,6 @@
 //! One event on its way to one output by one route, as the journal keeps it.
 
-use super::{DeliveryId, EventId, Message, Seq, Target, Timestamp};
+use super::{DeliveryId, EventId, Message, OrderKey, Seq, Target, Timestamp};
 use std::sync::Arc;
 
 /// Where a delivery stands. There is no other state anywhere.
@@ -40,7 +40,7 @@ pub struct DeliveryKey {
     pub seq: Seq,
     /// By which route to which output.
     pub target: Arc<Target>,
-    /// Which of the transform's results, from 0.
+    /// Which of the target's messages, from 0: a transform may give several results, and a split text several parts.
     pub ordinal: u32,
 }
 
@@ -79,7 +79,21 @@ pub struct Settlement {
     pub row: DeliveryRow,
     /// Whether it is the last of its target's deliveries to get a row for the first time: one part of the event's plan is then closed.
     pub closes: bool,
+    /// For a delivery that is kept in order with others: what this row means to them.
+    pub order: Option<Order>,
 }
+
+/// What a row means to the deliveries behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// They wait on.
+    Keeps(OrderKey),
+    /// The next one has its turn, from the same commit on.
+    Frees(OrderKey),
+}
+
+/// The detail of a held row that waits for its turn within its key; nothing else has it.
+pub const BEHIND: &str = "waits behind an earlier one of its key";
 
 /// Hears whether a batch of settlements is durable. Called once, on the writer's thread: must not block.
 pub type Written = Box<dyn FnOnce(bool) + Send>;

@@ -1,5 +1,6 @@
 //! Which routes send an event to which outputs, decided before the answer and kept with the event.
 
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,6 +27,30 @@ pub struct Plan {
     /// Targets (by their place in `targets`) whose `where` could not be decided, and why: planned all the same, so that
     /// nothing is lost; their deliveries are dead with the reason.
     pub failed: Vec<(usize, String)>,
+    /// Targets (by their place in `targets`, rising) whose deliveries go one at a time with others of the same key.
+    pub ordered: Vec<(usize, OrderKey)>,
+}
+
+impl Plan {
+    /// The key by which a target's deliveries are kept in order.
+    pub fn order_of(&self, target: &Target) -> Option<OrderKey> {
+        let key = |(place, key): &(usize, OrderKey)| (self.targets.get(*place).is_some_and(|planned| **planned == *target)).then_some(*key);
+        self.ordered.iter().find_map(key)
+    }
+}
+
+/// Deliveries of one output with the same key go one at a time, in the order of arrival: a hash of what `order_by` gave. Two keys that
+/// collide wait for each other, which is slower and never wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderKey(pub u64);
+
+impl OrderKey {
+    /// The key of this text. Stable for ever: it stands in the journal.
+    pub fn of(text: &str) -> Self {
+        let mut key = [0; 8];
+        key.copy_from_slice(&Sha256::digest(text.as_bytes())[..8]);
+        OrderKey(u64::from_be_bytes(key))
+    }
 }
 
 /// Why a planned delivery could not be rendered.

@@ -1,14 +1,16 @@
 //! The message of a target: which templates its fields have. A route's stands over the output's, the output's over the kind's default;
 //! in a field of names and texts (`headers`) each name by itself. What nobody sets is not in the message.
 
+use super::fitting::{DoesNotFit, Fitting};
 use super::template::{Context, Engine, Rules, Template, TemplateError};
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use switchyard_api::escape::Escape;
+use switchyard_api::fit::Total;
 use switchyard_api::http::auth::is_ours;
-use switchyard_api::kind::{Field, Shape};
-use switchyard_api::problem::nearest;
+use switchyard_api::kind::{AnyConfig, Confine, Field, Shape, Written};
+use switchyard_api::problem::{Severity, nearest};
 use switchyard_api::tree::{self, Key, Node, Value};
 use switchyard_api::{Problem, Rendered, Span};
 
@@ -23,6 +25,12 @@ pub struct OutputMessage {
     pub fields: Vec<Field>,
     /// The fields that the output itself sets.
     pub message: Vec<(Key, Node)>,
+    /// Its settings, which know whether the fields of a message fit each other; `None` where they are wrong themselves.
+    pub config: Option<Arc<dyn AnyConfig>>,
+    /// The limit that several fields share.
+    pub total: Option<Total>,
+    /// The key by which its deliveries are kept in order.
+    pub order_by: Option<tree::Template>,
 }
 
 /// Compiled templates by field. Shared between the routes of an output.
@@ -31,6 +39,7 @@ pub struct Fields {
     built: BTreeMap<String, Built>,
     /// In the order of the output's fields.
     engines: Arc<[Engine]>,
+    fitting: Fitting,
 }
 
 #[derive(Debug, Clone)]
@@ -43,7 +52,7 @@ impl Fields {
     /// The output's own templates over the defaults of its kind.
     pub fn of_output(output: &OutputMessage, problems: &mut Vec<Problem>) -> Option<Fields> {
         let engines: Arc<[Engine]> = output.fields.iter().map(|field| Engine::new(Rules::of(field))).collect();
-        let mut fields = Fields { built: BTreeMap::new(), engines };
+        let mut fields = Fields { built: BTreeMap::new(), engines, fitting: Fitting::of(output) };
         for (field, engine) in output.fields.iter().zip(&*Arc::clone(&fields.engines)) {
             let Some(default) = field.default.as_deref() else { continue };
             match engine.compile(default) {
@@ -67,7 +76,10 @@ impl Fields {
             let problem = Problem::error("missing-field", at, title, format!("no `{}` here", field.name));
             problems.push(problem.also(output.span, "and none at the output").help(format!("set `{}` at one of the two", field.name)));
         }
-        missing.is_empty().then_some(fields)
+        if !missing.is_empty() {
+            return None;
+        }
+        judge(output, message, problems).then_some(fields)
     }
 
     fn set(mut self, output: &OutputMessage, message: &[(Key, Node)], problems: &mut Vec<Problem>) -> Option<Fields> {
@@ -113,6 +125,29 @@ impl Fields {
     }
 }
 
+/// Whether the fields of a message fit each other. What the output's own fields have wrong is said once, not at each route.
+fn judge(output: &OutputMessage, route: &[(Key, Node)], problems: &mut Vec<Problem>) -> bool {
+    let Some(config) = &output.config else { return true };
+    let found = config.judge(Written { output: &output.message, route });
+    let good = found.iter().all(|problem| problem.severity != Severity::Error);
+    for problem in found {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    good
+}
+
+impl Fields {
+    /// Rendered fields as messages that the far side takes: one, or several where a field is split; `link` is where the event can be looked at.
+    ///
+    /// # Errors
+    /// A field is too long and may not be cut.
+    pub fn fit(&self, rendered: BTreeMap<String, Rendered>, link: Option<&str>) -> Result<Vec<BTreeMap<String, Rendered>>, DoesNotFit> {
+        self.fitting.fit(rendered, link)
+    }
+}
+
 fn build(field: &Field, engine: &Engine, node: &Node, problems: &mut Vec<Problem>) -> Option<Built> {
     match (field.shape, &node.value) {
         (Shape::Text, _) => template(field, engine, node, problems).map(Built::Text),
@@ -151,16 +186,43 @@ fn wrong_header(key: &Key) -> Option<Problem> {
 
 fn template(field: &Field, engine: &Engine, node: &Node, problems: &mut Vec<Problem>) -> Option<Arc<Template>> {
     let written: switchyard_api::Template = tree::read(node, problems)?;
+    if field.confine == Confine::Constant
+        && let Some(at) = ["{{", "{%", "{#"].iter().filter_map(|open| written.text.find(open)).min()
+    {
+        let title = format!("`{}` is sent as it stands: a value of an event must never become part of it", field.name);
+        let problem = Problem::error("not-constant", written.span, title, "a template").within(at..end_of_template(&written.text, at));
+        problems.push(problem.help(field.docs.to_string()));
+        return None;
+    }
+    compile(&field.name, &field.docs, engine, &written, problems)
+}
+
+/// The template of an output's order key; `Err`: it is wrong.
+pub fn order_template(output: &OutputMessage, problems: &mut Vec<Problem>) -> Result<Option<Arc<Template>>, ()> {
+    let Some(written) = &output.order_by else { return Ok(None) };
+    let engine = Engine::new(Rules { escape: Escape::None, confine: Confine::Content });
+    compile("order_by.key", "", &engine, written, problems).ok_or(()).map(Some)
+}
+
+fn compile(name: &str, docs: &str, engine: &Engine, written: &tree::Template, problems: &mut Vec<Problem>) -> Option<Arc<Template>> {
     let compiled = engine.compile(&written.text).map_err(|found| {
         // `${…}` was told where it was to be replaced.
         let told = |id: &str| problems.iter().any(|p| p.id == id && p.at == written.span);
         let found: Vec<_> = found.into_iter().filter(|p| p.id != "secret-in-template" || !told(p.id)).collect();
         for p in found {
-            let title = format!("in the template of `{}`: {}", field.name, p.why);
-            problems.push(Problem { help: p.help, patch: p.patch, ..Problem::error(p.id, written.span, title, "here").within(p.within) });
+            let title = format!("in the template of `{name}`: {}", p.why);
+            // What can stand there the field itself says best.
+            let help = p.help.map(|help| if p.id == "free-name" { format!("{help}; it is: {}", docs.trim_end_matches('.')) } else { help });
+            problems.push(Problem { help, patch: p.patch, ..Problem::error(p.id, written.span, title, "here").within(p.within) });
         }
     });
     compiled.ok().map(Arc::new)
+}
+
+/// One past the template that begins there.
+fn end_of_template(text: &str, at: usize) -> usize {
+    let rest = &text[at..];
+    ["}}", "%}", "#}"].iter().filter_map(|close| rest.find(close)).min().map_or(text.len(), |end| at + end + 2)
 }
 
 fn unknown_field(key: &Key, output: &OutputMessage) -> Problem {

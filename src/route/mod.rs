@@ -10,6 +10,7 @@ pub mod decimal;
 mod explain;
 pub mod facts;
 pub mod filter;
+mod fitting;
 pub mod glob;
 pub mod index;
 pub mod jq;

@@ -8,9 +8,10 @@ use super::filter::Filter;
 use super::glob::{GLOB_HELP, Glob, GlobError};
 use super::index::{Found, Index};
 use super::jq::{JqError, JqPool, Program};
-use super::message::{Fields, OutputMessage};
+use super::message::{Fields, OutputMessage, order_template};
 use super::section::{RouteSection, ToSection};
-use crate::model::{Event, Message, Plan, Target, envelope};
+use super::template::{Context, Template};
+use crate::model::{Event, Message, OrderKey, Plan, Target, envelope};
 use foldhash::{HashMap, HashMapExt};
 use std::sync::Arc;
 use switchyard_api::problem::nearest;
@@ -25,6 +26,8 @@ pub struct Router {
     pub(super) renderings: HashMap<Arc<Target>, Rendering>,
     /// The message of every target that changes nothing, made once.
     pub(super) plain: Arc<Message>,
+    /// The admin side's public address.
+    pub(super) link: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(super) struct Route {
     pub(super) filter: Option<Filter>,
     pub(super) condition: Option<Program>,
     pub(super) targets: Vec<Arc<Target>>,
+    /// Of which of them (by place) deliveries are kept in order, and by what.
+    orders: Vec<(usize, Arc<Template>)>,
 }
 
 /// How a target's message is made.
@@ -54,38 +59,49 @@ impl Router {
         problems: &mut Vec<Problem>,
     ) -> Option<Router> {
         let own: Vec<Option<Fields>> = outputs.iter().map(|output| Fields::of_output(output, problems)).collect();
-        let mut builder =
-            Builder { sources, outputs, own: &own, paths: Paths::default(), names: HashMap::new(), renderings: HashMap::new(), problems };
+        let orders: Vec<_> = outputs.iter().map(|output| order_template(output, problems)).collect();
+        let (paths, names, renderings) = (Paths::default(), HashMap::new(), HashMap::new());
+        let mut builder = Builder { sources, outputs, own: &own, orders: &orders, paths, names, renderings, problems };
         let built: Vec<Option<Route>> = routes.iter().enumerate().map(|(i, route)| builder.route(i, route)).collect();
         let Builder { paths, renderings, .. } = builder;
         let routes: Vec<Route> = built.into_iter().collect::<Option<_>>()?;
-        if own.iter().any(Option::is_none) {
+        if own.iter().any(Option::is_none) || orders.iter().any(Result::is_err) {
             return None;
         }
         let mut index = Index::default();
         for (i, route) in routes.iter().enumerate() {
             index.add(i as u32, &route.from, &route.topics);
         }
-        Some(Router { routes, paths, index, renderings, plain: Arc::default() })
+        Some(Router { routes, paths, index, renderings, plain: Arc::default(), link: None })
+    }
+
+    /// Where people reach the admin side: a text that was cut links to its event there.
+    #[must_use]
+    pub fn linking_to(self, admin: Option<&str>) -> Self {
+        Router { link: admin.map(Into::into), ..self }
     }
 
     /// Where the event goes.
     pub async fn plan(&self, event: &Event, jq: &JqPool) -> Plan {
         let matched = self.matched(event);
         let routes = || matched.routes().iter().map(|i| &self.routes[*i as usize]);
-        let mut plan = Plan { targets: Vec::with_capacity(routes().map(|route| route.targets.len()).sum()), failed: vec![] };
+        let mut plan = Plan { targets: Vec::with_capacity(routes().map(|route| route.targets.len()).sum()), ..Plan::default() };
         if routes().all(|route| route.condition.is_none()) {
-            plan.targets.extend(routes().flat_map(|route| route.targets.iter().cloned()));
+            let mut context = None;
+            routes().for_each(|route| route.take(event, &mut context, &mut plan));
             return plan;
         }
         let text = envelope::envelope_text(event);
         let decisions = futures_util::future::join_all(routes().map(|route| decide(route.condition.as_ref(), &text, jq))).await;
+        let mut context = None;
         for (route, decision) in routes().zip(decisions) {
-            if let Err(error) = &decision {
-                plan.failed.extend((0..route.targets.len()).map(|i| (plan.targets.len() + i, format!("where: {error}"))));
-            }
-            if decision != Ok(false) {
-                plan.targets.extend(route.targets.iter().cloned());
+            match decision {
+                Ok(true) => route.take(event, &mut context, &mut plan),
+                Ok(false) => {}
+                Err(error) => {
+                    plan.failed.extend((0..route.targets.len()).map(|i| (plan.targets.len() + i, format!("where: {error}"))));
+                    plan.targets.extend(route.targets.iter().cloned());
+                }
             }
         }
         plan
@@ -110,6 +126,20 @@ impl Router {
     }
 }
 
+impl Route {
+    /// Plans its targets. `context` is made for the first of an event's order keys.
+    fn take(&self, event: &Event, context: &mut Option<Context>, plan: &mut Plan) {
+        for (place, template) in &self.orders {
+            let context = context.get_or_insert_with(|| Context::new(event, None));
+            // Without a key it need not wait for anybody.
+            if let Some(key) = template.render(context).ok().filter(|key| !key.is_empty()) {
+                plan.ordered.push((plan.targets.len() + place, OrderKey::of(&key)));
+            }
+        }
+        plan.targets.extend(self.targets.iter().cloned());
+    }
+}
+
 /// Whether a `where` takes the event: its first result is neither `false` nor `null`.
 pub(super) async fn decide(condition: Option<&Program>, text: &str, jq: &JqPool) -> Result<bool, JqError> {
     let Some(program) = condition else { return Ok(true) };
@@ -122,6 +152,8 @@ struct Builder<'a> {
     outputs: &'a [OutputMessage],
     /// By output.
     own: &'a [Option<Fields>],
+    /// By output: what its deliveries are kept in order by.
+    orders: &'a [Result<Option<Arc<Template>>, ()>],
     paths: Paths,
     names: HashMap<Arc<str>, Span>,
     renderings: HashMap<Arc<Target>, Rendering>,
@@ -153,6 +185,7 @@ impl Builder<'_> {
             topics: topics.into_iter().collect::<Option<_>>()?,
             filter: filter.map_or(Some(None), |f| f.map(Some))?,
             condition: condition.map_or(Some(None), |c| c.map(Some))?,
+            orders: self.orders_of(&reached),
             targets: reached,
         })
     }
@@ -214,6 +247,14 @@ impl Builder<'_> {
         let output = &self.outputs[at];
         let fields = self.own[at].as_ref()?.over(output, to.output.span, &to.message, self.problems)?;
         Some((Arc::new(Target { route: Arc::clone(route), output: Arc::clone(&output.name) }), fields))
+    }
+
+    fn orders_of(&self, targets: &[Arc<Target>]) -> Vec<(usize, Arc<Template>)> {
+        let order = |target: &Arc<Target>| {
+            let at = self.outputs.iter().position(|output| output.name == target.output)?;
+            self.orders[at].clone().ok().flatten()
+        };
+        targets.iter().enumerate().filter_map(|(place, target)| Some((place, order(target)?))).collect()
     }
 
     fn output_twice(&mut self, section: &RouteSection) -> Option<()> {

@@ -1,4 +1,5 @@
-//! After the answer: the messages of one target. `transform` first (each result is a delivery of its own), then the templates.
+//! After the answer: the messages of one target. `transform` first (each result is a delivery of its own), then the
+//! templates, then the far side's limits (each part of a split text is a delivery of its own).
 
 use super::jq::JqPool;
 use super::plan::{Rendering, Router};
@@ -20,31 +21,41 @@ impl Router {
             let known = self.routes.iter().any(|route| route.name == target.route);
             return Err(NotRendered::Gone(if known { &target.output } else { &target.route }.to_string()));
         };
+        let link = self.link.as_deref().map(|base| format!("{base}/api/events/{}", event.id));
+        let made = |result| messages(rendering, event, result, link.as_deref());
         let Some(transform) = &rendering.transform else {
-            let plain = rendering.fields.is_empty();
-            return Ok(vec![if plain { Arc::clone(&self.plain) } else { Arc::new(message(rendering, event, None)?) }]);
+            return if rendering.fields.is_empty() { Ok(vec![Arc::clone(&self.plain)]) } else { Ok(shared(made(None)?)) };
         };
         let results = jq.run(transform, &envelope::envelope_text(event)).await;
         let results = results.map_err(|error| NotRendered::Failed(format!("transform: {error}")))?;
-        let (mut messages, mut bytes) = (Vec::with_capacity(results.len()), 0);
+        let (mut all, mut bytes) = (Vec::with_capacity(results.len()), 0);
         for result in results {
-            let message = message(rendering, event, Some(result))?;
-            bytes += message.size();
+            let several = made(Some(result))?;
+            bytes += several.iter().map(Message::size).sum::<usize>();
             if bytes > MESSAGES_MAX {
                 return Err(NotRendered::Failed(format!("the messages are larger than {} MiB", MESSAGES_MAX >> 20)));
             }
-            messages.push(Arc::new(message));
+            all.extend(shared(several));
         }
-        Ok(messages)
+        Ok(all)
     }
 }
 
-fn message(rendering: &Rendering, event: &Event, result: Option<String>) -> Result<Message, NotRendered> {
-    let fields = if rendering.fields.is_empty() {
-        BTreeMap::new()
-    } else {
-        let rendered = rendering.fields.render(&Context::new(event, result.as_deref()));
-        rendered.map_err(|(field, error)| NotRendered::Failed(format!("template of `{field}`, {error}")))?
-    };
-    Ok(Message { payload: result, fields })
+fn shared(messages: Vec<Message>) -> Vec<Arc<Message>> {
+    messages.into_iter().map(Arc::new).collect()
+}
+
+/// One result as a message, or as several where a field of it is split.
+fn messages(rendering: &Rendering, event: &Event, result: Option<String>, link: Option<&str>) -> Result<Vec<Message>, NotRendered> {
+    if rendering.fields.is_empty() {
+        return Ok(vec![Message { payload: result, fields: BTreeMap::new() }]);
+    }
+    let rendered = rendering.fields.render(&Context::new(event, result.as_deref()));
+    let rendered = rendered.map_err(|(field, error)| {
+        // Where there is no `data` at all, what is missing in it is not the point.
+        let no_data = envelope::data(event).err().map(|why| format!("; {why}")).unwrap_or_default();
+        NotRendered::Failed(format!("template of `{field}`, {error}{no_data}"))
+    })?;
+    let fitted = rendering.fields.fit(rendered, link).map_err(|error| NotRendered::Failed(error.to_string()))?;
+    Ok(fitted.into_iter().map(|fields| Message { payload: result.clone(), fields }).collect())
 }

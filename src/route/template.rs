@@ -1,7 +1,8 @@
 //! Message templates: minijinja over the event, confined.
 //!
 //! Holds L8: every value is escaped for its field; `{{ x|raw }}` is how the file says otherwise, and a field that is structure
-//! (`Confine::Name`) has no `raw`: it starts with a literal, and values are reduced to `[A-Za-z0-9._-]`. L6: steps and bytes are
+//! (`Confine::Name`) has no `raw`: it starts with a literal, and a value that is no plain name fails the delivery (in a path, with
+//! `Escape::Path`, it is percent-encoded): two values never become one. L6: steps and bytes are
 //! metered by the engine's fuel, copies of texts by `view`, the output by [`OUTPUT_MAX`]. L7: `${…}` in a template is an error, and no
 //! error at render holds anything of the event. There is no include, no clock, no environment, no chance.
 
@@ -14,6 +15,7 @@ pub use view::Context;
 use minijinja::value::Kwargs;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
 use switchyard_api::escape::Escape;
+use switchyard_api::fit::{Fit, Unit};
 use switchyard_api::kind::{Confine, Field};
 
 /// The largest rendered text, in bytes; a larger one fails its delivery.
@@ -24,8 +26,11 @@ pub const TEMPLATE_MAX: usize = 64 << 10;
 const FUEL: u64 = 50_000;
 /// Nested macros and loops that call themselves.
 const RECURSION_MAX: usize = 30;
-/// Most bytes a value may bring into a name.
-const NAME_VALUE_MAX: usize = 200;
+/// What a value is that cannot be part of a name. Told of the template's text; the value itself is not shown.
+const NO_NAME: &str =
+    "is no name in this event: it may have letters, digits, `-`, `_` and inner dots; `|replace('/', '-')` can make it one";
+/// What a value is that cannot be part of a path.
+const NO_SEGMENT: &str = "is no part of a path in this event: it is empty, or only dots";
 /// The engine's name for the one template of an environment.
 const ONLY: &str = "template";
 
@@ -36,23 +41,18 @@ pub struct Rules {
     pub escape: Escape,
     /// How far values may reach.
     pub confine: Confine,
-    /// Most characters of the rendered text.
-    pub cap: Option<usize>,
 }
 
 impl Rules {
     /// The rules of a message field.
     pub fn of(field: &Field) -> Self {
-        Rules { escape: field.escape, confine: field.confine, cap: field.cap }
+        Rules { escape: field.escape, confine: field.confine }
     }
 }
 
 /// A compiled template of one field.
 #[derive(Debug)]
-pub struct Template {
-    text: Text,
-    cap: Option<usize>,
-}
+pub struct Template(Text);
 
 #[derive(Debug)]
 enum Text {
@@ -102,9 +102,8 @@ impl Engine {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let cap = self.rules.cap;
         if !["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)) {
-            return Ok(Template { text: Text::Fixed(text.to_owned()), cap });
+            return Ok(Template(Text::Fixed(text.to_owned())));
         }
         let mut engine = self.empty.clone();
         engine.add_template_owned(ONLY, text.to_owned()).map_err(|error| vec![check::syntax(&error, text)])?;
@@ -112,7 +111,7 @@ impl Engine {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Template { text: Text::Live { source: text.to_owned(), engine: Box::new(engine) }, cap })
+        Ok(Template(Text::Live { source: text.to_owned(), engine: Box::new(engine) }))
     }
 }
 
@@ -122,7 +121,7 @@ impl Template {
     /// # Errors
     /// Where in the template, and why.
     pub fn render(&self, context: &Context) -> Result<String, TemplateError> {
-        let text = match &self.text {
+        let text = match &self.0 {
             Text::Fixed(text) => text.clone(),
             Text::Live { source, engine } => {
                 let rendered = engine.get_template(ONLY).and_then(|template| template.render(context.value()));
@@ -132,10 +131,7 @@ impl Template {
         if text.len() > OUTPUT_MAX {
             return Err(TemplateError::TooLong);
         }
-        Ok(match self.cap {
-            Some(cap) => cut(&text, cap).unwrap_or(text),
-            None => text,
-        })
+        Ok(text)
     }
 }
 
@@ -146,6 +142,7 @@ fn told(error: &Error, source: &str) -> TemplateError {
     let why = match error.kind() {
         ErrorKind::UndefinedError => format!("`{piece}` has no value in this event"),
         ErrorKind::OutOfFuel => "takes too many steps, or copies too much".to_owned(),
+        _ if matches!(error.detail(), Some(NO_NAME | NO_SEGMENT)) => format!("`{piece}` {}", error.detail().unwrap_or_default()),
         ErrorKind::BadSerialization => format!("`{piece}` is too large or too deep to write as JSON"),
         kind if piece.is_empty() => kind.to_string(),
         kind => format!("`{piece}`: {kind}"),
@@ -190,8 +187,17 @@ fn environment(rules: Rules) -> Environment<'static> {
     engine.add_filter("join", view::join);
     engine.add_filter("cap", |state: &State, value: &Value, most: usize| {
         let text = view::text(state, value)?;
-        Ok::<_, Error>(Value::from(cut(&text, most).unwrap_or(text)))
+        let fit = Fit { escape: Escape::None, most, unit: Unit::Chars, link: None };
+        Ok::<_, Error>(Value::from(fit.cut(&text).unwrap_or(text)))
     });
+    if rules.confine == Confine::Content {
+        engine.add_filter("fit_list", move |state: &State, list: &Value, most: usize, between: Option<&str>| {
+            let items: Vec<String> = view::items(state, list)?.into_iter().map(|item| written(item, rules)).collect::<Result<_, _>>()?;
+            let between = rules.escape.apply(between.unwrap_or("\n"));
+            let fit = Fit { escape: rules.escape, most, unit: Unit::Chars, link: None };
+            Ok::<_, Error>(Value::from_safe_string(fit.list(&items, &between)))
+        });
+    }
     engine
 }
 
@@ -199,65 +205,28 @@ fn write(out: &mut Output, state: &mut State, value: &Value, rules: Rules) -> Re
     if value.is_safe() {
         return out.write_str(value.as_str().unwrap_or_default()).map_err(Error::from);
     }
-    let text = view::text(state, value)?;
-    let text = match rules.confine {
-        Confine::Name => name(&text),
-        Confine::Content if rules.escape == Escape::None => text,
-        Confine::Content => rules.escape.apply(&text),
-    };
-    out.write_str(&text).map_err(Error::from)
+    out.write_str(&written(view::text(state, value)?, rules)?).map_err(Error::from)
 }
 
-/// A value as part of a name: no separators, nothing hidden, not `..`, never empty.
-fn name(value: &str) -> String {
-    let safe = |(i, c): (usize, char)| match c {
-        '.' if i == 0 => '_',
-        'A'..='Z' | 'a'..='z' | '0'..='9' | '.' | '_' | '-' => c,
-        _ => '_',
-    };
-    let reduced: String = value.chars().take(NAME_VALUE_MAX).enumerate().map(safe).collect();
-    if reduced.is_empty() { "_".to_owned() } else { reduced }
-}
-
-/// The text cut at a word so that it has at most `most` characters with the count of what is left out; `None` if it fits.
-pub fn cut(text: &str, most: usize) -> Option<String> {
-    let total = text.chars().count();
-    if total <= most {
-        return None;
+/// A value's text as it stands in the field.
+fn written(text: String, rules: Rules) -> Result<String, Error> {
+    match rules.confine {
+        // No value ever gets into a constant: `check` refuses the template.
+        Confine::Name | Confine::Constant => name(text, rules.escape),
+        Confine::Content if rules.escape == Escape::None => Ok(text),
+        Confine::Content => Ok(rules.escape.apply(&text)),
     }
-    // The count's own length depends on the count; the longest it can be is reserved.
-    let room = most.saturating_sub(more(total).chars().count());
-    let end = text.char_indices().nth(room).map_or(text.len(), |(at, _)| at);
-    let head = &text[..end];
-    let at_word = head.rfind(char::is_whitespace).filter(|at| *at >= head.len() / 2);
-    let head = match at_word {
-        Some(at) if !text[end..].starts_with(char::is_whitespace) => head[..at].trim_end(),
-        _ => whole_escapes(head),
-    };
-    let left = total - head.chars().count();
-    Some(format!("{head}{}", more(left)).chars().take(most).collect())
 }
 
-fn more(count: usize) -> String {
-    let digits = count.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
+/// A value as part of a name: as it is or not at all, so that no two values have one name.
+fn name(value: String, escape: Escape) -> Result<String, Error> {
+    let refused = |why: &'static str| Err(Error::new(ErrorKind::InvalidOperation, why));
+    if escape == Escape::Path {
+        let folder = value.bytes().all(|b| b == b'.');
+        return if folder { refused(NO_SEGMENT) } else { Ok(escape.apply(&value)) };
     }
-    format!("… {grouped} more characters")
-}
-
-/// Without the half of an escape (`&am`, `\u00`, `%2`, a lone backslash) that a cut inside a word may leave.
-fn whole_escapes(head: &str) -> &str {
-    const LONGEST: usize = 6;
-    let from = head.char_indices().rev().nth(LONGEST - 1).map_or(0, |(at, _)| at);
-    match head[from..].rfind(['&', '\\', '%']) {
-        Some(at) if !head[from + at..].contains(';') => head[..from + at].trim_end_matches('\\'),
-        _ => head,
-    }
+    let plain = !value.is_empty() && !value.starts_with('.') && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if plain { Ok(value) } else { refused(NO_NAME) }
 }
 
 #[cfg(test)]
@@ -266,7 +235,7 @@ mod tests {
     use crate::model::Event;
     use crate::route::testing::event;
 
-    const PLAIN: Rules = Rules { escape: Escape::None, confine: Confine::Content, cap: None };
+    const PLAIN: Rules = Rules { escape: Escape::None, confine: Confine::Content };
 
     fn with(rules: Rules, template: &str, event: &Event) -> Result<String, String> {
         let template = Engine::new(rules).compile(template).map_err(|problems| format!("{problems:?}"))?;
@@ -384,17 +353,30 @@ mod tests {
     }
 
     #[test]
-    fn a_name_takes_nothing_from_the_event_but_plain_characters() {
+    fn a_name_takes_plain_characters_or_the_delivery_is_refused() {
         let rules = Rules { confine: Confine::Name, ..PLAIN };
-        let named = |value: &str| with(rules, "orders/{{ data.x }}/log", &event(&serde_json::json!({ "x": value }).to_string())).unwrap();
-        assert_eq!(named("shop-7.nl"), "orders/shop-7.nl/log");
-        assert_eq!(named(".."), "orders/_./log");
-        assert_eq!(named("../../etc"), "orders/_._.._etc/log");
-        assert_eq!(named(""), "orders/_/log");
-        assert_eq!(named("a\n\u{202e}ü"), "orders/a___/log");
-        assert!(named(&"x".repeat(5000)).len() < 220);
+        let named = |value: &str| with(rules, "orders/{{ data.x }}/log", &event(&serde_json::json!({ "x": value }).to_string()));
+        for value in ["shop-7.nl", "A_1", "7", &"x".repeat(5000)] {
+            assert_eq!(named(value), Ok(format!("orders/{value}/log")));
+        }
+        let why = "line 1: `data.x` is no name in this event: it may have letters, digits, `-`, `_` and inner dots; `|replace('/', '-')` can make it one";
+        for value in ["..", ".x", "../../etc", "", "a b", "shop/1#A", "a\n\u{202e}ü", "31 6-12;ext=900", "a@b.example,c@d.example"] {
+            assert_eq!(named(value), Err(why.to_owned()), "{value}");
+        }
         assert!(with(rules, "{{ data.x }}", &event("{}")).unwrap_err().contains("literal"));
         assert!(with(rules, "o/{{ data.x|raw }}", &event("{}")).unwrap_err().contains("raw"));
+    }
+
+    #[test]
+    fn in_a_path_a_value_is_one_segment_and_no_two_are_one() {
+        let rules = Rules { confine: Confine::Name, escape: Escape::Path };
+        let segment = |value: &str| with(rules, "orders/{{ data.x }}", &event(&serde_json::json!({ "x": value }).to_string()));
+        for (value, expected) in [("shop/1#A", "shop%2F1%23A"), ("shop 1 A", "shop%201%20A"), ("%2e%2e", "%252e%252e"), ("a..b", "a..b")] {
+            assert_eq!(segment(value).as_deref(), Ok(&*format!("orders/{expected}")));
+        }
+        for value in ["", ".", "..", "..."] {
+            assert!(segment(value).unwrap_err().contains("no part of a path"), "{value}");
+        }
     }
 
     #[test]
@@ -454,16 +436,16 @@ mod tests {
     }
 
     #[test]
-    fn a_text_over_the_cap_is_cut_at_a_word_and_says_how_much_is_left_out() {
-        let long = "word ".repeat(300);
-        let short = cut(&long, 100).unwrap();
-        insta::assert_snapshot!(short, @"word word word word word word word word word word word word word word word… 1,426 more characters");
-        assert!(short.chars().count() <= 100);
-        assert_eq!(cut("short", 100), None);
-        assert_eq!(cut(&"ü".repeat(200), 40).unwrap().chars().count(), 40);
-        let cut_in_escape = cut(&"&amp;".repeat(50), 60).unwrap();
-        assert!(cut_in_escape.starts_with("&amp;&amp;") && cut_in_escape.contains("&amp;… "), "{cut_in_escape}");
-        let rules = Rules { cap: Some(60), ..PLAIN };
-        assert!(with(rules, "{{ raw }}", &event(&long)).unwrap().ends_with(" more characters"));
+    fn a_value_can_be_cut_and_a_list_by_whole_items() {
+        let long = serde_json::json!("word ".repeat(300)).to_string();
+        assert_eq!(render("{{ data|cap(40) }}!", &long).unwrap(), "word word word… 1,486 more characters!");
+        let body = r#"{"items":[{"n":"<a>"},{"n":"b"},{"n":"c"},{"n":"dddddddddd"},{"n":"eeee"}]}"#;
+        let list = "{{ data.items|map(attribute='n')|fit_list(40, ', ') }}";
+        assert_eq!(escaped(Escape::Slack, list, body), "&lt;a&gt;, b, c, dddddddddd, eeee");
+        let list = "{{ data.items|map(attribute='n')|fit_list(27) }}";
+        assert_eq!(escaped(Escape::Slack, list, body), "&lt;a&gt;\nb\nc\n… and 2 more");
+        assert!(
+            with(Rules { confine: Confine::Name, ..PLAIN }, "x{{ data|fit_list(9) }}", &event("[1]")).unwrap_err().contains("fit_list")
+        );
     }
 }

@@ -6,6 +6,7 @@ use crate::model::{Event, Message, NotRendered, Target};
 use std::path::PathBuf;
 use std::sync::Arc;
 use switchyard_api::escape::Escape;
+use switchyard_api::fit::{Cap, Over, Total, Unit};
 use switchyard_api::kind::{Confine, Field, Shape};
 use switchyard_api::tree::Value;
 use switchyard_api::{Problem, Span};
@@ -23,7 +24,7 @@ fn field(name: &'static str, shape: Shape) -> Field {
     }
 }
 
-/// `chat` needs a text and has a title by default; `mail` sets its text; `file` has no fields set.
+/// `sms` splits its text; `chat` needs a text and has a title by default; `mail` sets its text; `file` has no fields set.
 fn outputs() -> Vec<OutputMessage> {
     let fields = || {
         let text = Field { required: true, ..field("text", Shape::Text) };
@@ -33,12 +34,30 @@ fn outputs() -> Vec<OutputMessage> {
         Value::Map(entries) => entries,
         _ => vec![],
     };
-    let output =
-        |name: &str, fields, message| OutputMessage { name: name.into(), span: Span { start: 9_000, end: 9_001 }, fields, message };
+    let output = |name: &str, fields, message| OutputMessage {
+        name: name.into(),
+        span: Span { start: 9_000, end: 9_001 },
+        fields,
+        message,
+        config: None,
+        total: None,
+        order_by: None,
+    };
     vec![
         output("chat", fields(), vec![]),
         output("mail", fields(), set(r#"{"text": "mail: {{ data.n }}", "headers": {"a": "1", "b": "{{ source }}"}}"#)),
         output("file", vec![field("line", Shape::Text)], vec![]),
+        OutputMessage {
+            total: Some(Total { most: 240, unit: Unit::Chars, fields: vec!["text".into(), "title".into()] }),
+            ..output(
+                "sms",
+                vec![
+                    Field { cap: Some(Cap { most: 60, unit: Unit::Chars, over: Over::Split }), ..field("text", Shape::Text) },
+                    field("title", Shape::Text),
+                ],
+                vec![],
+            )
+        },
     ]
 }
 
@@ -113,6 +132,24 @@ async fn a_message_is_the_routes_over_the_outputs_over_the_default() {
 }
 
 #[tokio::test]
+async fn a_text_over_its_limit_is_several_messages_in_order_and_links_to_its_event() {
+    let router = build(r#"[{"name": "a", "to": {"output": "sms", "text": "{{ data.t }}", "title": "{{ data.u }}"}}]"#).unwrap();
+    let router = router.linking_to(Some("https://sy.nl"));
+    let order = event(&serde_json::json!({ "t": "word ".repeat(20).trim_end(), "u": "long ".repeat(60) }).to_string());
+    let messages = router.render(&order, &target("a", "sms"), &no_jq()).await.unwrap();
+    let told = |name: &str| messages.iter().map(|message| message.text(name).unwrap_or("-").to_owned()).collect::<Vec<_>>();
+    let shown = format!("{}\n{}", told("text").join("\n"), told("title").join("\n")).replace(&order.id.to_string(), "EVENT");
+    insta::assert_snapshot!(shown, @r"
+    (1/2) word word word word word word word word word word
+    (2/2) word word word word word word word word word word
+    long long long long long long long long long long long long long long long long long long long long… 201 more characters: https://sy.nl/api/events/EVENT
+    long long long long long long long long long long long long long long long long long long long long… 201 more characters: https://sy.nl/api/events/EVENT
+    ");
+    let short = router.render(&event(r#"{"t":"x","u":""}"#), &target("a", "sms"), &no_jq()).await.unwrap();
+    assert_eq!((short.len(), short[0].text("text")), (1, Some("x")));
+}
+
+#[tokio::test]
 async fn a_target_that_left_the_file_is_gone_and_a_template_that_fails_says_why() {
     let router = build(r#"[{"name": "a", "to": [{"output": "chat", "text": "{{ data.customer.name }}"}, "file"]}]"#).unwrap();
     let render = async |route: &str, output: &str| router.render(&event(r#"{"secret":"hush"}"#), &target(route, output), &no_jq()).await;
@@ -171,4 +208,89 @@ fn every_mistake_of_all_routes_is_told_in_one_run() {
     secret-in-template at "${TOKEN}": secrets are never reachable from templates and jq (here) use it in a setting of the output; a plain `${` is written `{{ '$' }}{` in a template
     unknown-operator at "gtt": unknown operator `gtt` (not an operator) did you mean `gt`?
     "#);
+}
+
+/// A kind whose messages must fit: `sql` names what `params` holds.
+struct Statement;
+struct NoOutput;
+
+impl switchyard_api::Output for NoOutput {
+    fn deliver<'a>(&'a self, _: Vec<switchyard_api::Parcel>, _: &'a switchyard_api::Settle) -> futures_util::future::BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+    fn check(&self) -> futures_util::future::BoxFuture<'_, Result<(), switchyard_api::CheckError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl switchyard_api::Kind for Statement {
+    type Config = std::collections::BTreeMap<String, String>;
+    type Output = NoOutput;
+
+    fn name(&self) -> &'static str {
+        "statement"
+    }
+    fn docs(&self) -> &'static str {
+        "A statement."
+    }
+    fn fields(&self) -> Vec<Field> {
+        let sql = Field { confine: Confine::Constant, escape: Escape::None, required: true, ..field("sql", Shape::Text) };
+        vec![sql, field("params", Shape::Map)]
+    }
+    fn validate(&self, _: &Self::Config) -> Vec<Problem> {
+        vec![]
+    }
+    fn judge(&self, _: &Self::Config, message: switchyard_api::Written<'_>) -> Vec<Problem> {
+        let params = [message.output, message.route].map(|fields| fields.iter().any(|(key, _)| key.name == "params"));
+        let own = message.output.iter().find(|(key, _)| key.name == "sql");
+        match (own, params) {
+            (Some((key, _)), [false, false]) => vec![Problem::error("unknown-param", key.span, "no params", "here")],
+            _ => vec![],
+        }
+    }
+    async fn connect(&self, _: Self::Config, _: &switchyard_api::Kit) -> Result<NoOutput, switchyard_api::ConnectError> {
+        Ok(NoOutput)
+    }
+}
+
+fn built_with_statement(own: &str, routes: &str) -> Vec<(&'static str, Option<String>)> {
+    let kind = switchyard_api::kind::any(Statement);
+    let mut problems = vec![];
+    let message = match tree(own).value {
+        Value::Map(entries) => entries,
+        _ => vec![],
+    };
+    let config = kind.read(&tree("{}"), &mut problems);
+    let output = OutputMessage {
+        name: "crm".into(),
+        span: Span { start: 9_000, end: 9_001 },
+        fields: kind.fields(),
+        message,
+        config,
+        total: None,
+        order_by: None,
+    };
+    let sections = RouteSection::read_all(&tree(routes), &mut problems).unwrap();
+    let router = Router::build(&sections, &[], &[output], &mut problems);
+    assert_eq!(router.is_some(), problems.is_empty(), "{problems:?}");
+    problems.into_iter().map(|p| (p.id, p.within.map(|within| format!("{within:?}")))).collect()
+}
+
+#[test]
+fn a_constant_holds_no_template() {
+    // L8
+    let to = |sql: &str| built_with_statement("{}", &format!(r#"[{{"to": {{"output": "crm", "sql": "{sql}"}}}}]"#));
+    assert_eq!(to("DELETE FROM t WHERE a = :a AND b = '{1,2}'"), []);
+    assert_eq!(to("DELETE FROM {{ topic }} WHERE 1"), [("not-constant", Some("12..23".into()))]);
+    assert_eq!(to("{% if 1 %}DELETE{% endif %}"), [("not-constant", Some("0..10".into()))]);
+    assert_eq!(to("SELECT 1 {# x"), [("not-constant", Some("9..13".into()))]);
+    assert_eq!(built_with_statement(r#"{"sql": "{{ raw }}"}"#, "[]"), [("not-constant", Some("0..9".into()))]);
+}
+
+#[test]
+fn fields_that_do_not_fit_are_told_once_for_all_routes() {
+    let two = r#"[{"to": "crm", "name": "a"}, {"to": "crm", "name": "b"}]"#;
+    assert_eq!(built_with_statement(r#"{"sql": "SELECT :a"}"#, two), [("unknown-param", None)]);
+    let with = r#"[{"to": {"output": "crm", "params": {"a": "{{ topic }}"}}}]"#;
+    assert_eq!(built_with_statement(r#"{"sql": "SELECT :a"}"#, with), []);
 }

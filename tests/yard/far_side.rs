@@ -30,12 +30,16 @@ impl Behaviour {
     pub fn ok() -> Self {
         Behaviour::Answer(200, vec![], "ok".into())
     }
+    pub fn json(status: u16, body: &serde_json::Value) -> Self {
+        Behaviour::Answer(status, vec![("content-type".into(), "application/json".into())], body.to_string())
+    }
 }
 
 /// A request that arrived.
 #[derive(Debug, Clone)]
 pub struct Arrived {
     pub at: Instant,
+    pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -48,12 +52,19 @@ impl Arrived {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why} in {}", self.text()))
+    }
 }
+
+/// Says what to do with a request by what it asks.
+type Judge = Box<dyn FnMut(&Arrived) -> Behaviour + Send>;
 
 #[derive(Default)]
 struct State {
     next: VecDeque<Behaviour>,
     always: Option<Behaviour>,
+    judge: Option<Judge>,
     arrived: Vec<Arrived>,
 }
 
@@ -112,6 +123,11 @@ impl FarSide {
         self.state.lock().unwrap().always = Some(behaviour);
     }
 
+    /// What to do with every request that has nothing else set, by what it asks.
+    pub fn judge(&self, judge: impl FnMut(&Arrived) -> Behaviour + Send + 'static) {
+        self.state.lock().unwrap().judge = Some(Box::new(judge));
+    }
+
     pub fn arrived(&self) -> Vec<Arrived> {
         self.state.lock().unwrap().arrived.clone()
     }
@@ -138,7 +154,8 @@ fn serve(stream: TcpStream, state: &Mutex<State>, stop: &AtomicBool) -> std::io:
         if reader.read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let mut words = line.split(' ').map(str::to_owned);
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let mut headers = vec![];
         loop {
             let mut line = String::new();
@@ -155,9 +172,10 @@ fn serve(stream: TcpStream, state: &Mutex<State>, stop: &AtomicBool) -> std::io:
         reader.read_exact(&mut body)?;
         let behaviour = {
             let mut state = state.lock().unwrap();
-            state.arrived.push(Arrived { at: Instant::now(), path, headers, body });
-            let always = state.always.clone();
-            state.next.pop_front().or(always).unwrap_or_else(Behaviour::ok)
+            let arrived = Arrived { at: Instant::now(), method, path, headers, body };
+            state.arrived.push(arrived.clone());
+            let told = state.next.pop_front().or_else(|| state.always.clone());
+            told.or_else(|| state.judge.as_mut().map(|judge| judge(&arrived))).unwrap_or_else(Behaviour::ok)
         };
         match behaviour {
             Behaviour::Answer(status, headers, body) => {

@@ -19,12 +19,13 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// A folder with a routes.yaml and, when started, a daemon.
 pub struct Yard {
     pub folder: tempfile::TempDir,
-    env: Vec<(String, String)>,
+    pub env: Vec<(String, String)>,
     daemon: Option<Daemon>,
 }
 
 pub struct Daemon {
-    child: Child,
+    /// Its process; none where the test's own runs it.
+    child: Option<Child>,
     pub events: String,
     pub admin: String,
     pub token: String,
@@ -68,11 +69,16 @@ impl Yard {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         let child =
             self.command(&["run", "routes.yaml"]).stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap();
+        self.meet(Some(child));
+    }
+
+    /// Finds a daemon that was started in this folder, and waits until it takes events.
+    pub fn meet(&mut self, child: Option<Child>) {
         let mut daemon = Daemon { child, events: String::new(), admin: String::new(), token: String::new() };
         let door = self.path("data/admin.json");
         let log = self.path("log");
         wait_for("the daemon to start", || {
-            if let Some(status) = daemon.child.try_wait().unwrap() {
+            if let Some(status) = daemon.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
                 panic!("the daemon ended with {status}:\n{}", std::fs::read_to_string(&log).unwrap_or_default());
             }
             let Ok(text) = std::fs::read_to_string(&door) else { return false };
@@ -152,21 +158,26 @@ impl Yard {
 
     /// SIGKILL: nothing is said, nothing is flushed.
     pub fn kill(&mut self) {
-        let mut daemon = self.daemon.take().expect("the daemon runs");
-        daemon.child.kill().unwrap();
-        daemon.child.wait().unwrap();
+        let mut child = self.process();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// The daemon's process, which is not the yard's to end any more.
+    fn process(&mut self) -> Child {
+        self.daemon.take().and_then(|daemon| daemon.child).expect("the daemon runs in a process of its own")
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.daemon().child.id().to_string();
+        let pid = self.daemon().child.as_ref().expect("the daemon runs in a process of its own").id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
     /// Waits for the daemon to end; its exit code.
     pub fn ended(&mut self) -> Option<i32> {
-        let mut daemon = self.daemon.take().expect("the daemon runs");
+        let mut child = self.process();
         let mut code = None;
-        wait_for("the daemon to end", || match daemon.child.try_wait().unwrap() {
+        wait_for("the daemon to end", || match child.try_wait().unwrap() {
             Some(status) => {
                 code = status.code();
                 true
@@ -183,9 +194,9 @@ impl Yard {
 
 impl Drop for Yard {
     fn drop(&mut self) {
-        if let Some(daemon) = &mut self.daemon {
-            let _ = daemon.child.kill();
-            let _ = daemon.child.wait();
+        if let Some(child) = self.daemon.as_mut().and_then(|daemon| daemon.child.as_mut()) {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }

@@ -6,10 +6,12 @@
 
 mod lock;
 mod names;
+mod order;
 mod read;
 mod recent;
 mod schema;
 mod upkeep;
+mod vault;
 mod write;
 
 #[cfg(test)]
@@ -19,8 +21,10 @@ pub use lock::LockError;
 pub use schema::SCHEMA;
 
 pub(super) use names::Names;
+pub(super) use order::first_in_line;
 pub(super) use read::{RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, open_events, scan, waiting};
 pub(super) use schema::open_reader;
+pub(super) use vault::sealed;
 
 use super::store::{Batch, Committed, Mark, Operation, Recovered, Retain, Slice, Store, StoreError, Swept, Tend};
 use crate::model::{Seq, Timestamp};

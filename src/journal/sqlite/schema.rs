@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 3;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -66,6 +66,30 @@ CREATE INDEX deliveries_held ON deliveries(event, target, ordinal, output) WHERE
 CREATE INDEX deliveries_dead ON deliveries(event, target, ordinal, output) WHERE state = 3;
 ";
 
+/// What a file of schema 1 lacks. New files get it after the tables.
+const VAULT: &str = "
+-- Credentials of outputs that change while in use, sealed with `journal.vault_key`.
+CREATE TABLE vault(key TEXT PRIMARY KEY, version INTEGER NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID, STRICT;
+";
+/// What a file of schema 2 lacks.
+const ORDER: &str = "
+-- Set as long as others with the same key wait for this one, and while it waits for them.
+ALTER TABLE deliveries ADD COLUMN order_key INTEGER;
+-- Since when it is this one's turn.
+ALTER TABLE deliveries ADD COLUMN turn_at INTEGER;
+CREATE INDEX deliveries_ordered ON deliveries(output, order_key, event, target, ordinal) WHERE order_key IS NOT NULL;
+CREATE INDEX deliveries_turn ON deliveries(output, turn_at) WHERE turn_at IS NOT NULL;
+";
+/// From each earlier schema to the next, from 1 on.
+const STEPS: [&str; 2] = [VAULT, ORDER];
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Schema(i64),
+}
+
 /// Opens the writer's connection of the file at `path`, makes the tables in a new file, refuses what is not ours.
 pub fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     if rusqlite::version_number() < SQLITE_MIN {
@@ -73,16 +97,23 @@ pub fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     }
     let db = Connection::open(path).map_err(failed(path, "open"))?;
     db.busy_timeout(BUSY).map_err(failed(path, "open"))?;
-    let fresh = check_version(&db, path)?;
-    if fresh {
+    let found = check_version(&db, path)?;
+    if found == Found::Nothing {
         // Before the first table, or it has no effect.
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed(path, "open"))?;
     }
     settle_pragmas(&db, path)?;
     // Closing must not checkpoint by itself: an error there would be heard by nobody. The writer does it before.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed(path, "open"))?;
-    if fresh {
-        let make = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA}; COMMIT;");
+    let (tables, from) = match found {
+        Found::Nothing => (TABLES, 1),
+        Found::Schema(schema) => ("", schema),
+    };
+    if found != Found::Schema(SCHEMA) {
+        // One transaction: a file is of the old schema or of the new one.
+        let steps = STEPS.get(usize::try_from(from - 1).unwrap_or(0)..).unwrap_or_default().concat();
+        let make =
+            format!("BEGIN IMMEDIATE; {tables} {steps} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA}; COMMIT;");
         db.execute_batch(&make).map_err(failed(path, "make the tables"))?;
     }
     db.set_prepared_statement_cache_capacity(64);
@@ -102,14 +133,14 @@ pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Whether the file is new; refuses what is not a journal or was written by a newer program.
-fn check_version(db: &Connection, path: &Path) -> Result<bool, OpenError> {
+/// What the file is; refuses what is not a journal or was written by a newer program.
+fn check_version(db: &Connection, path: &Path) -> Result<Found, OpenError> {
     let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed(path, "read the schema's number"));
     let (application, version) = (number("application_id")?, number("user_version")?);
     let objects: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed(path, "read the schema"))?;
     match (application, version, objects) {
-        (0, 0, 0) => Ok(true),
-        (APPLICATION, SCHEMA, _) => Ok(false),
+        (0, 0, 0) => Ok(Found::Nothing),
+        (APPLICATION, 1..=SCHEMA, _) => Ok(Found::Schema(version)),
         (APPLICATION, found, _) => Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA }),
         _ => Err(OpenError::NotAJournal { path: path.to_owned() }),
     }

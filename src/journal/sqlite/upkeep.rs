@@ -2,7 +2,7 @@
 
 use super::read::{Scan, place_of, scan, target_number};
 use super::write::run;
-use super::{SqliteStore, trouble};
+use super::{SqliteStore, order, trouble};
 use crate::journal::store::{DeliveryFilter, Mark, Operation, Retain, Slice, StoreError, Swept, Tend, Which};
 use crate::model::{DeliveryKey, Seq, State, Timestamp};
 use rusqlite::hooks::Wal;
@@ -116,7 +116,7 @@ impl SqliteStore {
         run(&self.db, "BEGIN IMMEDIATE")?;
         let delete = "DELETE FROM events WHERE seq > ? AND seq <= ? AND received_at < ?
             AND targets <= (SELECT count(DISTINCT target) FROM deliveries WHERE event = seq AND closes = 1) AND NOT EXISTS
-            (SELECT 1 FROM deliveries WHERE event = seq AND NOT (state = 2 AND updated_at < ? OR state = 3 AND updated_at < ?)) RETURNING seq";
+            (SELECT 1 FROM deliveries WHERE event = seq AND (NOT (state = 2 AND updated_at < ? OR state = 3 AND updated_at < ?) OR order_key IS NOT NULL)) RETURNING seq";
         let (delivered_before, dead_before) = ((now - retain.delivered).0, (now - retain.dead).0);
         let gone: Vec<i64> = self
             .db
@@ -159,6 +159,9 @@ impl SqliteStore {
                 states.retain(|state| filter.states.is_empty() || filter.states.contains(state));
                 self.wake(filter, &states, None, now, from)?
             }
+            Operation::Seal { key, seen, sealed } => self.seal(key, *seen, sealed)?,
+            Operation::Overtake { output, before } => self.overtake(output, *before, now)?,
+            Operation::PassBy(keys) => self.pass_by(keys, now)?,
         };
         run(&self.db, "COMMIT")?;
         Ok(slice)
@@ -210,10 +213,28 @@ impl SqliteStore {
         Ok(Slice { changed, next: (next < keys.len()).then_some(Mark(next as i64, 0, 0, 0)) })
     }
 
+    fn overtake(&mut self, output: &str, before: Timestamp, now: Timestamp) -> rusqlite::Result<Slice> {
+        let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(Slice { changed: 0, next: None }) };
+        let changed = order::overtake(&self.db, number, before, now, OPERATE_ROWS)?;
+        Ok(Slice { changed, next: (changed == OPERATE_ROWS as u64).then_some(Mark::default()) })
+    }
+
+    fn pass_by(&mut self, keys: &[DeliveryKey], now: Timestamp) -> rusqlite::Result<Slice> {
+        let mut changed = 0;
+        for key in keys {
+            if let Some(target) = target_number(&self.db, &key.target)? {
+                changed += u64::from(order::pass_by(&self.db, (key.seq.0, target, i64::from(key.ordinal)), now)?);
+            }
+        }
+        Ok(Slice { changed, next: None })
+    }
+
     fn wake_one(&self, place: (i64, i64, i64), again: bool, now: Timestamp) -> rusqlite::Result<u64> {
         let sql = if again {
             "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, attempts = 0, replays = replays + 1, detail = 'asked for again'
-                WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state <> 0"
+                WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state <> 0
+                AND (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM deliveries AS other WHERE other.output = deliveries.output
+                AND other.order_key = deliveries.order_key AND (other.event, other.target, other.ordinal) < (?2, ?3, ?4)))"
         } else {
             "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, detail = 'released' WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state = 1"
         };

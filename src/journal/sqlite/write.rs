@@ -1,11 +1,11 @@
 //! One commit: events with their plans, rows of deliveries, the watermark. Repeats are decided inside it.
 
 use super::names::TargetNumber;
-use super::{SqliteStore, trouble};
+use super::{SqliteStore, order, trouble};
 use crate::fail;
 use crate::journal::codec;
 use crate::journal::store::{Append, Batch, Committed, Fate, StoreError};
-use crate::model::{Dedupe, Event, EventId, Seq, Settlement, State, Timestamp};
+use crate::model::{Dedupe, Event, EventId, Order, Seq, Settlement, State, Timestamp};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use std::time::Duration;
 
@@ -103,6 +103,7 @@ impl SqliteStore {
             }
             encode_plan(db, names, plan, scratch)?;
             insert_event(&mut insert, *next_seq, source, append, reused_id, scratch)?;
+            order::append(db, names, Seq(*next_seq), append)?;
             fates.push(Fate::New { seq: Seq(*next_seq), reused_id });
             *next_seq += 1;
         }
@@ -112,8 +113,13 @@ impl SqliteStore {
     fn settle_all(&mut self, settlements: &[Settlement]) -> rusqlite::Result<()> {
         let SqliteStore { db, names, .. } = self;
         let mut upsert = db.prepare_cached(SETTLE)?;
-        for Settlement { row, closes } in settlements {
+        for Settlement { row, closes, order } in settlements {
             let TargetNumber { target, output } = names.target(db, &row.key.target)?;
+            let place = (row.key.seq.0, target, i64::from(row.key.ordinal));
+            let new_in = match order {
+                Some(Order::Keeps(key)) if !order::has_row(db, place)? => Some(*key),
+                _ => None,
+            };
             let due_at = (row.state == State::Waiting).then(|| row.due_at.unwrap_or(row.updated_at).0);
             upsert.execute(params![
                 row.key.seq.0,
@@ -129,6 +135,11 @@ impl SqliteStore {
                 row.detail,
                 row.message.as_ref().map(|message| message.encode()),
             ])?;
+            match (order, new_in) {
+                (_, Some(key)) => order::line_up(db, output, key, place, row.updated_at)?,
+                (Some(Order::Frees(_)), None) => drop(order::free(db, place, row.updated_at)?),
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -210,7 +221,7 @@ fn encode_plan(db: &Connection, names: &mut super::Names, plan: &crate::model::P
         *number = names.target(db, target)?.target;
     }
     out.clear();
-    codec::encode(numbers.iter().copied(), &plan.failed, out);
+    codec::encode(numbers.iter().copied(), &plan.failed, &plan.ordered, out);
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub struct TemplateProblem {
     pub patch: Option<String>,
 }
 
-const FILTERS: [&str; 40] = [
+const FILTERS: [&str; 41] = [
     "abs",
     "attr",
     "batch",
@@ -36,6 +36,7 @@ const FILTERS: [&str; 40] = [
     "default",
     "dictsort",
     "first",
+    "fit_list",
     "float",
     "format",
     "groupby",
@@ -122,7 +123,7 @@ pub fn names(engine: &Environment<'static>, text: &str, rules: Rules) -> Vec<Tem
     if rules.confine == Confine::Name && !matches!(instructions.get(0), Some(Instruction::EmitRaw(_))) {
         let start = 0..text.find("}}").map_or(text.len(), |end| end + 2);
         let why = "a template for a name starts with a literal, so that an event cannot choose freely".to_owned();
-        problems.push(TemplateProblem::new("free-name", start, why).help("write `orders-{{ … }}`".into()));
+        problems.push(TemplateProblem::new("free-name", start, why).help("begin with what never changes, and then the value".into()));
     }
     let (mut filters, mut tests) = (engine.empty_state(), engine.empty_state());
     for (at, instruction) in (0..).map_while(|i| instructions.get(i).map(|instruction| (i, instruction))) {
@@ -168,7 +169,7 @@ pub fn names(engine: &Environment<'static>, text: &str, rules: Rules) -> Vec<Tem
 fn unknown_filter(name: &str, rules: Rules) -> (&str, &'static str, Option<&'static str>, String) {
     match name {
         "raw" if rules.confine == Confine::Name => {
-            (name, "filter", None, "this field is a name: values in it are always reduced to plain characters".into())
+            (name, "filter", None, "this field is a name: a value in it is a plain name, or the delivery is refused".into())
         }
         "safe" => (name, "filter", Some("raw"), String::new()),
         "escape" | "e" => (name, "filter", None, "every value is escaped for its field already".into()),
@@ -221,7 +222,7 @@ mod tests {
     use switchyard_api::escape::Escape;
 
     fn compile(template: &str) -> Result<Template, Vec<TemplateProblem>> {
-        Engine::new(Rules { escape: Escape::None, confine: Confine::Content, cap: None }).compile(template)
+        Engine::new(Rules { escape: Escape::None, confine: Confine::Content }).compile(template)
     }
 
     fn told(template: &str) -> String {

@@ -201,6 +201,20 @@ pub fn join(state: &State, list: &Value, between: Option<&str>) -> Result<Value,
     Ok(Value::from(out))
 }
 
+/// The elements as texts of their own.
+pub fn items(state: &State, list: &Value) -> Result<Vec<String>, Error> {
+    let (mut items, mut bytes) = (vec![], 0);
+    for item in list.try_iter()? {
+        items.push(text(state, &item)?);
+        // What an empty text costs is counted too.
+        bytes += items.last().map_or(0, String::len) + 8;
+        if bytes > JSON_MAX {
+            return Err(Error::from(ErrorKind::BadSerialization));
+        }
+    }
+    Ok(items)
+}
+
 /// A value as text: as JSON writes it, but a text without quotes.
 pub fn text(state: &State, value: &Value) -> Result<String, Error> {
     match value.as_str() {

@@ -71,6 +71,11 @@ fn serve(stream: TcpStream, output: usize, ledger: &Ledger, healthy: &AtomicBool
 fn answer(output: &str, number: u64, healthy: bool) -> Option<&'static str> {
     match output {
         "strict" if is_rejected(number) => Some("422 Unprocessable Content"),
+        "ordered" if !healthy => match rand::random_range(0..100) {
+            0..4 => Some("500 Internal Server Error"),
+            4..6 => None,
+            _ => Some("200 OK"),
+        },
         "later" if !healthy => Some("503 Service Unavailable"),
         "flaky" | "guest" if !healthy => match rand::random_range(0..100) {
             0..10 => Some("500 Internal Server Error"),

@@ -11,7 +11,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The outputs, in the order of their numbers. `guest` is not always in the file: it may get everything and must get nothing.
-pub const OUTPUTS: [&str; 5] = ["steady", "flaky", "strict", "later", "guest"];
+pub const OUTPUTS: [&str; 6] = ["steady", "flaky", "strict", "later", "ordered", "guest"];
+/// The sender's connections. Each has its own numbers, those with the same rest, and sends them in their order: that rest is the key by
+/// which `ordered` is kept in order.
+pub const CONNECTIONS: u64 = 8;
+/// Events with a `data.total` below this go to `ordered`.
+pub const ORDERED_BELOW: u64 = 100;
 /// Events with a `data.total` above this go to `strict`.
 pub const STRICT_ABOVE: u64 = 1000;
 /// Events with a `data.total` from this on do not go to `later`, so that they are over soon and retention finds them.
@@ -35,7 +40,8 @@ pub fn body(number: u64) -> Vec<u8> {
         _ => 10,
     };
     let room = if number.is_multiple_of(50) { 20_000 } else { (number * 37) as usize % 2000 };
-    let mut text = format!(r#"{{"number":{number},"total":{total},"note":""#);
+    let key = number % CONNECTIONS;
+    let mut text = format!(r#"{{"number":{number},"total":{total},"key":{key},"note":""#);
     text.extend((0..room).map(|place| char::from(b'a' + ((number + place as u64) % 26) as u8)));
     text += "\"}";
     text.into_bytes()
@@ -62,6 +68,7 @@ fn planned(number: u64) -> impl Iterator<Item = usize> {
     (0..OUTPUTS.len()).filter(move |output| match OUTPUTS[*output] {
         "strict" => is_big(number),
         "later" => !number.is_multiple_of(4),
+        "ordered" => !is_big(number),
         "guest" => false,
         _ => true,
     })
@@ -105,6 +112,8 @@ struct State {
     /// Events answered 200, and the id they were given.
     answered: HashMap<u64, String>,
     reached: HashMap<(usize, u64), Reached>,
+    /// The last event of each key at `ordered`.
+    last_of: HashMap<u64, u64>,
     /// Which life of the daemon this is.
     life: usize,
     /// Deliveries taken again, by the life in which that happened.
@@ -198,6 +207,14 @@ impl Ledger {
             Reply::Taken => (reached.taken, reached.taken_at) = (reached.taken + 1, Some(process::now())),
             Reply::Rejected => reached.rejected += 1,
             Reply::NotTaken => {}
+        }
+        if output == "ordered" {
+            // What came last may come again; what was before it was over when it came.
+            let last = state.last_of.entry(number % CONNECTIONS).or_default();
+            let before = std::mem::replace(last, number.max(*last));
+            if number < before {
+                state.trouble(format!("ordered got event {number} after event {before} of the same key"));
+            }
         }
         if let Some(ids) = differs {
             state.trouble(format!("{output} got event {number} as deliveries {ids}"));
@@ -332,7 +349,7 @@ mod tests {
     fn every_answered_event_at_every_planned_output_is_clean() {
         let verdict = all_well().verdict();
         assert!(verdict.is_clean(), "{}", verdict.report());
-        assert_eq!((verdict.answered, verdict.settled, &verdict.again[..]), (20, 65, &[0][..]));
+        assert_eq!((verdict.answered, verdict.settled, &verdict.again[..]), (20, 75, &[0][..]));
     }
 
     #[test]
@@ -343,7 +360,7 @@ mod tests {
         arrive(&ledger, 1, 21, Reply::NotTaken);
         let verdict = ledger.verdict();
         assert!(!verdict.is_clean());
-        assert_eq!(verdict.lost, [(21, "flaky"), (21, "later")]);
+        assert_eq!(verdict.lost, [(21, "flaky"), (21, "later"), (21, "ordered")]);
         assert!(verdict.report().contains("event 21 never reached flaky"), "{}", verdict.report());
     }
 
@@ -380,8 +397,20 @@ mod tests {
     #[test]
     fn a_guest_may_get_anything_and_must_get_nothing() {
         let ledger = all_well();
-        arrive(&ledger, 4, 1, Reply::Taken);
+        arrive(&ledger, 5, 1, Reply::Taken);
         assert!(ledger.verdict().is_clean());
+    }
+
+    #[test]
+    fn what_comes_after_a_later_one_of_its_key_is_a_trouble_and_the_last_may_come_again() {
+        let ledger = all_well();
+        ledger.killed();
+        arrive(&ledger, 4, 19, Reply::Taken);
+        assert!(ledger.verdict().is_clean());
+        arrive(&ledger, 4, 11, Reply::NotTaken);
+        let verdict = ledger.verdict();
+        assert!(verdict.report().contains("ordered got event 11 after event 19 of the same key"), "{}", verdict.report());
+        assert!(!verdict.is_clean());
     }
 
     #[test]
@@ -398,7 +427,7 @@ mod tests {
         ledger.answered(1, "evt_2");
         let verdict = ledger.verdict();
         // The changed answer shows at each of the outputs that got the event under its first id.
-        assert_eq!(verdict.troubles, 4 + 4, "{:?}", verdict.first_troubles);
+        assert_eq!(verdict.troubles, 4 + 5, "{:?}", verdict.first_troubles);
         assert!(!verdict.is_clean() && verdict.lost.is_empty());
     }
 

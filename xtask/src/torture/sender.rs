@@ -2,12 +2,12 @@
 
 use crate::daemon::SECRET;
 use crate::http::Client;
-use crate::torture::ledger::{Ledger, body};
+use crate::torture::ledger::{CONNECTIONS, Ledger, body};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,7 +23,6 @@ pub struct Sender {
 struct Shared {
     address: SocketAddr,
     ledger: Arc<Ledger>,
-    next: AtomicU64,
     finishing: AtomicBool,
     /// Between two events of one connection.
     pace: Duration,
@@ -31,9 +30,10 @@ struct Shared {
 
 impl Sender {
     /// Starts to send; the daemon need not be there yet.
-    pub fn start(address: SocketAddr, ledger: Arc<Ledger>, connections: usize, pace: Duration) -> Self {
-        let shared = Arc::new(Shared { address, ledger, next: AtomicU64::new(1), finishing: AtomicBool::new(false), pace });
-        let threads = (0..connections).map(|_| shared.clone()).map(|shared| std::thread::spawn(move || shared.run())).collect();
+    pub fn start(address: SocketAddr, ledger: Arc<Ledger>, pace: Duration) -> Self {
+        let shared = Arc::new(Shared { address, ledger, finishing: AtomicBool::new(false), pace });
+        let threads = (1..=CONNECTIONS).map(|first| (first, shared.clone()));
+        let threads = threads.map(|(first, shared)| std::thread::spawn(move || shared.run(first))).collect();
         Sender { shared, threads }
     }
 
@@ -49,10 +49,12 @@ impl Sender {
 }
 
 impl Shared {
-    fn run(&self) {
+    fn run(&self, first: u64) {
         let mut connection = None;
-        while !self.finishing.load(SeqCst) {
-            let number = self.next.fetch_add(1, SeqCst);
+        for number in (first..).step_by(CONNECTIONS as usize) {
+            if self.finishing.load(SeqCst) {
+                return;
+            }
             let (body, id) = (body(number), format!("torture-{number}"));
             let signature = sign(&body);
             let headers =

@@ -3,7 +3,7 @@
 use crate::daemon::{Home, Output, Route, Running};
 use crate::process;
 use crate::torture::far_side::FarSides;
-use crate::torture::ledger::{Ledger, OUTPUTS, SOON_FROM, STRICT_ABOVE, Verdict};
+use crate::torture::ledger::{Ledger, ORDERED_BELOW, OUTPUTS, SOON_FROM, STRICT_ABOVE, Verdict};
 use crate::torture::sender::Sender;
 use anyhow::{Context, bail};
 use rustix::process::Signal;
@@ -12,8 +12,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Connections of the sender.
-const CONNECTIONS: usize = 8;
 /// Between two events of one connection: some 500 to 600 events a second in all.
 const PACE: Duration = Duration::from_millis(12);
 /// A life whose first answer takes longer is a failure.
@@ -28,6 +26,10 @@ const KEEP: &str = "30s";
 /// `flaky` in files of even and odd versions: tried again soon and often enough that its bad days end no delivery.
 const FLAKY_EVEN: &str = "retry: { schedule: [100ms, 200ms, 500ms, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s] }\nconcurrency: 16";
 const FLAKY_ODD: &str = "retry: { schedule: [100ms, 200ms, 500ms, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s] }\nconcurrency: 8";
+
+/// `ordered`: tried again soon, and never given up before the good days.
+const ORDERED: &str =
+    "order_by: { key: \"{{ data.key }}\" }\nretry: { schedule: [50ms, 100ms, 200ms, 500ms, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s] }";
 
 /// Everything but the daemon.
 pub struct Yard {
@@ -51,7 +53,7 @@ impl Yard {
     pub fn new(folder: PathBuf) -> anyhow::Result<Self> {
         let (home, ledger) = (Home::new(folder)?, Arc::new(Ledger::default()));
         let far_sides = FarSides::start(&ledger)?;
-        let sender = Sender::start(home.listen, ledger.clone(), CONNECTIONS, PACE);
+        let sender = Sender::start(home.listen, ledger.clone(), PACE);
         let yard = Yard { home, ledger, far_sides, sender };
         yard.write_file(0, false)?;
         Ok(yard)
@@ -63,6 +65,7 @@ impl Yard {
         let routes = [
             Route { name: "big", total_above: Some(STRICT_ABOVE), to: &["strict"], ..everything },
             Route { name: "slow", total_below: Some(SOON_FROM), to: &["later"], ..everything },
+            Route { name: "in-order", total_below: Some(ORDERED_BELOW), to: &["ordered"], ..everything },
             everything,
             Route { name: "visit", total_above: None, total_below: None, to: &["guest"] },
         ];
@@ -70,6 +73,7 @@ impl Yard {
             let keys = match (*name, version.is_multiple_of(2)) {
                 ("flaky" | "guest", true) => FLAKY_EVEN,
                 ("flaky" | "guest", false) => FLAKY_ODD,
+                ("ordered", _) => ORDERED,
                 _ => "",
             };
             Output { name: (*name).to_owned(), port: *port, keys }
