@@ -22,7 +22,7 @@
 //! | the entry's id comes back | delivered |
 //! | no connection; LOADING, OOM, READONLY, MASTERDOWN, CLUSTERDOWN, MISCONF, NOREPLICAS, BUSY, TRYAGAIN | down |
 //! | user or password refused, NOPERM; a certificate refused or unreadable; MOVED (a cluster) | misconfigured |
-//! | WRONGTYPE (the key holds no stream), ERR (the entry is refused) | rejected |
+//! | WRONGTYPE (the key holds no stream), ERR (the entry is refused); a value longer than `proto-max-bulk-len` | rejected |
 //! | another error | retry |
 //! | sent, and no answer in `timeout`, or the connection was lost | unknown |
 //!
@@ -154,7 +154,7 @@ impl RedisOutput {
         let mut pipeline = redis::Pipeline::with_capacity(parcels.len());
         let mut sent = Vec::with_capacity(parcels.len());
         for parcel in parcels {
-            match entry::entry(parcel, self.max_length, link.idempotent) {
+            match entry::entry(parcel, self.max_length, link.server) {
                 Ok(command) => {
                     pipeline.add_command(command);
                     sent.push(parcel.handle);

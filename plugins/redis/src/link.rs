@@ -11,13 +11,17 @@ use switchyard_api::tls::{Tls, refuses_us};
 use tokio::task::JoinHandle;
 
 use crate::answer;
+use crate::entry::Server;
+
+/// The longest value of a Redis that was not told otherwise, in bytes (`proto-max-bulk-len`).
+const BULK_MAX: usize = 512 << 20;
 
 /// A connection that was let in.
 pub struct Link {
     /// Shared by all that send.
     pub connection: MultiplexedConnection,
-    /// Whether the server knows idempotency ids (Redis 8.6).
-    pub idempotent: bool,
+    /// What entries depend on.
+    pub server: Server,
     driver: JoinHandle<()>,
 }
 
@@ -121,8 +125,9 @@ impl Links {
         let greeting = async {
             let (connection, driver) = MultiplexedConnection::new_with_config(&self.login, stream, config).await?;
             // From here on its end aborts the driver, also where this is given up half-way.
-            let mut link = Link { connection, idempotent: false, driver: tokio::spawn(driver) };
-            link.idempotent = knows_idempotency(&mut link.connection).await?;
+            let mut link = Link { connection, server: Server { idempotent: false, bulk_max: BULK_MAX }, driver: tokio::spawn(driver) };
+            link.server.idempotent = knows_idempotency(&mut link.connection).await?;
+            link.server.bulk_max = bulk_max(&mut link.connection).await?;
             Ok::<_, RedisError>(link)
         };
         match greeting.await {
@@ -143,6 +148,16 @@ async fn knows_idempotency(connection: &mut MultiplexedConnection) -> Result<boo
         Ok(_) => Ok(false),
         // A user may be allowed to add and not to ask.
         Err(error) if error.code() == Some("NOPERM") => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks how long a value may be. Who may not ask gets what Redis takes unless told otherwise.
+async fn bulk_max(connection: &mut MultiplexedConnection) -> Result<usize, RedisError> {
+    let answer = redis::cmd("CONFIG").arg("GET").arg("proto-max-bulk-len").query_async::<Vec<String>>(connection).await;
+    match answer {
+        Ok(pair) => Ok(pair.get(1).and_then(|most| most.parse().ok()).unwrap_or(BULK_MAX)),
+        Err(error) if error.code().is_some() => Ok(BULK_MAX),
         Err(error) => Err(error),
     }
 }

@@ -116,9 +116,7 @@ async fn a_batch_keeps_its_order_and_poison_inside_it_is_alone() {
     assert_eq!(values(&server, "orders", "switchyard-delivery"), expected);
     let huge = Parcel { raw: vec![b'x'; 2 << 20].into(), ..parcel(200, &to("orders")) };
     let outcome = deliver_one(&output, huge).await;
-    // The server hangs up while we still write: its reason may be lost with the connection.
-    let told = outcome.word() == "rejected" && outcome.text().contains("bulk length");
-    assert!(told || outcome.word() == "unknown", "{outcome:?}");
+    assert!(outcome.word() == "rejected" && outcome.text().contains("bulk length"), "{outcome:?}");
     assert_eq!(deliver_one(&output, parcel(201, &to("orders"))).await.word(), "delivered");
 }
 
