@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 mod far;
+mod server;
 
-use far::{Database, Far, Server, at, cases, config, connect, insert, message, numbers, once};
+use far::{Database, at, cases, config, connect, insert, message, numbers, once};
+use server::{Far, Server};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use switchyard_api::conformance::mutual::client_certificate;
@@ -31,7 +33,7 @@ struct Base {
 
 impl Database for Base {
     fn make() -> Self {
-        let server = SERVER.get(|| Postgres::start(Some((&far::tls::pem().cert, &far::tls::pem().key)))).unwrap();
+        let server = SERVER.get(|| Postgres::start(Some((&server::tls::pem().cert, &server::tls::pem().key)))).unwrap();
         Base::on(server)
     }
     fn url(&self) -> String {
@@ -71,7 +73,7 @@ impl Server for Base {
 
 switchyard_api::conformance!(Far<Base>);
 
-cases::promises!(Base:
+cases::promises!(far, Base:
     hostile_values_stay_data,
     the_bad_rows_of_a_batch_are_found,
     statements_of_one_delivery_are_done_together_or_not_at_all,
@@ -79,6 +81,9 @@ cases::promises!(Base:
     too_few_rows_are_undone_and_rejected,
     a_missing_table_holds_only_what_needs_it,
     rows_that_are_given_back_are_counted,
+);
+
+cases::promises!(server, Base:
     a_commit_whose_answer_is_lost_is_unknown_and_its_repeat_is_known,
     a_repeat_waits_for_the_attempt_that_still_runs,
     a_locked_row_is_tried_again_and_holds_up_no_other,
@@ -90,7 +95,7 @@ cases::promises!(Base:
 async fn credentials_and_places_that_are_wrong_are_misconfigured() {
     let server = tokio::task::spawn_blocking(Base::make).await.unwrap().server;
     let _ = server.sql("postgres", &format!("CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'"));
-    cases::credentials_and_places_that_are_wrong_are_misconfigured::<Base>().await;
+    server::cases::credentials_and_places_that_are_wrong_are_misconfigured::<Base>().await;
 }
 
 #[tokio::test]
@@ -187,7 +192,7 @@ async fn a_server_that_stops_and_starts_in_mid_flight_loses_nothing_and_doubles_
     let output = Arc::new(connect(&once(&base.url())).await);
     let all = |most: u64| (0..most).map(|number| insert(number, "")).collect::<Vec<_>>();
     let running = Arc::clone(&output);
-    let sender = tokio::spawn(async move { cases::deliver_all(&*running, all(3_000), 25).await });
+    let sender = tokio::spawn(async move { server::cases::deliver_all(&*running, all(3_000), 25).await });
     let server = Arc::get_mut(&mut base.server).unwrap();
     for part in [200, 900] {
         let name = base.name.clone();
@@ -207,7 +212,7 @@ async fn a_server_that_stops_and_starts_in_mid_flight_loses_nothing_and_doubles_
 async fn tls_is_on_where_the_url_asks_for_it() {
     let base = Base::make();
     let url = base.server.url("careful", &base.name) + "?sslmode=verify-full";
-    let roots = far::tls::file(&far::tls::pem().ca);
+    let roots = server::tls::file(&server::tls::pem().ca);
     let tls = TlsSection { ca: Some(roots.path().to_owned()), ..TlsSection::default() };
     let output = connect(&Config { tls: Some(at(tls)), ..config(&url) }).await;
     assert_eq!(deliver_one(&output, insert(1, "")).await.word(), "delivered");
@@ -220,7 +225,7 @@ async fn tls_is_on_where_the_url_asks_for_it() {
 #[tokio::test]
 async fn with_a_certificate_of_our_own_we_are_let_in_where_one_is_asked_for() {
     let base = Base::make();
-    let (url, roots) = (base.server.url("known", &base.name), far::tls::file(&far::tls::pem().ca));
+    let (url, roots) = (base.server.url("known", &base.name), server::tls::file(&server::tls::pem().ca));
     let connect = async |tls: Option<At<TlsSettings>>| {
         let own = tls.map(|tls| tls.value).unwrap_or_default();
         let tls = TlsSection { ca: Some(roots.path().to_owned()), cert: own.cert, key: own.key, mode: None };

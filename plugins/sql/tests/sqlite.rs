@@ -86,7 +86,7 @@ impl FarSide for Far {
 
 switchyard_api::conformance!(Far);
 
-cases::promises!(Base:
+cases::promises!(far, Base:
     hostile_values_stay_data,
     the_bad_rows_of_a_batch_are_found,
     statements_of_one_delivery_are_done_together_or_not_at_all,

@@ -1,6 +1,6 @@
 //! What both suites use: an output from a text as the file has it, and the mails it gets.
 
-#![allow(dead_code, clippy::unwrap_used)] // each suite uses its part; helpers of tests
+#![allow(clippy::unwrap_used)] // tests may
 
 use std::collections::BTreeMap;
 use std::path::Path;

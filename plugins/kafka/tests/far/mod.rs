@@ -1,6 +1,6 @@
 //! What the tests share: settings as a file would give them, topics, and reading back with a consumer.
 
-#![allow(clippy::unwrap_used, dead_code)] // helpers of tests, of which each binary uses its part
+#![allow(clippy::unwrap_used)] // tests may
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -78,9 +78,6 @@ pub struct Seen {
 impl Seen {
     pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(there, _)| there == name).map_or("", |(_, value)| value)
-    }
-    pub fn value(&self) -> String {
-        String::from_utf8(self.value.clone().unwrap()).unwrap()
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the suites of all stores share: a bucket for one test behind a door, and outputs to it.
-#![allow(clippy::unwrap_used, dead_code)] // helpers of tests, of which each suite uses some
+#![allow(clippy::unwrap_used)] // tests may
 
 pub mod cases;
 pub mod door;
