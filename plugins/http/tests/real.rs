@@ -214,7 +214,7 @@ async fn every_manner_has_its_outcome_and_the_next_delivery_works() {
         (Manner::Endless, "delivered", "200 OK: xxx"),
         (Manner::Raw(b"garbage\r\n\r\n".to_vec()), "unknown", "sent, but the connection"),
         (Manner::HangUp, "unknown", "sent, but the connection"),
-        (Manner::Silence, "unknown", "gave no answer within 2"),
+        (Manner::Silence, "unknown", "gave no answer within 2.0s"),
     ];
     for (count, (manner, word, text)) in expect.into_iter().enumerate() {
         server.then(manner.clone());

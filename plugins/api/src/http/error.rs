@@ -83,7 +83,7 @@ pub enum CallError {
         cause: String,
     },
     /// The request may have arrived, and no answer came in time.
-    #[error("sent, but `{host}` gave no answer within {within:?}")]
+    #[error("sent, but `{host}` gave no answer within {within:.1?}")]
     Silent {
         /// To whom.
         host: String,
