@@ -12,6 +12,7 @@ pub mod gate;
 pub mod guarded;
 pub mod install;
 pub mod kafka;
+pub mod line;
 pub mod mail;
 pub mod mariadb;
 pub mod mosquitto;

@@ -6,7 +6,6 @@ use switchyard_api::conformance::{deliver, deliver_one, parcel};
 use switchyard_api::{Handle, Output, Parcel, Size};
 use switchyard_objects::{Objects, Partition, Per};
 
-use super::door::Door;
 use super::{Cloud, Far, Given, bucket, message, parcels, plain};
 
 /// Writes the tests of a suite.
@@ -92,11 +91,11 @@ pub async fn what_went_out_unheard_is_found_in_other_company<C: Cloud>() {
     let far = Far::<C>::new().await;
     let output = far.connect().await;
     all(&deliver(&output, parcels(100..101), None).await, "delivered");
-    far.door.cut_at_answers();
+    far.line.cut_at_answers();
     let said = deliver(&output, parcels(0..20), None).await;
     all(&said, "unknown");
     assert_eq!(said.sent.len(), 20);
-    far.door.pass();
+    far.line.pass();
     for numbers in [vec![7, 200, 3, 11, 201], (0..3).chain(4..7).chain(8..11).chain(12..20).collect()] {
         let said = deliver(&output, again(parcels(numbers)), None).await;
         all(&said, "delivered");
@@ -113,14 +112,14 @@ pub async fn what_never_arrived_is_written_once<C: Cloud>() {
     let output = far.connect().await;
     // A token is there, and a connection is kept.
     all(&deliver(&output, parcels(100..101), None).await, "delivered");
-    far.door.cut_at_requests();
+    far.line.cut_at_requests();
     all(&deliver(&output, parcels(0..5), None).await, "unknown");
     assert_eq!(far.objects().len(), 1);
     // The question has no answer either: nothing is sent, and no attempt is counted.
     let said = deliver(&output, again(parcels(0..5)), None).await;
     all(&said, "down");
     assert!(said.sent.is_empty() && said.outcome(Handle(10_000)).text().starts_with("asked whether"), "{said:?}");
-    far.door.pass();
+    far.line.pass();
     all(&deliver(&output, again(parcels([4, 3, 2])), None).await, "delivered");
     all(&deliver(&output, again(parcels([0, 1])), None).await, "delivered");
     assert_eq!(far.deliveries().len(), 6);
@@ -130,9 +129,9 @@ pub async fn after_a_restart_readers_tell_repeats_by_delivery<C: Cloud>() {
     let far = Far::<C>::new().await;
     let first = far.connect().await;
     all(&deliver(&first, parcels(100..101), None).await, "delivered");
-    far.door.cut_at_answers();
+    far.line.cut_at_answers();
     all(&deliver(&first, parcels(0..4), None).await, "unknown");
-    far.door.pass();
+    far.line.pass();
     let second = far.connect().await;
     // In the same company it finds itself; in another it stands there twice.
     all(&deliver(&second, again(parcels(0..4)), None).await, "delivered");
@@ -148,11 +147,11 @@ pub async fn each_delivery_alone_is_found_after_a_restart<C: Cloud>() {
     let first = far.cloud.output(&given).await;
     assert_eq!(first.max_batch(), 1);
     assert_eq!(deliver_one(&first, parcels([9]).remove(0)).await.word(), "delivered");
-    far.door.cut_at_answers();
+    far.line.cut_at_answers();
     for parcel in parcels(0..4) {
         assert_eq!(deliver_one(&first, parcel).await.word(), "unknown");
     }
-    far.door.pass();
+    far.line.pass();
     let second = far.cloud.output(&given).await;
     for parcel in again(parcels([2, 0, 3, 1])) {
         assert_eq!(deliver_one(&second, parcel).await.word(), "delivered");
@@ -230,7 +229,7 @@ pub async fn a_store_that_stops_in_between_loses_nothing<C: Cloud>() {
     for numbers in unsettled.chunks(37) {
         all(&deliver(&*output, again(parcels(numbers.iter().copied())), None).await, "delivered");
     }
-    let far = Far { door: Door::to(cloud.port()).await, cloud: Arc::new(cloud), bucket };
+    let far = Far { line: super::line_to(cloud.port()).await, cloud: Arc::new(cloud), bucket };
     let there: BTreeSet<String> = far.deliveries().into_iter().collect();
     let expected: BTreeSet<String> = parcels((0..1).chain(100..end)).into_iter().map(|parcel| parcel.delivery).collect();
     assert_eq!(there, expected);

@@ -1,8 +1,7 @@
-//! What the suites of all stores share: a bucket for one test behind a door, and outputs to it.
+//! What the suites of all stores share: a bucket for one test behind a line, and outputs to it.
 #![allow(clippy::unwrap_used)] // tests may
 
 pub mod cases;
-pub mod door;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -10,13 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use switchyard_api::conformance::{FarSide, Refused, parcel};
 use switchyard_api::{At, Kit, Message, Output, Parcel, Rendered, Span, Wall};
 use switchyard_objects::{Compress, Objects, ObjectsOutput};
-
-use door::Door;
+use switchyard_services::line::Line;
 
 /// What an output is given that a test changes.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
-    /// The port of the store, or of a door to it.
+    /// The port of the store, or of a line to it.
     pub port: u16,
     pub bucket: String,
     pub objects: Objects,
@@ -45,8 +43,13 @@ pub trait Cloud: Sized + Send + Sync + 'static {
 /// A bucket of one test.
 pub struct Far<C> {
     pub cloud: Arc<C>,
-    pub door: Door,
+    pub line: Line,
     pub bucket: String,
+}
+
+/// A line on which every request counts.
+pub async fn line_to(port: u16) -> Line {
+    Line::to(port, |_| true).await.unwrap()
 }
 
 /// A name that no other test of the binary has.
@@ -58,12 +61,12 @@ pub fn bucket() -> String {
 impl<C: Cloud> Far<C> {
     pub async fn new() -> Self {
         let cloud = C::shared();
-        let (door, bucket) = (Door::to(cloud.port()).await, bucket());
+        let (line, bucket) = (line_to(cloud.port()).await, bucket());
         cloud.make(&bucket);
-        Far { cloud, door, bucket }
+        Far { cloud, line, bucket }
     }
     pub fn given(&self) -> Given {
-        Given { port: self.door.port(), bucket: self.bucket.clone(), ..Given::default() }
+        Given { port: self.line.port(), bucket: self.bucket.clone(), ..Given::default() }
     }
     pub async fn connect(&self) -> ObjectsOutput {
         self.cloud.output(&self.given()).await
@@ -128,7 +131,7 @@ impl<C: Cloud> FarSide for Far<C> {
         self.deliveries()
     }
     async fn leave(&mut self) -> bool {
-        self.door.close().await;
+        self.line.cut().await;
         true
     }
     async fn refused(&self) -> Option<Refused> {
@@ -139,11 +142,11 @@ impl<C: Cloud> FarSide for Far<C> {
         false // objects are found by their names, which their content decides
     }
     fn hang(&mut self) -> bool {
-        self.door.hold_answers();
+        self.line.hold_answers();
         true
     }
     fn answer(&mut self) {
-        self.door.pass();
+        self.line.pass();
     }
     fn poison(&self) -> Option<Message> {
         Some(message("shop/../../elsewhere"))

@@ -1,7 +1,6 @@
 //! What every database behind a port must do: one function a promise, run by the suite of each.
 
-use super::line::Line;
-use super::{Server, password, through, tls};
+use super::{Server, line_to, password, through, tls};
 use crate::far::cases::{count, make, wait};
 use crate::far::{at, config, connect, connect_within, insert, message, numbers, once};
 use std::collections::BTreeSet;
@@ -11,9 +10,9 @@ use switchyard_api::{Handle, Outcome, Output, Parcel};
 
 pub async fn a_commit_whose_answer_is_lost_is_unknown_and_its_repeat_is_known<S: Server>() {
     let base: S = make().await;
-    let line = Line::to(base.port()).await;
+    let line = line_to(base.port()).await;
     let output = connect(&once(&through(&base, line.port()))).await;
-    line.cut_at_commits();
+    line.cut_at_answers();
     let batch = || (0..20).map(|number| insert(number, "")).collect();
     let lost = deliver(&output, batch(), None).await;
     assert!((0..20).all(|number| lost.outcome(Handle(number)).word() == "unknown" && lost.sent[&Handle(number)] == 1), "{lost:?}");
@@ -25,9 +24,9 @@ pub async fn a_commit_whose_answer_is_lost_is_unknown_and_its_repeat_is_known<S:
 
 pub async fn a_repeat_waits_for_the_attempt_that_still_runs<S: Server>() {
     let base: S = make().await;
-    let line = Line::to(base.port()).await;
+    let line = line_to(base.port()).await;
     let held = connect_within(&once(&through(&base, line.port())), Duration::from_mins(1)).await;
-    line.hold_commits();
+    line.hold_requests();
     let first = tokio::spawn(async move { deliver_one(&held, insert(1, "")).await });
     wait(async || base.sql(S::OPEN_TRANSACTIONS).trim() == "1").await;
     let second = connect_within(&once(&base.url()), Duration::from_mins(1)).await;
@@ -41,9 +40,9 @@ pub async fn a_repeat_waits_for_the_attempt_that_still_runs<S: Server>() {
 
 pub async fn a_locked_row_is_tried_again_and_holds_up_no_other<S: Server>() {
     let base: S = make().await;
-    let line = Line::to(base.port()).await;
+    let line = line_to(base.port()).await;
     let holder = connect(&config(&through(&base, line.port()))).await;
-    line.hold_commits();
+    line.hold_requests();
     let take = |number: u64, id: &str| parcel(number, &message("UPDATE stock SET left_over = 3 WHERE id = :id", &[("id", id)]));
     let locked = take(1, "1");
     let holding = tokio::spawn(async move { deliver_one(&holder, locked).await });

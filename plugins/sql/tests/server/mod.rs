@@ -2,15 +2,14 @@
 #![allow(clippy::unwrap_used)] // tests may
 
 pub mod cases;
-pub mod line;
 pub mod tls;
 
 use crate::far::{Database, INSERT, config, connect, connect_within, message};
-use line::Line;
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::conformance::{FarSide, Refused};
 use switchyard_api::{Message, Output};
+use switchyard_services::line::Line;
 
 /// One that is reached over a port.
 pub trait Server: Database {
@@ -33,7 +32,7 @@ pub struct Far<S> {
 impl<S: Server> FarSide for Far<S> {
     async fn start() -> Self {
         let base = Arc::new(tokio::task::spawn_blocking(S::make).await.unwrap());
-        let line = Line::to(base.port()).await;
+        let line = line_to(base.port()).await;
         Far { base, line }
     }
     async fn output(&self) -> Arc<dyn Output> {
@@ -54,7 +53,7 @@ impl<S: Server> FarSide for Far<S> {
         Some(Refused { output: Arc::new(output), secret: "made-up-wrong-one".into() })
     }
     fn hang(&mut self) -> bool {
-        self.line.hold_answers_to_commits();
+        self.line.hold_answers();
         true
     }
     fn answer(&mut self) {
@@ -68,6 +67,11 @@ impl<S: Server> FarSide for Far<S> {
         let output = connect(&config).await;
         (format!("{config:?}{output:?}"), vec![password(&self.base.url())])
     }
+}
+
+/// A line that holds up commits alone: both protocols send the word as it is written.
+pub async fn line_to(port: u16) -> Line {
+    Line::to(port, |piece| piece.windows(6).any(|word| word == b"COMMIT")).await.unwrap()
 }
 
 /// The database's URL, through another port.
