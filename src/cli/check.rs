@@ -59,14 +59,7 @@ fn unreadable(file: &config::File, blueprint: &blueprint::Blueprint) -> Vec<Prob
 
 /// As [`good`], and its files can be read: for a command that starts it.
 pub fn ready(path: &Path) -> anyhow::Result<Option<blueprint::Blueprint>> {
-    let read = config::load(path, &Process::beside(path))?;
-    let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
-    drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| unreadable(&read, blueprint)));
-    let sound = drawn.problems.iter().all(|problem| problem.severity != Severity::Error);
-    if !sound {
-        print(&read, &drawn.problems);
-    }
-    Ok(drawn.blueprint.filter(|_| sound))
+    sound(path, unreadable)
 }
 
 /// A certificate that `run` could not start with; drawing itself opens no file (L5).
@@ -92,10 +85,16 @@ fn report(file: &config::File, problems: &[Problem], show: impl FnOnce(Report)) 
 
 /// Reads a file for a command that needs it to be good: the blueprint, or the findings printed.
 pub fn good(path: &Path) -> anyhow::Result<Option<blueprint::Blueprint>> {
+    sound(path, |_, _| vec![])
+}
+
+fn sound(path: &Path, more: impl Fn(&config::File, &blueprint::Blueprint) -> Vec<Problem>) -> anyhow::Result<Option<blueprint::Blueprint>> {
     let read = config::load(path, &Process::beside(path))?;
-    let drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
-    if drawn.blueprint.is_none() {
+    let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
+    drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| more(&read, blueprint)));
+    let sound = drawn.problems.iter().all(|problem| problem.severity != Severity::Error);
+    if !sound {
         print(&read, &drawn.problems);
     }
-    Ok(drawn.blueprint)
+    Ok(drawn.blueprint.filter(|_| sound))
 }

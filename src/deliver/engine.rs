@@ -631,6 +631,7 @@ fn line(mut text: String) -> String {
     }
     text
 }
+
 /// Why a delivery is held; an output may have said already that it was sent.
 fn unheard(why: &str) -> String {
     format!("sent, but no answer was heard: {}", why.strip_prefix("sent, but ").unwrap_or(why))
