@@ -11,6 +11,7 @@
 //!
 //! Never: reads the process's environment, logs a secret, retries by itself, follows a redirect.
 
+pub mod authority;
 #[cfg(any(test, feature = "conformance"))]
 #[allow(clippy::unwrap_used, clippy::expect_used)] // a test suite says what is wrong by panicking
 pub mod conformance;

@@ -6,6 +6,7 @@ mod kept;
 
 pub use kept::{Kept, hear};
 
+use crate::authority::{WrongPlace, host_and_port, percent_decoded};
 use crate::egress::{Decided, Egress, NoAddress, Refused, names_metadata};
 use crate::tls::{Tls, TlsError, TlsFiles, TlsSettings, is_refusal, plain, server_name};
 use crate::{At, Kit, Outcome, Printable, Problem, Secret, Span};
@@ -162,30 +163,17 @@ impl fmt::Debug for Address {
     }
 }
 
-fn split_place(place: &str) -> Result<(String, Option<u16>), AddressError> {
-    let (host, port) = match place.strip_prefix('[').map(|rest| rest.split_once(']').ok_or(AddressError::NoUrl)).transpose()? {
-        Some((host, "")) => (host, None),
-        Some((host, rest)) => (host, Some(rest.strip_prefix(':').ok_or(AddressError::NoUrl)?)),
-        None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
-    };
-    let port = port.map(|port| port.parse().ok().filter(|port| *port > 0).ok_or(AddressError::Port)).transpose()?;
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
-    if host.is_empty() || !host.chars().all(is_name) { Err(AddressError::NoUrl) } else { Ok((host.to_owned(), port)) }
+fn decode(text: &str) -> Result<String, AddressError> {
+    percent_decoded(text).ok_or(AddressError::Percent)
 }
 
-fn decode(text: &str) -> Result<String, AddressError> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(AddressError::Percent) };
-        out.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(out).map_err(|_| AddressError::Percent)
+fn split_place(place: &str) -> Result<(String, Option<u16>), AddressError> {
+    let (host, port) = host_and_port(place).map_err(|wrong| match wrong {
+        WrongPlace::Form => AddressError::NoUrl,
+        WrongPlace::Port => AddressError::Port,
+    })?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+    if host.is_empty() || !host.chars().all(is_name) { Err(AddressError::NoUrl) } else { Ok((host.to_owned(), port)) }
 }
 
 /// A connection, encrypted or not.

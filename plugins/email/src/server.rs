@@ -7,6 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use std::fmt;
 use std::net::IpAddr;
 use switchyard_api::Secret;
+use switchyard_api::authority::{host_and_port, percent_decoded};
 use switchyard_api::http::Auth;
 use switchyard_api::http::auth::AuthError;
 
@@ -252,7 +253,7 @@ fn from_url(url: &str) -> Result<Server, ServerError> {
     if place.contains(['/', '#']) {
         return Err(ServerError::Path);
     }
-    let (host, port) = place_of(place)?;
+    let (host, port) = host_and_port(place).map_err(|_| ServerError::Host)?;
     let (mut tls, mut mechanism) = (None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair {
@@ -281,30 +282,8 @@ fn from_url(url: &str) -> Result<Server, ServerError> {
     Ok(Server { host: host.to_owned(), port: port.unwrap_or(if implicit { 465 } else { 587 }), tls, login })
 }
 
-fn place_of(place: &str) -> Result<(&str, Option<u16>), ServerError> {
-    let (host, port) = match place.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or(ServerError::Host)?;
-            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or(ServerError::Host)?) })
-        }
-        None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
-    };
-    let port = port.map(|port| port.parse().map_err(|_| ServerError::Host)).transpose()?;
-    Ok((host, port))
-}
-
 fn decoded(text: &str) -> Result<Secret, ServerError> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|b| (b as char).to_digit(16)).ok_or(ServerError::Percent);
-        out.push((digit()? * 16 + digit()?) as u8);
-    }
-    String::from_utf8(out).map(Secret::new).map_err(|_| ServerError::Percent)
+    percent_decoded(text).map(Secret::new).ok_or(ServerError::Percent)
 }
 
 impl<'de> Deserialize<'de> for Smtp {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
+mod settings;
+
+use settings::yaml;
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::conformance::http::{Got, Manner, WebServer};
@@ -305,31 +308,6 @@ async fn a_typo_in_a_setting_is_told_with_the_word_that_was_meant() {
     assert!(kind("http").read(&settings, &mut problems).is_none());
     let told: Vec<_> = problems.iter().map(|p| (p.id, p.patch.as_deref())).collect();
     assert_eq!(told, [("unknown-key", Some("method")), ("unknown-word", Some("PUT"))]);
-}
-
-/// A tree of settings, as the file writes it.
-fn yaml(text: &str) -> Node {
-    fn node(json: serde_json::Value, at: &mut usize) -> Node {
-        let start = *at;
-        *at += 10;
-        let value = match json {
-            serde_json::Value::String(text) => return Node { span: Span { start, end: start + 5 }, ..Node::text(text) },
-            serde_json::Value::Number(number) => Value::Int(number.as_i64().unwrap().into()),
-            serde_json::Value::Bool(truth) => Value::Bool(truth),
-            serde_json::Value::Null => Value::Null,
-            serde_json::Value::Array(items) => Value::List(items.into_iter().map(|item| node(item, at)).collect()),
-            serde_json::Value::Object(entries) => {
-                let entry = |(name, value)| {
-                    let key = Key { span: Span { start: *at, end: *at + 5 }, name };
-                    *at += 10;
-                    (key, node(value, at))
-                };
-                Value::Map(entries.into_iter().map(entry).collect())
-            }
-        };
-        Node { span: Span { start, end: *at }, value }
-    }
-    node(serde_yaml::from_str(text).unwrap(), &mut 0)
 }
 
 async fn output(kind_name: &str, server: &WebServer, settings: &str) -> Arc<dyn Output> {

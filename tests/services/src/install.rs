@@ -1,7 +1,35 @@
 //! What servers need on the machine, from Debian's packages.
 
 use anyhow::{Context, bail};
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// Fetches what a Maven project depends on at run time into a folder, unless it is there.
+///
+/// # Errors
+/// apt-get or Maven fails.
+pub fn jars(what: &str, pom: &str, into: &Path) -> anyhow::Result<()> {
+    packages(&["maven"])?;
+    if into.is_dir() {
+        return Ok(());
+    }
+    println!("fetching {what}");
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("pom.xml"), pom)?;
+    // Whole or not at all: what is half fetched has another name.
+    let part = into.with_extension("part");
+    let status = Command::new("mvn")
+        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .arg(format!("-DoutputDirectory={}", part.display()))
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run `mvn`; install Maven and run this again")?;
+    if !status.success() {
+        bail!("`mvn dependency:copy-dependencies` failed ({status}); its message stands above");
+    }
+    std::fs::rename(&part, into).with_context(|| into.display().to_string())
+}
 
 /// Installs those packages that are not there. A package brings its server but does not start it: each test starts its own.
 ///

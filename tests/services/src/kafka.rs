@@ -38,27 +38,7 @@ const CLUSTER: &str = "c3dpdGNoeWFyZC10ZXN0cw";
 /// # Errors
 /// apt-get or Maven fails.
 pub fn install() -> anyhow::Result<()> {
-    install::packages(&["maven"])?;
-    let libs = libs_folder();
-    if libs.is_dir() {
-        return Ok(());
-    }
-    println!("fetching Apache Kafka {VERSION}");
-    let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("pom.xml"), pom())?;
-    // Whole or not at all: what is half fetched has another name.
-    let part = libs.with_extension("part");
-    let status = Command::new("mvn")
-        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
-        .arg(format!("-DoutputDirectory={}", part.display()))
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run `mvn`; install Maven and run this again")?;
-    if !status.success() {
-        bail!("`mvn dependency:copy-dependencies` failed ({status}); its message stands above");
-    }
-    std::fs::rename(&part, &libs).with_context(|| libs.display().to_string())
+    install::jars(&format!("Apache Kafka {VERSION}"), &pom(), &libs_folder())
 }
 
 fn pom() -> String {

@@ -6,7 +6,7 @@
 use crate::{Guarded, Service, install, net};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -38,28 +38,8 @@ pub const SERVICE: Service = Service {
 };
 
 fn install() -> anyhow::Result<()> {
-    install::packages(&["maven"])?;
     crate::readers::install()?;
-    let libs = libs();
-    if libs.is_dir() {
-        return Ok(());
-    }
-    println!("fetching S3Proxy {VERSION}");
-    let folder = TempDir::new()?;
-    std::fs::write(folder.path().join("pom.xml"), pom())?;
-    // Whole or not at all: what is half fetched has another name.
-    let part = libs.with_extension("part");
-    let status = Command::new("mvn")
-        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
-        .arg(format!("-DoutputDirectory={}", part.display()))
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run `mvn`; install Maven and run this again")?;
-    if !status.success() {
-        bail!("`mvn dependency:copy-dependencies` failed ({status}); its message stands above");
-    }
-    std::fs::rename(&part, &libs).with_context(|| libs.display().to_string())
+    install::jars(&format!("S3Proxy {VERSION}"), &pom(), &libs())
 }
 
 fn pom() -> String {

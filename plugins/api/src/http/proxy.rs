@@ -9,6 +9,7 @@
 
 use super::url::{Url, UrlError};
 use crate::Secret;
+use crate::authority::percent_decoded;
 use ::http::HeaderValue;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -63,6 +64,7 @@ impl Proxy {
         }
         let Some(user) = user else { return Ok(Proxy { url, credentials: None, secrets: vec![] }) };
         let (user, password) = user.split_once(':').ok_or(ProxyError::Credentials)?;
+        let decoded = |text| percent_decoded(text).ok_or(ProxyError::Credentials);
         let (user, password) = (decoded(user)?, decoded(password)?);
         // A user with a colon would be read as part of the password (RFC 7617).
         if user.is_empty() || user.contains(':') || [&user, &password].iter().any(|text| text.chars().any(char::is_control)) {
@@ -149,21 +151,6 @@ fn status(head: &[u8]) -> Option<u16> {
     let mut words = line.split_ascii_whitespace();
     words.next().filter(|version| version.starts_with("HTTP/1."))?;
     words.next().filter(|code| code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
-}
-
-/// A text without its percent-encoding (RFC 3986, section 2.1).
-fn decoded(text: &str) -> Result<String, ProxyError> {
-    let mut out = vec![];
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16)).ok_or(ProxyError::Credentials);
-        out.push((digit()? * 16 + digit()?) as u8);
-    }
-    String::from_utf8(out).map_err(|_| ProxyError::Credentials)
 }
 
 #[cfg(test)]
