@@ -133,7 +133,7 @@ pub enum StartError {
     #[error("the certificate of `server.tls` can't be used")]
     Tls(#[from] TlsError),
     /// An output can't be made.
-    #[error("the output `{output}` can't be made ready: {}", bare(output, cause))]
+    #[error("the output `{output}` can't be made ready: {cause}")]
     Connect {
         /// Which.
         output: Arc<str>,
@@ -403,10 +403,4 @@ impl Daemon {
         let read = tokio::task::spawn_blocking(move || backlog.open_events(from, to, RECOVERY_PAGE, now)).await;
         read.map_err(|why| StoreError::Fatal { doing: "read open events", detail: why.to_string() })?
     }
-}
-
-/// Why, without the name that an output puts before it.
-fn bare(output: &str, cause: &ConnectError) -> String {
-    let named = format!("output `{output}`: ");
-    cause.0.strip_prefix(&named).unwrap_or(&cause.0).to_owned()
 }

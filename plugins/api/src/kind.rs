@@ -75,7 +75,7 @@ pub struct Defaults {
     pub hold_unknown: bool,
 }
 
-/// Why an output could not be made. `Display` is one line without secrets.
+/// Why an output could not be made. `Display` is one line without secrets and without the name of the output, which the host says.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConnectError(pub String);

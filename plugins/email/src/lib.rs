@@ -147,7 +147,7 @@ impl Kind for EmailKind {
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<EmailOutput, ConnectError> {
-        let wrong = |why: String| ConnectError(format!("output `{}`: {why}", kit.output));
+        let wrong = ConnectError;
         let built = config.build().map_err(|problems| wrong(problems.first().map(|p| p.title.clone()).unwrap_or_default()))?;
         let files = TlsFiles::of(config.ca.as_deref(), None, &kit.base);
         let tls = Tls::load(files, vec![], kit.wall.clone()).map_err(|error| wrong(error.to_string()))?;

@@ -197,7 +197,7 @@ impl Kind for Exec {
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<ExecOutput, ConnectError> {
-        let wrong = |error: std::io::Error| ConnectError(format!("output `{}`: there is no folder to run in: {error}", kit.output));
+        let wrong = |error: std::io::Error| ConnectError(format!("there is no folder to run in: {error}"));
         // Whole, since the program is looked for from here and runs there.
         let cwd = std::path::absolute(kit.base.join(config.cwd.as_deref().unwrap_or("."))).map_err(wrong)?;
         let secrets = config.env.values().map(|value| &value.value).chain(config.hidden.iter().map(|(_, secret)| secret));

@@ -144,7 +144,7 @@ impl Kind for FileKind {
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<FileOutput, ConnectError> {
-        let pattern = Pattern::parse(&config.path.value).map_err(|e| ConnectError(format!("output `{}`: path: {e}", kit.output)))?;
+        let pattern = Pattern::parse(&config.path.value).map_err(|e| ConnectError(format!("path: {e}")))?;
         let root = kit.base.join(&pattern.root);
         let table = config.header.filter(|_| config.format.value == Format::Csv).map(|header| Table::new(header.value));
         Ok(FileOutput { pattern, root, table, writing: Arc::new(Semaphore::new(1)) })

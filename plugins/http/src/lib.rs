@@ -302,7 +302,7 @@ impl Kind for Http {
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<HttpOutput, ConnectError> {
-        self.assembly(&config).build(kit).map_err(|why| ConnectError(format!("output `{}`: {why}", kit.output)))
+        self.assembly(&config).build(kit).map_err(ConnectError)
     }
 }
 

@@ -63,7 +63,7 @@ impl KafkaOutput {
             lane: Mutex::default(),
             alone: Mutex::default(),
         };
-        output.lane().map_err(|why| ConnectError(format!("output `{}`: {why}", kit.output)))?;
+        output.lane().map_err(ConnectError)?;
         Ok(output)
     }
 

@@ -152,7 +152,7 @@ impl Kind for Mqtt {
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<MqttOutput, ConnectError> {
-        let wrong = |what: String| ConnectError(format!("output `{}`: {what}", kit.output));
+        let wrong = ConnectError;
         let address = Address::parse(config.url.value.expose(), SCHEMES).map_err(|e| wrong(format!("url: {e}")))?;
         let tls = address.encryption(config.ca.as_deref(), config.tls.as_ref(), kit).map_err(|e| wrong(e.to_string()))?;
         let login = Login { client_id: config.client_id.map(|id| id.value).unwrap_or_default() };

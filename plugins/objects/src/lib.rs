@@ -176,7 +176,7 @@ impl Kind for AzureBlob {
         let who = match (&config.key, &config.sas) {
             (Some(key), _) => Who::SharedKey(config.account.value.clone(), key.value.clone()),
             (None, Some(sas)) => Who::Sas(sas.value.clone()),
-            (None, None) => return Err(ConnectError(format!("output `{}`: it has neither `key` nor `sas`", kit.output))),
+            (None, None) => return Err(ConnectError("it has neither `key` nor `sas`".to_owned())),
         };
         let shown = format!("{}/{}", shown("azure", &config.account.value), config.container.value);
         connect(
@@ -230,7 +230,7 @@ fn shown(scheme: &str, name: &str) -> String {
 }
 
 fn connect(place: Place, who: Who, how: Objects, kit: &Kit) -> Result<ObjectsOutput, ConnectError> {
-    let wrong = |what: String| ConnectError(format!("output `{}`: {what}", kit.output));
+    let wrong = ConnectError;
     let url = Url::parse(&place.address).map_err(|e| wrong(e.to_string()))?;
     let limits = Limits { whole: kit.timeout, ..Limits::default() };
     let connection = place.connection;

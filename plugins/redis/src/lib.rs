@@ -120,7 +120,7 @@ impl Kind for Redis {
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<RedisOutput, ConnectError> {
-        let wrong = |what: String| ConnectError(format!("output `{}`: {what}", kit.output));
+        let wrong = ConnectError;
         let address = Address::parse(config.url.value.expose(), SCHEMES).map_err(|e| wrong(format!("url: {e}")))?;
         let database = database(&address).ok_or_else(|| wrong("url: not a database's number".to_owned()))?;
         let tls = address.encryption(config.ca.as_deref(), config.tls.as_ref(), kit).map_err(|e| wrong(e.to_string()))?;

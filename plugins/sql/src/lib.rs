@@ -176,7 +176,7 @@ impl Kind for Sql {
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<SqlOutput, ConnectError> {
-        build(&config, kit).map_err(|why| ConnectError(format!("output `{}`: {why}", kit.output)))
+        build(&config, kit).map_err(ConnectError)
     }
 }
 

@@ -120,7 +120,7 @@ impl Kind for Template {
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<TemplateOutput, ConnectError> {
-        let wrong = |what: String| ConnectError(format!("output `{}`: {what}", kit.output));
+        let wrong = ConnectError;
         let address = Address::parse(config.url.value.expose(), SCHEMES).map_err(|error| wrong(format!("url: {error}")))?;
         let tls = address.encryption(config.ca.as_deref(), config.tls.as_ref(), kit).map_err(|error| wrong(error.to_string()))?;
         Ok(TemplateOutput { address, tls, timeout: kit.timeout, idle: Mutex::default() })
