@@ -6,7 +6,7 @@ use super::sqlite::SqliteStore;
 use super::store::{Append, Batch, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch, Which};
 use super::{Archive, memory};
 use crate::model::{
-    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, Seq, Settlement, State, SystemClock, Target, Timestamp,
+    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, Plan, Seq, Settlement, State, SystemClock, Target, Timestamp,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -308,4 +308,37 @@ proptest! {
             pair.step(step);
         }
     }
+}
+
+/// A row that was held for another reason while it stood in line goes back into line, and has its turn when it comes.
+fn what_is_released_stays_in_line(bench: &mut dyn Bench) {
+    let now = Timestamp(START);
+    let target = samples::target("b", "y");
+    let order = OrderKey(1);
+    let append = |nth: u64| {
+        let plan = Plan { ordered: vec![(0, order)], ..samples::plan(&[&target]) };
+        Append { event: samples::event(nth, "1", now), plan, dedupe: None }
+    };
+    bench.store().commit(&Batch { appends: vec![append(1), append(2)], ..Batch::default() }).unwrap();
+    let gone = Settlement { closes: false, ..samples::settled(2, &target, State::Held, now) };
+    let gone = Settlement { row: DeliveryRow { detail: "gone".into(), ..gone.row }, ..gone };
+    bench.store().commit(&Batch { settlements: vec![gone], ..Batch::default() }).unwrap();
+    let unhold = Operation::Unhold { output: "y".into(), why: ["gone".into()].into() };
+    bench.store().operate(&unhold, now, Mark::default()).unwrap();
+    let waiting =
+        |bench: &mut dyn Bench| -> Vec<i64> { all_waiting(bench.reads(), "y", now).into_iter().map(|(_, (kept, _))| kept.seq.0).collect() };
+    assert_eq!(waiting(bench), [1], "the second stands behind the first");
+    let over = Settlement { order: Some(Order::Frees(order)), ..samples::settled(1, &target, State::Delivered, now) };
+    bench.store().commit(&Batch { settlements: vec![over], ..Batch::default() }).unwrap();
+    assert_eq!(waiting(bench), [2]);
+    let key = DeliveryKey { seq: Seq(2), target, ordinal: 0 };
+    assert_eq!(bench.store().operate(&Operation::PassBy(vec![key]), now, Mark::default()).unwrap().changed, 1, "it has the turn");
+}
+
+#[test]
+fn what_is_released_stays_in_line_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    what_is_released_stays_in_line(&mut InMemory { disk, store });
+    what_is_released_stays_in_line(&mut OnSqlite::new());
 }

@@ -250,14 +250,18 @@ impl Durable {
         }
     }
 
-    /// `change` hears too whether the row stands behind another.
-    fn change(&mut self, mut change: impl FnMut(&mut DeliveryRow, &Event, bool) -> bool) -> Slice {
+    /// `change` hears too whether the row stands behind another. What waits by it and stands in line has its turn.
+    fn change(&mut self, now: Timestamp, mut change: impl FnMut(&mut DeliveryRow, &Event, bool) -> bool) -> Slice {
         let behind: BTreeSet<Place> = self.line.keys().copied().filter(|place| self.is_behind(*place)).collect();
-        let Durable { rows, events, .. } = self;
+        let Durable { rows, events, line, .. } = self;
         let mut changed = 0;
         for (place, (row, _)) in rows.iter_mut() {
-            let event = events.get(&place.0);
-            changed += u64::from(event.is_some_and(|stored| change(row, &stored.event, behind.contains(place))));
+            if events.get(&place.0).is_some_and(|stored| change(row, &stored.event, behind.contains(place))) {
+                changed += 1;
+                if let Some((_, turn)) = line.get_mut(place).filter(|_| row.state == State::Waiting) {
+                    turn.get_or_insert(now);
+                }
+            }
         }
         Slice { changed, next: None }
     }
@@ -310,7 +314,7 @@ impl Store for MemoryStore {
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
             _ => {}
         }
-        Ok(disk.change(|row, event, behind| match operation {
+        Ok(disk.change(now, |row, event, behind| match operation {
             Operation::Hold { output, why } if row.key.target.output == *output && row.state == State::Waiting => {
                 *row = DeliveryRow { state: State::Held, due_at: None, detail: why.clone(), updated_at: now, ..row.clone() };
                 true
@@ -318,8 +322,11 @@ impl Store for MemoryStore {
             Operation::Unhold { output, why }
                 if row.key.target.output == *output && row.state == State::Held && why.contains(&row.detail) =>
             {
-                let detail = "released".to_owned();
-                *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail, updated_at: now, ..row.clone() };
+                *row = if behind {
+                    DeliveryRow { detail: BEHIND.into(), updated_at: now, ..row.clone() }
+                } else {
+                    DeliveryRow { state: State::Waiting, due_at: Some(now), detail: "released".into(), updated_at: now, ..row.clone() }
+                };
                 true
             }
             Operation::Replay(which) if row.state != State::Waiting && !behind && meant(which, row, event) => again(row),

@@ -55,6 +55,15 @@ pub fn has_row(db: &Connection, place: Place) -> rusqlite::Result<bool> {
     select.exists(place)
 }
 
+/// Whether another delivery stands before this one in line.
+pub fn is_behind(db: &Connection, place: Place) -> rusqlite::Result<bool> {
+    let mut select = db.prepare_cached(
+        "SELECT 1 FROM deliveries AS this WHERE event = ?1 AND target = ?2 AND ordinal = ?3 AND order_key IS NOT NULL AND EXISTS
+        (SELECT 1 FROM deliveries WHERE output = this.output AND order_key = this.order_key AND (event, target, ordinal) < (?1, ?2, ?3))",
+    )?;
+    select.exists(place)
+}
+
 /// Puts a delivery, whose row is new, in line.
 pub fn line_up(db: &Connection, output: i64, OrderKey(key): OrderKey, place: Place, now: Timestamp) -> rusqlite::Result<()> {
     let (event, target, ordinal) = place;

@@ -4,7 +4,7 @@ use super::read::{Scan, place_of, scan, target_number};
 use super::write::run;
 use super::{SqliteStore, order, trouble};
 use crate::journal::store::{DeliveryFilter, Mark, Operation, Retain, Slice, StoreError, Swept, Tend, Which};
-use crate::model::{DeliveryKey, Seq, State, Timestamp};
+use crate::model::{BEHIND, DeliveryKey, Seq, State, Timestamp};
 use rusqlite::hooks::Wal;
 use rusqlite::params;
 use std::collections::BTreeSet;
@@ -229,16 +229,23 @@ impl SqliteStore {
         Ok(Slice { changed, next: None })
     }
 
+    /// What stands behind another of its key is not sent again by asking, and what is released goes back into line.
     fn wake_one(&self, place: (i64, i64, i64), again: bool, now: Timestamp) -> rusqlite::Result<u64> {
-        let sql = if again {
-            "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, attempts = 0, replays = replays + 1, detail = 'asked for again'
-                WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state <> 0
-                AND (order_key IS NULL OR NOT EXISTS (SELECT 1 FROM deliveries AS other WHERE other.output = deliveries.output
-                AND other.order_key = deliveries.order_key AND (other.event, other.target, other.ordinal) < (?2, ?3, ?4)))"
-        } else {
-            "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, detail = 'released' WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state = 1"
-        };
         let (event, target, ordinal) = place;
+        if order::is_behind(&self.db, place)? {
+            if again {
+                return Ok(0);
+            }
+            let back = "UPDATE deliveries SET detail = ?, updated_at = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 1";
+            return self.db.prepare_cached(back)?.execute(params![BEHIND, now.0, event, target, ordinal]).map(|changed| changed as u64);
+        }
+        let sql = if again {
+            "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, attempts = 0, replays = replays + 1, detail = 'asked for again',
+                turn_at = iif(order_key IS NULL, NULL, coalesce(turn_at, ?1)) WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state <> 0"
+        } else {
+            "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, detail = 'released',
+                turn_at = iif(order_key IS NULL, NULL, coalesce(turn_at, ?1)) WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state = 1"
+        };
         self.db.prepare_cached(sql)?.execute(params![now.0, event, target, ordinal]).map(|changed| changed as u64)
     }
 }
