@@ -271,6 +271,8 @@ mod tests {
             ("{{ data.l[0] }} {{ data['l'][2].y }}", "1.50 2.0"),
             ("{% if data.a > 1 and data.a < 1.2 and data.a == 1.1 %}yes{% endif %}", "yes"),
             ("{{ {'t': data.a, 'l': [data.b, none]}|tojson }}", r#"{"t":1.10,"l":[true,null]}"#),
+            ("{{ data.p|tojson }} {{ data.huge|tojson }}", "0.10000000000000000001 1234567890123456789012345678901234567890123"),
+            ("{{ [data.e, data.p]|tojson }} {{ data.p|replace('0.', '') }}", "[1e400,0.10000000000000000001] 10000000000000000001"),
             ("{{ data.l|length }} {{ data|length }}", "3 8"),
             ("{% for k, v in data.l[2]|items %}{{ k }}={{ v }}{% endfor %}", "y=2.0"),
             (

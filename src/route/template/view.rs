@@ -91,7 +91,7 @@ impl Object for Root {
 ///
 /// The engine computes with binary numbers. A decimal of the event that is one of them but for its zeros (`1500.00`) becomes that
 /// number, so that templates can compare it, and its text is kept here for when it is written. One with more digits than a binary
-/// number has stays a text: an amount is never written as another one.
+/// number has is no number there but an [`Exact`]: an amount is never written as another one.
 #[derive(Debug, Default)]
 struct Digits {
     written: Mutex<BTreeMap<u64, String>>,
@@ -117,7 +117,7 @@ impl Digits {
             Json::Num(Num::Float(f)) => Value::from(*f),
             Json::Num(Num::BigInt(i)) => {
                 let text = i.to_string();
-                text.parse::<i128>().map_or_else(|_| Value::from(text), Value::from)
+                text.parse::<i128>().map_or_else(|_| Value::from_object(Exact(text)), Value::from)
             }
             Json::Num(Num::Dec(text)) => self.decimal(text),
             Json::TStr(text) | Json::BStr(text) => self.text(text),
@@ -131,7 +131,7 @@ impl Digits {
             let both = (Decimal::parse(&shortest), Decimal::parse(text));
             matches!(both, (Some(a), Some(b)) if a.compare(&b).is_eq())
         });
-        let Some(number) = exact else { return Value::from(text) };
+        let Some(number) = exact else { return Value::from_object(Exact(text.to_owned())) };
         self.written.lock().unwrap_or_else(PoisonError::into_inner).entry(number.to_bits()).or_insert_with(|| text.to_owned());
         Value::from(number)
     }
@@ -145,6 +145,20 @@ impl Digits {
 
     fn number(&self, f: f64) -> Option<String> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).get(&f.to_bits()).cloned()
+    }
+}
+
+/// A number with more digits than the engine's have, as the event writes it.
+#[derive(Debug)]
+struct Exact(String);
+
+impl Object for Exact {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -285,7 +299,10 @@ fn write(out: &mut String, value: &Value, digits: Option<&Digits>, depth: usize)
             out.push(']');
         }
         ValueKind::Invalid => return Err(Error::from(ErrorKind::OutOfFuel)),
-        _ => quote(out, value.as_str().unwrap_or_default()),
+        _ => match value.downcast_object_ref::<Exact>() {
+            Some(number) => out.push_str(&number.0),
+            None => quote(out, value.as_str().unwrap_or_default()),
+        },
     }
     Ok(())
 }
