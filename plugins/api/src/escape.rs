@@ -74,11 +74,13 @@ pub enum Escape {
     /// A parameter of a `WhatsApp` template: no line end, no tab, no four spaces.
     #[serde(rename = "whatsapp")]
     WhatsApp,
+    /// Within one item of a list that has commas between its items: one line, and a comma becomes a `;`.
+    Item,
 }
 
 impl Escape {
     /// Every one.
-    pub const ALL: [Escape; 23] = [
+    pub const ALL: [Escape; 24] = [
         Escape::None,
         Escape::Plain,
         Escape::Json,
@@ -102,6 +104,7 @@ impl Escape {
         Escape::DingTalk,
         Escape::WeCom,
         Escape::WhatsApp,
+        Escape::Item,
     ];
 
     /// The value as it is written there.
@@ -129,6 +132,7 @@ impl Escape {
             Escape::DingTalk => gaps(&unmention(&plain(value)), &["]", "<", "!"]),
             Escape::WeCom => gaps(&plain(value), &["<", "]"]),
             Escape::WhatsApp => one_line(&plain(value)),
+            Escape::Item => one_line(&plain(value)).replace(',', ";"),
         }
     }
 }

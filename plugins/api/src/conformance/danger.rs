@@ -53,6 +53,7 @@ pub fn danger(escape: Escape, text: &str) -> Option<String> {
         }
         Escape::Header => text.chars().any(char::is_control).then(|| format!("a line end in {text:?}")),
         Escape::WhatsApp => (text.contains(['\n', '\t']) || text.contains("    ")).then(|| format!("what a template refuses in {text:?}")),
+        Escape::Item => text.contains([',', '\n']).then(|| format!("an item more in {text:?}")),
         Escape::Xml | Escape::Html | Escape::Slack => text.contains(['<', '>']).then(|| format!("a tag in {text:?}")),
         Escape::Matrix | Escape::TelegramHtml if text.contains(['<', '>']) => told("a tag"),
         Escape::TelegramMarkdownV2 if bare(text, r"_*[]()~`>#+-=|{}.!", &[]) => told("an unescaped character"),

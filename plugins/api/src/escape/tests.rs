@@ -46,6 +46,7 @@ fn it_is_written_as_the_far_sides_manual_says() {
         (Escape::Lark, "<at id=all></at>", "<\u{200b}at id=all><\u{200b}/at>"),
         (Escape::WeCom, "<@all>", "<\u{200b}@all>"),
         (Escape::WhatsApp, "a\n\tb     c", "a b c"),
+        (Escape::Item, "gift, paid\n", "gift; paid "),
         (Escape::Header, "a\r\nX: b", "a  X: b"),
         (Escape::Plain, "a\r\nb\u{202e}\u{7}", "a\nb"),
         (Escape::Xml, "<a>\u{0}\u{b}&'", "&lt;a&gt;&amp;&#39;"),
@@ -63,6 +64,7 @@ fn expected(escape: Escape, value: &str) -> String {
         Escape::Header => header(value),
         Escape::Xml => legal_xml(value),
         Escape::WhatsApp => one_line(&plain(value)),
+        Escape::Item => one_line(&plain(value)).replace(',', ";"),
         _ => plain(value),
     }
 }
@@ -74,7 +76,7 @@ fn path_value(value: &str) -> String {
 /// The text as the far side shows it.
 fn read(escape: Escape, text: &str) -> String {
     match escape {
-        Escape::None | Escape::Plain | Escape::Header | Escape::WhatsApp => text.to_owned(),
+        Escape::None | Escape::Plain | Escape::Header | Escape::WhatsApp | Escape::Item => text.to_owned(),
         Escape::Json => serde_json::from_str(&format!("\"{text}\"")).unwrap(),
         Escape::Form => unpercent(&text.replace('+', " ")),
         Escape::Path => unpercent(text),

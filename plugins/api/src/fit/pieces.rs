@@ -68,7 +68,7 @@ impl Syntax {
     fn of(escape: Escape) -> Self {
         let none = Syntax::default();
         match escape {
-            Escape::None | Escape::Plain | Escape::Header | Escape::WhatsApp => none,
+            Escape::None | Escape::Plain | Escape::Header | Escape::WhatsApp | Escape::Item => none,
             Escape::Json => Syntax { json: true, ..none },
             Escape::Form | Escape::Path => Syntax { percent: true, ..none },
             Escape::Xml | Escape::Html | Escape::Matrix | Escape::TelegramHtml => Syntax { entity: true, tags: true, ..none },

@@ -139,7 +139,9 @@ impl Trial {
 
 /// Nothing but the texts that hold the field may be other than with a harmless value, and none of them is alive.
 fn compare(escape: Escape, text: &str, harmless: &Read, got: &Read) -> Result<(), String> {
-    if harmless.0.keys().ne(got.0.keys()) {
+    // A list of one blank item is none.
+    let blank = |at: &str| escape == Escape::Item && text.trim().is_empty() && at.ends_with("/*");
+    if harmless.0.keys().filter(|at| !blank(at)).ne(got.0.keys()) {
         return Err(format!("the request has another shape: {got:?}, not {harmless:?}"));
     }
     for (at, now) in got.0.iter().filter(|(at, now)| harmless.0.get(*at) != Some(now)) {
