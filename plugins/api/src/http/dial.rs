@@ -15,7 +15,7 @@ use super::two::Shared;
 use super::url::Url;
 use super::version::Version;
 use crate::egress::{Decided, Egress, NoAddress, Refused, names_metadata};
-use crate::tls::{Tls, TlsError, server_name};
+use crate::tls::{Tls, TlsError, plain, server_name};
 use futures_util::FutureExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -74,7 +74,7 @@ impl Dialer {
                 _ => one(url, stream).await,
             },
             // rustls says what it refuses as invalid data; anything else is the network's.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(refused(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(refused(plain(&error))),
             Err(error) => Err(CallError::not_connected(url, format!("it hung up during the TLS handshake: {error}"))),
         }
     }
@@ -161,7 +161,7 @@ async fn two<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(url: &Url, io: 
         Ok(shared) => Ok(Opened::Two(shared)),
         Err(error) => Err(match error.get_io() {
             // rustls': here a far side says that it does not want our certificate.
-            Some(io) if io.kind() == io::ErrorKind::InvalidData => CallError::Tls { host: url.host().to_owned(), cause: io.to_string() },
+            Some(io) if io.kind() == io::ErrorKind::InvalidData => CallError::Tls { host: url.host().to_owned(), cause: plain(io) },
             Some(io) => CallError::not_connected(url, io.to_string()),
             // It closed, or said that it is about to.
             None if error.reason() == Some(h2::Reason::NO_ERROR) => CallError::not_connected(url, "it hung up at once".into()),

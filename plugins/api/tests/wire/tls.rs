@@ -146,3 +146,20 @@ async fn nginx_knows_us_by_our_certificate_over_both_versions() {
         until(|| server.requests().unwrap().contains(&line)).await;
     }
 }
+
+#[tokio::test]
+async fn a_port_that_speaks_no_tls_is_told_as_one() {
+    let papers = Papers::new();
+    let port = Listening::open(|mut stream, _| async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        let _ = stream.shutdown().await;
+    })
+    .await;
+    let (outcome, told) = word(&papers.client(&Connection::default(), port.port)).await;
+    assert_eq!(
+        (outcome.as_str(), told.as_str()),
+        ("misconfigured", "TLS with `localhost` is refused: it speaks no TLS there; is it the right port?")
+    );
+}
