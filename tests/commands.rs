@@ -212,3 +212,21 @@ fn sign_prints_what_the_daemon_takes() {
         yard.post_raw(signed["x-shop-topic"].as_str().unwrap(), ORDER.as_bytes(), signed["x-shop-signature"].as_str().unwrap(), &[]);
     assert_eq!(answer.status, 200);
 }
+
+#[test]
+fn check_asks_every_output_before_a_daemon_runs() {
+    let far = FarSide::start();
+    let yard = yard(&far.url());
+    let (code, said) = told(yard.cli(&["check", "routes.yaml", "--connect"]));
+    assert!(code == 0 && said.contains("is good, and every output answers: "), "{said}");
+
+    let nobody = FarSide::nobody();
+    let yard = self::yard(&format!("http://{nobody}/"));
+    let (code, said) = told(yard.cli(&["check", "routes.yaml"]));
+    assert!(code == 0 && said.contains("is good: "), "without the word nothing is asked: {said}");
+    let (code, said) = told(yard.cli(&["check", "routes.yaml", "--connect", "--json"]));
+    let found: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((code, said.lines().count()), (1, 1), "{said}");
+    assert!(said.contains("output-fails") && said.contains("the output `partner` would not deliver: no connection to `"), "{found}");
+    assert!(!yard.path("data/journal.db").exists(), "it opens no journal");
+}

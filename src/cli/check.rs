@@ -3,18 +3,24 @@
 use super::{Exit, show};
 use crate::config::{self, Process, Report};
 use crate::daemon::blueprint;
+use crate::daemon::reach::{self, Said};
 use crate::ingest::Tls;
+use crate::model::{Clock, SystemClock};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use switchyard_api::problem::Severity;
 use switchyard_api::{Problem, Span};
 
-/// Validates the configuration without touching the network.
+/// Validates the configuration; without `--connect` it does not touch the network.
 #[derive(Debug, clap::Args)]
 pub struct Check {
     /// The configuration.
     #[arg(default_value = "routes.yaml")]
     file: PathBuf,
+    /// Reaches every output too: is it there, are the credentials good, is the channel, topic or statement there? Sends nothing.
+    #[arg(long)]
+    connect: bool,
     /// Prints the findings as JSON.
     #[arg(long)]
     json: bool,
@@ -28,13 +34,17 @@ impl Check {
         let read = config::load(&self.file, &Process::beside(&self.file))?;
         let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
         drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| unreadable(&read, blueprint)));
+        if let (true, Some(blueprint)) = (self.connect && sound(&drawn.problems), &drawn.blueprint) {
+            drawn.problems.extend(unreached(&read, blueprint)?);
+        }
         let refused = drawn.problems.iter().any(|p| self.deny_warnings || p.severity == Severity::Error);
         if self.json {
             report(&read, &drawn.problems, |report| show::line(&report.json()));
         } else if drawn.problems.is_empty() {
             show::say(&format!(
-                "{} is good: {}",
+                "{} is good{}: {}",
                 self.file.display(),
+                if self.connect { ", and every output answers" } else { "" },
                 drawn.blueprint.as_ref().map(blueprint::Blueprint::summary).unwrap_or_default()
             ));
         } else {
@@ -57,9 +67,32 @@ fn unreadable(file: &config::File, blueprint: &blueprint::Blueprint) -> Vec<Prob
     unfit_certificate(file, blueprint).into_iter().chain(outputs).collect()
 }
 
+/// Outputs whose far side does not answer as it should, each at its name.
+fn unreached(file: &config::File, blueprint: &blueprint::Blueprint) -> anyhow::Result<Vec<Problem>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let reached = super::block_on(async { Ok(reach::reach(blueprint, &clock).await) })?;
+    let names = file.tree.as_ref().and_then(|tree| tree.get("outputs")).map(switchyard_api::Node::entries).unwrap_or_default();
+    let at = |output: &str| names.iter().find(|(key, _)| key.name == output).map_or(Span::default(), |(key, _)| key.span);
+    let told = |one: &reach::Reached| match &one.said {
+        Said::Works => None,
+        Said::Fails(why) => Some(Problem::error(
+            "output-fails",
+            at(&one.output),
+            format!("the output `{}` would not deliver: {why}", one.output),
+            "asked just now",
+        )),
+        Said::NotAsked => {
+            let title = format!("the output `{}` was not asked: each use of its refresh token makes the one before void", one.output);
+            let problem = Problem::warning("output-not-asked", at(&one.output), title, "only a running daemon may use it");
+            Some(problem.help("start the daemon and look at `switchyard deliveries`: it says when an output refuses us"))
+        }
+    };
+    Ok(reached.iter().filter_map(told).collect())
+}
+
 /// As [`good`], and its files can be read: for a command that starts it.
 pub fn ready(path: &Path) -> anyhow::Result<Option<blueprint::Blueprint>> {
-    sound(path, unreadable)
+    draw(path, unreadable)
 }
 
 /// A certificate that `run` could not start with; drawing itself opens no file (L5).
@@ -85,14 +118,18 @@ fn report(file: &config::File, problems: &[Problem], show: impl FnOnce(Report)) 
 
 /// Reads a file for a command that needs it to be good: the blueprint, or the findings printed.
 pub fn good(path: &Path) -> anyhow::Result<Option<blueprint::Blueprint>> {
-    sound(path, |_, _| vec![])
+    draw(path, |_, _| vec![])
 }
 
-fn sound(path: &Path, more: impl Fn(&config::File, &blueprint::Blueprint) -> Vec<Problem>) -> anyhow::Result<Option<blueprint::Blueprint>> {
+fn sound(problems: &[Problem]) -> bool {
+    problems.iter().all(|problem| problem.severity != Severity::Error)
+}
+
+fn draw(path: &Path, more: impl Fn(&config::File, &blueprint::Blueprint) -> Vec<Problem>) -> anyhow::Result<Option<blueprint::Blueprint>> {
     let read = config::load(path, &Process::beside(path))?;
     let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
     drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| more(&read, blueprint)));
-    let sound = drawn.problems.iter().all(|problem| problem.severity != Severity::Error);
+    let sound = sound(&drawn.problems);
     if !sound {
         print(&read, &drawn.problems);
     }

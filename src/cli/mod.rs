@@ -48,7 +48,7 @@ enum Command {
     Run(run::Run),
     /// Writes a commented routes.yaml to start from.
     Init(init::Init),
-    /// Validates the configuration without touching the network.
+    /// Validates the configuration; with `--connect` it asks every output's far side too.
     Check(check::Check),
     /// Says which routes an event matches, why the others do not, and what would be sent; sends nothing.
     Explain(explain::Explain),

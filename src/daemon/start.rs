@@ -250,7 +250,7 @@ pub(super) async fn connect(
         let output: Arc<dyn Output> = match fleet.running(&plan.name, plan.fingerprint) {
             Some(running) => running,
             None => {
-                let kit = kit(plan, lent, blueprint);
+                let kit = Kit { vault: Arc::new(lent.vault.clone()), ..kit(plan, lent.clock, blueprint) };
                 TokioContext::new(plan.config.connect(&kit), fleet.runtime().clone())
                     .await
                     .map_err(|cause| StartError::Connect { output: Arc::clone(&plan.name), cause })?
@@ -273,14 +273,14 @@ pub(super) struct Lent<'l> {
     pub vault: &'l SealedVault,
 }
 
-fn kit(plan: &OutputPlan, lent: &Lent<'_>, blueprint: &Blueprint) -> Kit {
-    let clock = Arc::clone(lent.clock);
+/// What an output is lent, but for a vault.
+pub(super) fn kit(plan: &OutputPlan, clock: &Arc<dyn Clock>, blueprint: &Blueprint) -> Kit {
+    let clock = Arc::clone(clock);
     let user_agent = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
     let kit = Kit::new(Arc::clone(&plan.name), &blueprint.base, user_agent, Wall::new(move || clock.wall().0));
     let policy = &plan.policy;
     Kit {
         egress: blueprint.egress.clone(),
-        vault: Arc::new(lent.vault.clone()),
         timeout: policy.timeout,
         retry_on: policy.retry_on.clone(),
         reject_on: policy.reject.clone(),
