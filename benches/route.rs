@@ -35,7 +35,7 @@ fn router(routes: usize, filtered: bool) -> Router {
         message: vec![],
         config: None,
         total: None,
-        order_by: None,
+        line: None,
     };
     Router::build(&sections, &[], &[output], &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
 }

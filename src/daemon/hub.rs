@@ -4,7 +4,7 @@ use crate::deliver::{Host, LoadError};
 use crate::ingest::{Keep, NotKept};
 use crate::journal::{AppendError, Backlog, Journal, Operation, StoreError};
 use crate::model::{Appended, Clock, Cursor, Dedupe, Event, Kept, Loaded, Message, NotRendered, Settlement, Target, Timestamp, Written};
-use crate::route::{JqPool, Router};
+use crate::route::{Along, JqPool, Router};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
@@ -42,11 +42,33 @@ impl Host for Hub {
     async fn load(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<(Cursor, Loaded)>, LoadError> {
         let (backlog, output, now) = (self.backlog.clone(), output.to_owned(), self.clock.wall());
         let read = tokio::task::spawn_blocking(move || backlog.load(&output, after, due_by, most, now)).await;
-        read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))
+        let mut rows = read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))?;
+        let router = self.router.load_full();
+        for (_, loaded) in rows.iter_mut().filter(|(_, loaded)| loaded.row.message.is_none()) {
+            if let Some(most) = router.shown_together(&loaded.row.key.target) {
+                self.gather(&router, loaded, most).await?;
+            }
+        }
+        Ok(rows)
     }
 }
 
 impl Hub {
+    /// Gives a delivery that goes together with others the message of all of them. Where there is none it is rendered as any other, which
+    /// says why.
+    async fn gather(&self, router: &Router, loaded: &mut Loaded, most: usize) -> Result<(), LoadError> {
+        if loaded.kept.plan.order_of(&loaded.row.key.target).is_none() {
+            return Ok(());
+        }
+        let (backlog, key) = (self.backlog.clone(), loaded.row.key.clone());
+        let read = tokio::task::spawn_blocking(move || backlog.collected(&key, most.saturating_sub(1))).await;
+        let collected = read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))?;
+        let along = Along { first: &collected.first, count: collected.count, through: collected.through };
+        let message = router.digest(&loaded.kept.event, &loaded.row.key.target, along, &self.jq).await;
+        loaded.row.message = message.ok().flatten().map(Arc::new);
+        Ok(())
+    }
+
     /// The routes that run now.
     pub fn router(&self) -> Arc<Router> {
         self.router.load_full()

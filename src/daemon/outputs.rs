@@ -2,14 +2,14 @@
 
 use super::blueprint::unknown;
 use crate::deliver::section::{self, DeliverySection, Policy};
-use crate::route::OutputMessage;
+use crate::route::{By, DIGESTED, Digested, Line, OutputMessage};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use switchyard_api::problem::nearest;
 use switchyard_api::tls::NamedFiles;
 use switchyard_api::tree::{self, Key, Value};
-use switchyard_api::{AnyConfig, AnyKind, Node, Problem};
+use switchyard_api::{AnyConfig, AnyKind, Field, Node, Problem};
 
 /// An output, ready to connect.
 pub struct OutputPlan {
@@ -58,7 +58,7 @@ pub fn read(
     let (delivery, settings) = (of(delivery), of(settings));
     let section = tree::read::<DeliverySection>(&delivery, problems);
     let policy = section.as_ref().and_then(|section| section.build(kind.defaults(), problems));
-    let order_by = section.and_then(|section| Some(section.order_by?.value.key));
+    let line = section.and_then(|section| line(section, &fields, key, policy.as_ref(), problems));
     let before = problems.len();
     let config = kind.read(&settings, problems);
     for problem in problems.iter_mut().skip(before).filter(|p| p.id == "unknown-key" && p.patch.is_none()) {
@@ -72,13 +72,30 @@ pub fn read(
         message: templates,
         config: config.clone(),
         total: kind.total(),
-        order_by,
+        line,
     };
     let plan = policy.zip(config).map(|(policy, config)| {
         let fingerprint = fingerprint(kind.name(), &settings, &policy, egress);
         OutputPlan { name, kind: kind.name().to_owned(), config, files: kind.files(&settings), policy: Arc::new(policy), fingerprint }
     });
     (plan, Some(message))
+}
+
+/// What its deliveries stand in line by. What goes together is shown as one text.
+fn line(section: DeliverySection, fields: &[Field], output: &Key, policy: Option<&Policy>, problems: &mut Vec<Problem>) -> Option<Line> {
+    if let Some(order) = section.order_by {
+        return Some(Line { by: By::Template("order_by.key", order.value.key), digest: None });
+    }
+    let digest = section.digest?;
+    if !fields.iter().any(|field| field.name == DIGESTED) {
+        let title = format!("`{}` has no `text` in which several deliveries could stand", output.name);
+        let problem = Problem::error("delivery-digest", digest.span, title, "for chats, mails and the like");
+        problems.push(problem.help("take `digest` out; `rate` slows an output down"));
+        return None;
+    }
+    let by = digest.value.by.map_or(By::All, |by| By::Template("digest.by", by));
+    let how = policy.and_then(|policy| policy.digest).map(|digest| Digested { first: digest.first, max: digest.max });
+    Some(Line { by, digest: how })
 }
 
 fn kind<'k>(key: &Key, node: &Node, kinds: &'k [Arc<dyn AnyKind>], problems: &mut Vec<Problem>) -> Option<&'k Arc<dyn AnyKind>> {

@@ -1,4 +1,5 @@
-//! Deliveries that are kept in order, where one has been stuck for longer than its output's `skip_after`: the next of its key goes on.
+//! Deliveries that stand in line, as time passes: where one has been stuck for longer than its output's `skip_after`, the next of its key
+//! goes on; where a digest is over, what went along is over too, and after `every` the next one goes.
 //!
 //! Never: overtakes at an output that is down or paused. There it is not the delivery that is stuck, and what is sent afterwards would
 //! be out of order for nothing.
@@ -9,7 +10,7 @@ use crate::journal::Operation;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often stuck deliveries are looked for.
+/// How often they are looked for.
 const EVERY: Duration = Duration::from_secs(1);
 
 impl Daemon {
@@ -24,14 +25,25 @@ impl Daemon {
                 }
                 let before = self.hub.clock.wall() - skip_after;
                 let stuck = Operation::Overtake { output: Arc::clone(&output), before };
-                match self.hub.journal.operate(stuck).await {
-                    Ok(0) | Err(_) => {}
-                    Ok(count) => {
-                        tracing::warn!(%output, count, "deliveries are stuck for longer than `skip_after`: those behind them go on");
-                        let _ = self.fleet.look(&output);
-                    }
+                if let Some(count) = self.moved(&output, stuck).await {
+                    tracing::warn!(%output, count, "deliveries are stuck for longer than `skip_after`: those behind them go on");
+                }
+            }
+            for (output, digest) in self.running.load().digests.clone() {
+                let before = self.hub.clock.wall() - digest.every;
+                self.moved(&output, Operation::Gather { output: Arc::clone(&output), before }).await;
+                if digest.first.is_some() {
+                    // Its rows are born with a due time to come, of which the engine knows nothing.
+                    let _ = self.fleet.look(&output);
                 }
             }
         }
+    }
+
+    /// How many deliveries an operation changed, if any; their output looks for them then.
+    async fn moved(&self, output: &str, operation: Operation) -> Option<u64> {
+        let count = self.hub.journal.operate(operation).await.ok().filter(|count| *count > 0)?;
+        let _ = self.fleet.look(output);
+        Some(count)
     }
 }

@@ -7,6 +7,7 @@ use super::door;
 use super::hub::Hub;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
+use crate::deliver::section::DigestPolicy;
 use crate::deliver::{Fleet, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
 use crate::journal::{
@@ -80,6 +81,8 @@ pub struct Running {
     pub(super) vault: SealedVault,
     /// Outputs whose stuck deliveries let others pass, and after how long.
     pub(super) skips: Vec<(Arc<str>, Duration)>,
+    /// Outputs whose deliveries go together, and how.
+    pub(super) digests: Vec<(Arc<str>, DigestPolicy)>,
 }
 
 /// Where events arrive: open and not served yet, and what is to be taken up before all is ready.
@@ -234,6 +237,7 @@ impl Running {
             logins: blueprint.outputs.iter().filter_map(|plan| Some((plan.name.to_string(), plan.config.login()?.authorize))).collect(),
             vault,
             skips: blueprint.outputs.iter().filter_map(|plan| Some((Arc::clone(&plan.name), plan.policy.order_by?.skip_after?))).collect(),
+            digests: blueprint.outputs.iter().filter_map(|plan| Some((Arc::clone(&plan.name), plan.policy.digest?))).collect(),
         }
     }
 }

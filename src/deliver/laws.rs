@@ -100,6 +100,7 @@ fn policy(rate: u8, concurrency: u32, attempts: u32, on_unknown: OnUnknown) -> A
         max_wait: Duration::from_secs(90),
         on_unknown,
         order_by: None,
+        digest: None,
         retry_on: vec![],
         reject: vec![],
     })

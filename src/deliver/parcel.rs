@@ -81,7 +81,10 @@ pub fn arrived(arrival: &Arrival, rendered: Rendered) -> Vec<ReadBack<Payload>> 
 
 /// The row that is written of a delivery. `dead_holds`: whether one that is dead keeps those behind it waiting.
 pub fn settlement(verdict: &Verdict, delivery: &mut Delivery<Payload>, dead_holds: bool, updated_at: Timestamp) -> Settlement {
+    // A digest keeps its place until those it took along have been put where it stands.
+    let digest = delivery.payload.message.as_ref().is_some_and(|message| message.digest.is_some());
     let order = delivery.payload.kept.plan.order_of(&delivery.key.target).map(|key| match verdict.state {
+        _ if digest => Order::Keeps(key),
         State::Delivered => Order::Frees(key),
         State::Dead if !dead_holds => Order::Frees(key),
         State::Dead | State::Waiting | State::Held => Order::Keeps(key),

@@ -12,7 +12,7 @@ use switchyard_api::tree::Template;
 use switchyard_api::{At, Defaults, Period, Problem, Rate};
 
 /// The keys of an output that are delivery's own; all others are settings of its type or message fields.
-pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by"];
+pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "digest"];
 
 /// How many attempts are out at once where neither the file nor the output's type says.
 pub const CONCURRENCY: u32 = 32;
@@ -24,6 +24,10 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(1);
 /// The shortest `skip_after`; `check` refuses less.
 pub const SKIP_MIN: Duration = Duration::from_secs(1);
+/// The shortest and the longest `every` of a digest; `check` refuses others.
+pub const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(7 * 24);
+/// How many a digest shows where the file does not say, and the most.
+pub const SHOWN: (u32, u32) = (20, 100);
 /// How many attempts a delivery gets where the file does not say.
 pub const ATTEMPTS: u32 = 20;
 /// In what time all attempts fall where the file does not say.
@@ -49,6 +53,9 @@ pub struct DeliverySection {
     /// What to do with a delivery that was sent and never answered.   default: retry; hold where the destination knows no repeats
     #[serde(default)]
     pub on_unknown: Option<OnUnknown>,
+    /// Which deliveries go together in one message: `{by: "{{ topic }}", every: 5m}`. For outputs with a `text`.
+    #[serde(default)]
+    pub digest: Option<At<DigestSection>>,
     /// Which deliveries go one at a time, in the order of arrival: `{key: "{{ data.id }}"}`.
     #[serde(default)]
     pub order_by: Option<At<OrderSection>>,
@@ -66,6 +73,45 @@ pub struct OrderSection {
     /// Instead of `stuck: hold`: those behind a delivery go on once it is dead, or has failed for so long.   example: 1h
     #[serde(default)]
     pub skip_after: Option<At<Period>>,
+}
+
+/// What goes together, as written.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct DigestSection {
+    /// A template over the event: deliveries of this output with the same text go together. An event for which it cannot be rendered goes
+    /// alone, at once.   default: all of them together
+    #[serde(default)]
+    pub by: Option<Template>,
+    /// Whether the first of a key goes at once and only what follows is collected (`now`), or waits for others too (`wait`).   default: now
+    #[serde(default)]
+    pub first: FirstOfDigest,
+    /// How long is collected: so long after the last message of a key the next one goes.   example: 5m
+    pub every: At<Period>,
+    /// How many are shown in one message, from 1 to 100; of those beyond it their number.   default: 20
+    #[serde(default)]
+    pub max: Option<At<u32>>,
+}
+
+/// What the first of a key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstOfDigest {
+    /// It goes at once.
+    #[default]
+    Now,
+    /// It waits for others.
+    Wait,
+}
+
+/// How deliveries of a key go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DigestPolicy {
+    /// How long the first of a key waits for others; `None`: it goes at once.
+    pub first: Option<Duration>,
+    /// How long after the last message of a key the next one goes.
+    pub every: Duration,
+    /// How many are shown in one message.
+    pub max: usize,
 }
 
 /// What becomes of those behind a delivery that is dead.
@@ -143,6 +189,8 @@ pub struct Policy {
     pub on_unknown: OnUnknown,
     /// How deliveries of a key follow each other; `None`: they do not.
     pub order_by: Option<OrderPolicy>,
+    /// How deliveries of a key go together; `None`: each alone.
+    pub digest: Option<DigestPolicy>,
     /// HTTP statuses that are worth another try; for the output, which alone knows statuses.
     pub retry_on: Vec<u16>,
     /// HTTP statuses that end a delivery; for the output.
@@ -163,6 +211,7 @@ impl DeliverySection {
             max_wait: retry.max_wait(problems),
             on_unknown: self.on_unknown.unwrap_or(if defaults.hold_unknown { OnUnknown::Hold } else { OnUnknown::Retry }),
             order_by: self.order(problems),
+            digest: self.digest(problems),
             retry_on: statuses(&retry.on, problems),
             reject: retry.reject(problems),
         };
@@ -201,6 +250,26 @@ impl DeliverySection {
             problems.push(problem.help("write at least 1s, or take `order_by` out: nothing would be kept in order"));
         }
         Some(OrderPolicy { skip_after: written.skip_after.map(|skip| skip.value.0) })
+    }
+
+    fn digest(&self, problems: &mut Vec<Problem>) -> Option<DigestPolicy> {
+        let written = self.digest.as_ref()?;
+        if let Some(order) = &self.order_by {
+            let title = "`digest` sends deliveries together, and `order_by` one at a time";
+            let problem = Problem::error("delivery-digest", written.span, title, "not beside `order_by`").also(order.span, "one at a time");
+            problems.push(problem.help("keep one of the two"));
+        }
+        let DigestSection { first, every, max, .. } = &written.value;
+        if !EVERY.contains(&every.value.0) {
+            let problem = Problem::error("delivery-digest", every.span, format!("`every` is {}", every.value), "must be from 1s to 7d");
+            problems.push(problem.help("write how long is collected, such as `5m`"));
+        }
+        if let Some(max) = max.filter(|max| !(1..=SHOWN.1).contains(&max.value)) {
+            let problem = Problem::error("delivery-digest", max.span, format!("`max` is {}", max.value), "must be from 1 to 100");
+            problems.push(problem.help("write how many one message shows; of the others it says how many they are"));
+        }
+        let first = (*first == FirstOfDigest::Wait).then_some(every.value.0);
+        Some(DigestPolicy { first, every: every.value.0, max: max.map_or(SHOWN.0, |max| max.value) as usize })
     }
 
     fn concurrency(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> u32 {

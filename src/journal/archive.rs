@@ -5,8 +5,8 @@
 //! All calls block on the disk. Never: holds a read open between two calls.
 
 use super::sqlite::{self, Names, Scan, trouble};
-use super::store::{DeliveryFilter, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
-use crate::model::{BEHIND, Clock, Cursor, DeliveryId, DeliveryRow, EventId, Kept, Seq, State, Timestamp};
+use super::store::{Collected, DeliveryFilter, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
+use crate::model::{COLLECTED, Clock, Cursor, DeliveryId, DeliveryKey, DeliveryRow, EventId, Kept, Seq, State, Timestamp, stands_in_line};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -368,6 +368,10 @@ impl Reads for Archive {
     fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
         self.read("read what waits", |db, names| sqlite::waiting(db, names, output, after, due_by, most))
     }
+    fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError> {
+        self.read("read what is collected", |db, names| sqlite::collected(db, names, key, most))
+    }
+
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError> {
         self.read("read the vault", |db, _| sqlite::sealed(db, key))
     }
@@ -386,10 +390,11 @@ impl EventFilter {
 /// A row that waits for its turn says whose turn it is.
 fn name_who_is_ahead(db: &Connection, names: &mut Names, row: &mut DeliveryRow) -> rusqlite::Result<()> {
     if row.state == State::Held
-        && row.detail == BEHIND
+        && stands_in_line(&row.detail)
         && let Some((event, first, state)) = sqlite::first_in_line(db, names, &row.key)?
     {
-        row.detail = format!("waits behind {} of {event}, which is {}", first.id(event), state.word());
+        let waits = if row.detail == COLLECTED { "collected for the digest after" } else { "waits behind" };
+        row.detail = format!("{waits} {} of {event}, which is {}", first.id(event), state.word());
     }
     Ok(())
 }

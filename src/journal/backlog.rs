@@ -3,7 +3,7 @@
 //! Never hands out an event or a message whose bytes are not those that were kept: its deliveries are settled dead with
 //! that reason, here, and stay visible. All calls block on the disk.
 
-use super::store::{OpenEvent, Reads, StoreError, Waiting};
+use super::store::{Collected, OpenEvent, Reads, StoreError, Waiting};
 use super::writer::Journal;
 use crate::model::{Cursor, DeliveryKey, DeliveryRow, Loaded, Seq, Settlement, State, Timestamp};
 use std::sync::Arc;
@@ -60,6 +60,11 @@ impl Backlog {
             // All of them damaged: an empty answer would mean that nothing waits.
             after = last;
         }
+    }
+
+    /// What is collected behind a delivery that has the turn of its key: the first `most` of it.
+    pub fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError> {
+        self.reads.collected(key, most)
     }
 
     fn bury(&self, dead: Vec<Settlement>) {

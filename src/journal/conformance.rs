@@ -11,6 +11,7 @@ use crate::model::{
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
+use switchyard_api::message::Digest;
 
 const WINDOW: Duration = Duration::from_millis(40);
 const RETAIN: Retain = Retain { delivered: Duration::from_millis(30), dead: Duration::from_millis(90) };
@@ -135,7 +136,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        2 => (0..10u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        2 => (0..11u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -206,6 +207,8 @@ impl<B: Bench> Pair<B> {
         // What goes to `y` is kept in order, by its body.
         let last = plan.targets.len().checked_sub(1).filter(|last| plan.targets[*last] == all[2] && !(arrival.failed && *last == 0));
         plan.ordered.extend(last.map(|last| (last, OrderKey(u64::from(arrival.body)))));
+        // And one of its keys is collected.
+        plan.collected.extend(last.filter(|_| arrival.body == 2).map(|last| (last, Duration::from_millis(u64::from(arrival.source) * 7))));
         Append { event, plan, dedupe }
     }
 
@@ -220,7 +223,10 @@ impl<B: Bench> Pair<B> {
             attempts: outcome.due as u32,
             replays: 0,
             detail: "said so".into(),
-            message: outcome.message.then(|| Arc::new(Message { payload: Some("{}".into()), ..Message::default() })),
+            message: outcome.message.then(|| {
+                let digest = (outcome.due % 2 == 1).then_some(Digest { count: 2, through: seq.0 + outcome.due });
+                Arc::new(Message { payload: Some("{}".into()), digest, ..Message::default() })
+            }),
             updated_at: self.now,
         };
         let order = plan.order_of(&row.key.target).map(|key| if outcome.frees { Order::Frees(key) } else { Order::Keeps(key) });
@@ -243,6 +249,7 @@ impl<B: Bench> Pair<B> {
             // Of three versions that somebody may have seen, at most one is the last.
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
             7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
+            9 => Operation::Gather { output, before: Timestamp(self.now.0 - 10) },
             8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
             _ => Operation::Replay(Which::Keys(self.disk.rows().into_iter().take(3).map(|row| row.key).collect())),
         };
@@ -270,6 +277,9 @@ impl<B: Bench> Pair<B> {
             assert_eq!(self.under_test.reads().sealed(output).unwrap(), self.disk.sealed(output).unwrap());
             let due_by = Timestamp(self.now.0 + 10);
             assert_eq!(all_waiting(self.under_test.reads(), output, due_by), all_waiting(&self.disk, output, due_by));
+        }
+        for row in self.disk.rows() {
+            assert_eq!(self.under_test.reads().collected(&row.key, 2).unwrap(), self.disk.collected(&row.key, 2).unwrap());
         }
     }
 }

@@ -3,11 +3,12 @@
 //! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache.
 
 use super::store::{
-    Batch, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, RowMark, Sealed, Slice, Store,
+    Batch, Collected, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, RowMark, Sealed, Slice, Store,
     StoreError, Swept, Tend, Waiting, Which,
 };
 use crate::model::{
-    BEHIND, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, Plan, Seq, Settlement, State, Target, Timestamp,
+    BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, Plan, Seq, Settlement, State,
+    Target, Timestamp, stands_in_line,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -145,14 +146,18 @@ impl Durable {
                 append.plan.targets.iter().for_each(|target| {
                     self.number(target);
                 });
-                self.events.insert(seq.0, Stored { event: append.event.clone(), plan: append.plan.clone(), dedupe: append.dedupe });
+                self.events.insert(
+                    seq.0,
+                    Stored { event: append.event.clone(), plan: Plan { collected: vec![], ..append.plan.clone() }, dedupe: append.dedupe },
+                );
                 for (place, order) in &append.plan.ordered {
                     let target = &append.plan.targets[*place];
                     let now = append.event.received_at;
+                    let wait = append.plan.collected.iter().find_map(|(collected, wait)| (collected == place).then_some(*wait));
                     let row = DeliveryRow {
                         key: DeliveryKey { seq, target: Arc::clone(target), ordinal: 0 },
                         state: State::Waiting,
-                        due_at: Some(now),
+                        due_at: Some(now + wait.unwrap_or_default()),
                         attempts: 0,
                         replays: 0,
                         detail: "has its turn".into(),
@@ -161,7 +166,7 @@ impl Durable {
                     };
                     let key = (seq.0, self.number(target), 0);
                     self.rows.insert(key, (row, true));
-                    self.line_up(key, *order, now);
+                    self.line_up(key, *order, now, if wait.is_some() { COLLECTED } else { BEHIND });
                 }
             }
             committed.fates.push(fate);
@@ -174,7 +179,7 @@ impl Durable {
             let now = row.updated_at;
             self.rows.insert(key, (row, *closes || before.unwrap_or_default()));
             match order {
-                Some(Order::Keeps(order)) if before.is_none() => self.line_up(key, *order, now),
+                Some(Order::Keeps(order)) if before.is_none() => self.line_up(key, *order, now, BEHIND),
                 Some(Order::Frees(_)) => drop(self.free(key, now)),
                 _ => {}
             }
@@ -192,13 +197,13 @@ impl Durable {
         self.line.iter().filter(move |(other, (key, _))| *key == order && output(other) == ours).map(|(other, _)| *other)
     }
 
-    fn line_up(&mut self, place: Place, order: OrderKey, now: Timestamp) {
+    fn line_up(&mut self, place: Place, order: OrderKey, now: Timestamp, behind: &str) {
         let first = !self.in_line(place, order).any(|other| other < place);
         self.line.insert(place, (order, first.then_some(now)));
         let (row, _) = self.rows.get_mut(&place).unwrap();
         if !first {
             if row.state == State::Waiting {
-                (row.state, row.detail) = (State::Held, BEHIND.into());
+                (row.state, row.detail) = (State::Held, behind.into());
             }
             row.due_at = None;
         }
@@ -210,13 +215,44 @@ impl Durable {
         self.line.remove(&place);
         if let Some(next) = next {
             let (row, _) = self.rows.get_mut(&next).unwrap();
-            if row.state == State::Held && row.detail == BEHIND {
+            if row.state == State::Held && stands_in_line(&row.detail) {
                 let detail = "has its turn".into();
                 *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail, updated_at: now, ..row.clone() };
                 self.line.insert(next, (order, Some(now)));
             }
         }
         true
+    }
+
+    /// Those that are collected behind one that has the turn.
+    fn collected(&self, place: Place) -> Vec<Place> {
+        let Some((order, _)) = self.line.get(&place) else { return vec![] };
+        let stands =
+            |other: &Place| *other > place && self.rows[other].0.state == State::Held && stands_in_line(&self.rows[other].0.detail);
+        self.in_line(place, *order).filter(stands).collect()
+    }
+
+    fn gather(&mut self, output: &str, before: Timestamp, now: Timestamp) -> Slice {
+        let over = |(place, (_, turn)): (&Place, &(OrderKey, Option<Timestamp>))| {
+            let row = &self.rows[place].0;
+            let over = turn.is_some() && *row.key.target.output == *output && [State::Delivered, State::Dead].contains(&row.state);
+            over.then(|| (*place, row.clone()))
+        };
+        let mut changed = 0;
+        for (place, digest) in self.line.iter().filter_map(over).collect::<Vec<_>>() {
+            let through = digest.message.as_ref().and_then(|message| message.digest).map(|digest| digest.through);
+            let along: Vec<Place> =
+                self.collected(place).into_iter().filter(|other| through.is_some_and(|through| other.0 <= through)).collect();
+            for other in along {
+                let detail = format!("in the digest {}: {}", digest.key.id(self.events[&place.0].event.id), digest.detail);
+                let (row, _) = self.rows.get_mut(&other).unwrap();
+                *row = DeliveryRow { state: digest.state, due_at: None, detail, updated_at: now, ..row.clone() };
+                self.line.remove(&other);
+                changed += 1;
+            }
+            changed += u64::from(digest.updated_at < before && self.free(place, now));
+        }
+        Slice { changed, next: None }
     }
 
     /// Whether another one is before it in line.
@@ -311,6 +347,7 @@ impl Store for MemoryStore {
                 };
                 return Ok(disk.let_go(now, stuck));
             }
+            Operation::Gather { output, before } => return Ok(disk.gather(output, *before, now)),
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
             _ => {}
         }
@@ -371,6 +408,19 @@ fn meant(which: &Which, row: &DeliveryRow, event: &Event) -> bool {
 impl Reads for Disk {
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError> {
         Ok(self.lock().sealed.get(key).cloned())
+    }
+
+    fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError> {
+        let disk = self.lock();
+        let place = disk.rows.iter().find(|(_, (row, _))| row.key == *key).map(|(place, _)| *place);
+        let behind = place.map(|place| disk.collected(place)).unwrap_or_default();
+        let kept = |place: &Place| {
+            let stored = &disk.events[&place.0];
+            let kept = Kept { seq: Seq(place.0), event: stored.event.clone(), plan: stored.plan.clone() };
+            (Arc::new(kept), Arc::clone(&disk.rows[place].0.key.target))
+        };
+        let through = behind.last().map_or(key.seq, |place| Seq(place.0));
+        Ok(Collected { first: behind.iter().take(most).map(kept).collect(), count: behind.len() as u64, through })
     }
 
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError> {

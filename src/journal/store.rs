@@ -110,12 +110,25 @@ pub struct Waiting {
     pub damaged: bool,
 }
 
+/// What is collected behind a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// The first, in the order of arrival, each with its target; without those whose bytes are not what was kept.
+    pub first: Vec<(Arc<Kept>, Arc<Target>)>,
+    /// How many there are.
+    pub count: u64,
+    /// The last one's event; the asked one's where there is none.
+    pub through: Seq,
+}
+
 /// Reading what is still to be done. Sees what was committed.
 pub trait Reads: Send + Sync {
     /// Events from `from` to `to` (both included) with an open plan, by place, at most `most`.
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError>;
     /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor.
     fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError>;
+    /// What is collected behind a delivery that has the turn of its key: the first `most` of it.
+    fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError>;
     /// What is sealed under a key.
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError>;
 }
@@ -210,6 +223,14 @@ pub enum Operation {
         /// Whose.
         output: Arc<str>,
         /// When the turn of those began, at the latest.
+        before: Timestamp,
+    },
+    /// What went along in a digest of an output stands where the digest stands; and a key whose last digest is over since before then
+    /// has its next one.
+    Gather {
+        /// Whose.
+        output: Arc<str>,
+        /// When the last one of a key was over, at the latest.
         before: Timestamp,
     },
     /// As [`Overtake`](Self::Overtake), for these, if it is their turn. At most a page of them.

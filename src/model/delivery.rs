@@ -94,6 +94,13 @@ pub enum Order {
 
 /// The detail of a held row that waits for its turn within its key; nothing else has it.
 pub const BEHIND: &str = "waits behind an earlier one of its key";
+/// The detail of a held row that is collected for a digest; nothing else has it.
+pub const COLLECTED: &str = "collected for the next digest of its key";
+
+/// Whether a held row with this detail stands in line, and for nothing else.
+pub fn stands_in_line(detail: &str) -> bool {
+    detail == BEHIND || detail == COLLECTED
+}
 
 /// Hears whether a batch of settlements is durable. Called once, on the writer's thread: must not block.
 pub type Written = Box<dyn FnOnce(bool) + Send>;

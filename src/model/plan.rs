@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One route's one output.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +30,9 @@ pub struct Plan {
     pub failed: Vec<(usize, String)>,
     /// Targets (by their place in `targets`, rising) whose deliveries go one at a time with others of the same key.
     pub ordered: Vec<(usize, OrderKey)>,
+    /// Those of them (by their place in `targets`, rising) whose deliveries are collected, and how long the first of a key waits for others.
+    /// Not kept with the event: it says how its rows are born.
+    pub collected: Vec<(usize, Duration)>,
 }
 
 impl Plan {

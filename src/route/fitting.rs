@@ -96,6 +96,20 @@ impl Fitting {
         Ok(messages)
     }
 
+    /// How a field's values are escaped.
+    pub fn escape(&self, field: &str) -> Escape {
+        self.fields.get(field).map_or(Escape::None, |limit| limit.escape)
+    }
+
+    /// Several texts of one field as one: each on lines of its own, and the number of those that are not shown, of `total`.
+    pub fn list(&self, field: &str, items: &[String], total: usize) -> String {
+        let limit = self.fields.get(field).copied();
+        let escape = self.escape(field);
+        let (most, unit) = limit.and_then(|limit| limit.cap).map_or((usize::MAX, Unit::Chars), |cap| (cap.most, cap.unit));
+        let between = if escape == Escape::Html { "\n<hr>\n" } else { "\n" };
+        Fit { escape, most, unit, link: None }.list_of(items, between, total)
+    }
+
     /// Cuts the longest of the fields that have one limit together.
     fn share(&self, message: &mut BTreeMap<String, Rendered>, link: Option<&str>) -> Result<(), DoesNotFit> {
         let Some(total) = &self.total else { return Ok(()) };
@@ -154,15 +168,7 @@ mod tests {
             field("body", None),
             Field { shape: Shape::Map, ..field("headers", Some(Cap::chars(30))) },
         ];
-        Fitting::of(&OutputMessage {
-            name: "chat".into(),
-            span: Span::default(),
-            fields,
-            message: vec![],
-            config: None,
-            total,
-            order_by: None,
-        })
+        Fitting::of(&OutputMessage { name: "chat".into(), span: Span::default(), fields, message: vec![], config: None, total, line: None })
     }
 
     fn fields(of: &[(&str, String)]) -> BTreeMap<String, Rendered> {

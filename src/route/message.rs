@@ -6,6 +6,7 @@ use super::template::{Context, Engine, Rules, Template, TemplateError};
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use switchyard_api::escape::Escape;
 use switchyard_api::fit::Total;
 use switchyard_api::http::auth::is_ours;
@@ -29,9 +30,49 @@ pub struct OutputMessage {
     pub config: Option<Arc<dyn AnyConfig>>,
     /// The limit that several fields share.
     pub total: Option<Total>,
-    /// The key by which its deliveries are kept in order.
-    pub order_by: Option<tree::Template>,
+    /// What its deliveries stand in line by.
+    pub line: Option<Line>,
 }
+
+/// What an output's deliveries stand in line by: to go one at a time, or together.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// The key, and where in the file it is written.
+    pub by: By,
+    /// Where they go together.
+    pub digest: Option<Digested>,
+}
+
+/// Where a key comes from.
+#[derive(Debug, Clone)]
+pub enum By {
+    /// A template, under this name.
+    Template(&'static str, tree::Template),
+    /// All have the same.
+    All,
+}
+
+/// How deliveries go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digested {
+    /// How long the first of a key waits for others; `None`: it goes at once.
+    pub first: Option<Duration>,
+    /// How many are shown in one message.
+    pub max: usize,
+}
+
+/// A line, ready.
+#[derive(Debug, Clone)]
+pub(super) struct Lined {
+    /// `None`: all have the same key.
+    pub by: Option<Arc<Template>>,
+    pub digest: Option<Digested>,
+    /// The fields of a target that say who reads it and how loud it is: what differs in them never goes together.
+    pub who: Vec<Arc<Template>>,
+}
+
+/// An address that an event chooses and that is no plain name.
+const RECIPIENT: &str = "recipient";
 
 /// Compiled templates by field. Shared between the routes of an output.
 #[derive(Debug, Clone)]
@@ -99,6 +140,16 @@ impl Fields {
         good.then_some(self)
     }
 
+    /// The fields that say who reads a message and how loud it is, where events decide that.
+    pub(super) fn who(&self, output: &OutputMessage) -> Vec<Arc<Template>> {
+        let decides = output.fields.iter().filter(|field| field.confine == Confine::Name || field.name == RECIPIENT);
+        let template = |field: &Field| match self.built.get(&*field.name)? {
+            Built::Text(template) if !template.is_fixed() => Some(Arc::clone(template)),
+            _ => None,
+        };
+        decides.filter_map(template).collect()
+    }
+
     /// Whether there is nothing to render.
     pub fn is_empty(&self) -> bool {
         self.built.is_empty()
@@ -145,6 +196,16 @@ impl Fields {
     /// A field is too long and may not be cut.
     pub fn fit(&self, rendered: BTreeMap<String, Rendered>, link: Option<&str>) -> Result<Vec<BTreeMap<String, Rendered>>, DoesNotFit> {
         self.fitting.fit(rendered, link)
+    }
+
+    /// Several texts of one field as one text that the far side takes, of `total`.
+    pub fn list(&self, field: &str, items: &[String], total: usize) -> String {
+        self.fitting.list(field, items, total)
+    }
+
+    /// How a field's values are escaped.
+    pub fn escape(&self, field: &str) -> Escape {
+        self.fitting.escape(field)
     }
 }
 
@@ -197,11 +258,15 @@ fn template(field: &Field, engine: &Engine, node: &Node, problems: &mut Vec<Prob
     compile(&field.name, &field.docs, engine, &written, problems)
 }
 
-/// The template of an output's order key; `Err`: it is wrong.
-pub fn order_template(output: &OutputMessage, problems: &mut Vec<Problem>) -> Result<Option<Arc<Template>>, ()> {
-    let Some(written) = &output.order_by else { return Ok(None) };
+/// What an output's deliveries stand in line by; `Err`: it is wrong.
+pub(super) fn line(output: &OutputMessage, problems: &mut Vec<Problem>) -> Result<Option<Lined>, ()> {
+    let Some(Line { by, digest }) = &output.line else { return Ok(None) };
     let engine = Engine::new(Rules { escape: Escape::None, confine: Confine::Content });
-    compile("order_by.key", "", &engine, written, problems).ok_or(()).map(Some)
+    let by = match by {
+        By::Template(name, written) => Some(compile(name, "", &engine, written, problems).ok_or(())?),
+        By::All => None,
+    };
+    Ok(Some(Lined { by, digest: *digest, who: vec![] }))
 }
 
 fn compile(name: &str, docs: &str, engine: &Engine, written: &tree::Template, problems: &mut Vec<Problem>) -> Option<Arc<Template>> {

@@ -7,6 +7,7 @@
 //! Never: talks to an output, keeps anything between events, lets a value of an event become structure (L8).
 
 pub mod decimal;
+mod digest;
 mod explain;
 pub mod facts;
 pub mod filter;
@@ -24,9 +25,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use digest::{Along, DIGESTED};
 pub use explain::{RouteVerdict, Sent, Verdict};
 pub use jq::JqPool;
-pub use message::OutputMessage;
+pub use message::{By, Digested, Line, OutputMessage};
 pub use plan::Router;
 pub use render::MESSAGES_MAX;
 pub use section::RouteSection;

@@ -8,7 +8,7 @@ use super::filter::Filter;
 use super::glob::{GLOB_HELP, Glob, GlobError};
 use super::index::{Found, Index};
 use super::jq::{JqError, JqPool, Program};
-use super::message::{Fields, OutputMessage, order_template};
+use super::message::{Digested, Fields, Lined, OutputMessage, line};
 use super::section::{RouteSection, ToSection};
 use super::template::{Context, Template};
 use crate::model::{Event, Message, OrderKey, Plan, Target, envelope};
@@ -39,8 +39,8 @@ pub(super) struct Route {
     pub(super) filter: Option<Filter>,
     pub(super) condition: Option<Program>,
     pub(super) targets: Vec<Arc<Target>>,
-    /// Of which of them (by place) deliveries are kept in order, and by what.
-    orders: Vec<(usize, Arc<Template>)>,
+    /// Of which of them (by place) deliveries stand in line, and by what.
+    lines: Vec<(usize, Lined)>,
 }
 
 /// How a target's message is made.
@@ -48,6 +48,8 @@ pub(super) struct Route {
 pub(super) struct Rendering {
     pub(super) transform: Option<Program>,
     pub(super) fields: Fields,
+    /// Where its deliveries go together with others.
+    pub(super) digest: Option<Digested>,
 }
 
 impl Router {
@@ -59,13 +61,13 @@ impl Router {
         problems: &mut Vec<Problem>,
     ) -> Option<Router> {
         let own: Vec<Option<Fields>> = outputs.iter().map(|output| Fields::of_output(output, problems)).collect();
-        let orders: Vec<_> = outputs.iter().map(|output| order_template(output, problems)).collect();
+        let lines: Vec<_> = outputs.iter().map(|output| line(output, problems)).collect();
         let (paths, names, renderings) = (Paths::default(), HashMap::new(), HashMap::new());
-        let mut builder = Builder { sources, outputs, own: &own, orders: &orders, paths, names, renderings, problems };
+        let mut builder = Builder { sources, outputs, own: &own, lines: &lines, paths, names, renderings, problems };
         let built: Vec<Option<Route>> = routes.iter().enumerate().map(|(i, route)| builder.route(i, route)).collect();
         let Builder { paths, renderings, .. } = builder;
         let routes: Vec<Route> = built.into_iter().collect::<Option<_>>()?;
-        if own.iter().any(Option::is_none) || orders.iter().any(Result::is_err) {
+        if own.iter().any(Option::is_none) || lines.iter().any(Result::is_err) {
             return None;
         }
         let mut index = Index::default();
@@ -127,16 +129,36 @@ impl Router {
 }
 
 impl Route {
-    /// Plans its targets. `context` is made for the first of an event's order keys.
+    /// Plans its targets. `context` is made for the first of an event's keys.
     fn take(&self, event: &Event, context: &mut Option<Context>, plan: &mut Plan) {
-        for (place, template) in &self.orders {
-            let context = context.get_or_insert_with(|| Context::new(event, None));
+        for (place, line) in &self.lines {
             // Without a key it need not wait for anybody.
-            if let Some(key) = template.render(context).ok().filter(|key| !key.is_empty()) {
-                plan.ordered.push((plan.targets.len() + place, OrderKey::of(&key)));
-            }
+            let Some(key) = self.key(*place, line, event, context) else { continue };
+            let place = plan.targets.len() + place;
+            plan.ordered.push((place, OrderKey::of(&key)));
+            plan.collected.extend(line.digest.map(|digest| (place, digest.first.unwrap_or_default())));
         }
         plan.targets.extend(self.targets.iter().cloned());
+    }
+
+    /// What an event's delivery stands in line by; `None`: nothing. `context` is made where a template asks for it.
+    fn key(&self, place: usize, line: &Lined, event: &Event, context: &mut Option<Context>) -> Option<String> {
+        let mut text = |template: &Template| template.render(context.get_or_insert_with(|| Context::new(event, None))).ok();
+        let key = match &line.by {
+            Some(by) => text(by).filter(|key| !key.is_empty())?,
+            None => String::new(),
+        };
+        if line.digest.is_none() {
+            return Some(key);
+        }
+        // One message has one shape and one reader.
+        let target = &self.targets[place];
+        let mut key = [&key, "\0", &target.route, "\0", &target.output].concat();
+        for field in &line.who {
+            key.push('\0');
+            key.push_str(&text(field)?);
+        }
+        Some(key)
     }
 }
 
@@ -152,8 +174,8 @@ struct Builder<'a> {
     outputs: &'a [OutputMessage],
     /// By output.
     own: &'a [Option<Fields>],
-    /// By output: what its deliveries are kept in order by.
-    orders: &'a [Result<Option<Arc<Template>>, ()>],
+    /// By output: what its deliveries stand in line by.
+    lines: &'a [Result<Option<Lined>, ()>],
     paths: Paths,
     names: HashMap<Arc<str>, Span>,
     renderings: HashMap<Arc<Target>, Rendering>,
@@ -170,12 +192,14 @@ impl Builder<'_> {
         let condition = section.condition.as_ref().map(|jq| self.program("where", jq));
         let transform = section.transform.as_ref().map(|jq| self.program("transform", jq));
         let named = name.clone().unwrap_or_default();
-        let targets: Vec<Option<(Arc<Target>, Fields)>> = section.to.iter().map(|to| self.target(&named, to)).collect();
+        let targets: Vec<_> = section.to.iter().map(|to| self.target(&named, to)).collect();
         self.output_twice(section)?;
-        let (transform, mut reached) = (transform.map_or(Some(None), |t| t.map(Some))?, vec![]);
+        let (transform, mut reached, mut lines) = (transform.map_or(Some(None), |t| t.map(Some))?, vec![], vec![]);
         for target in targets {
-            let (target, fields) = target?;
-            self.renderings.insert(Arc::clone(&target), Rendering { transform: transform.clone(), fields });
+            let (target, fields, line) = target?;
+            let digest = line.as_ref().and_then(|line| line.digest);
+            lines.extend(line.map(|line| (reached.len(), line)));
+            self.renderings.insert(Arc::clone(&target), Rendering { transform: transform.clone(), fields, digest });
             reached.push(target);
         }
         Some(Route {
@@ -185,7 +209,7 @@ impl Builder<'_> {
             topics: topics.into_iter().collect::<Option<_>>()?,
             filter: filter.map_or(Some(None), |f| f.map(Some))?,
             condition: condition.map_or(Some(None), |c| c.map(Some))?,
-            orders: self.orders_of(&reached),
+            lines,
             targets: reached,
         })
     }
@@ -236,7 +260,7 @@ impl Builder<'_> {
         checked.ok()
     }
 
-    fn target(&mut self, route: &Arc<str>, to: &ToSection) -> Option<(Arc<Target>, Fields)> {
+    fn target(&mut self, route: &Arc<str>, to: &ToSection) -> Option<(Arc<Target>, Fields, Option<Lined>)> {
         let Some(at) = self.outputs.iter().position(|output| *output.name == *to.output.value) else {
             let title = format!("route `{route}` sends to `{}`, which is not an output", to.output.value);
             let problem = Problem::error("unknown-output", to.output.span, title, "no output has this name");
@@ -246,15 +270,9 @@ impl Builder<'_> {
         };
         let output = &self.outputs[at];
         let fields = self.own[at].as_ref()?.over(output, to.output.span, &to.message, self.problems)?;
-        Some((Arc::new(Target { route: Arc::clone(route), output: Arc::clone(&output.name) }), fields))
-    }
-
-    fn orders_of(&self, targets: &[Arc<Target>]) -> Vec<(usize, Arc<Template>)> {
-        let order = |target: &Arc<Target>| {
-            let at = self.outputs.iter().position(|output| output.name == target.output)?;
-            self.orders[at].clone().ok().flatten()
-        };
-        targets.iter().enumerate().filter_map(|(place, target)| Some((place, order(target)?))).collect()
+        let line = self.lines[at].clone().ok().flatten();
+        let line = line.map(|line| Lined { who: line.digest.map(|_| fields.who(output)).unwrap_or_default(), ..line });
+        Some((Arc::new(Target { route: Arc::clone(route), output: Arc::clone(&output.name) }), fields, line))
     }
 
     fn output_twice(&mut self, section: &RouteSection) -> Option<()> {

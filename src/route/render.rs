@@ -4,7 +4,7 @@
 use super::jq::JqPool;
 use super::plan::{Rendering, Router};
 use super::template::Context;
-use crate::model::{Event, Message, NotRendered, Target, envelope};
+use crate::model::{Event, Message, NotRendered, Rendered, Target, envelope};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,16 +21,15 @@ impl Router {
             let known = self.routes.iter().any(|route| route.name == target.route);
             return Err(NotRendered::Gone(if known { &target.output } else { &target.route }.to_string()));
         };
-        let link = self.link.as_deref().map(|base| format!("{base}/api/events/{}", event.id));
+        let link = self.link_to(event);
         let made = |result| messages(rendering, event, result, link.as_deref());
-        let Some(transform) = &rendering.transform else {
+        if rendering.transform.is_none() {
             return if rendering.fields.is_empty() { Ok(vec![Arc::clone(&self.plain)]) } else { Ok(shared(made(None)?)) };
-        };
-        let results = jq.run(transform, &envelope::envelope_text(event)).await;
-        let results = results.map_err(|error| NotRendered::Failed(format!("transform: {error}")))?;
+        }
+        let results = results(rendering, event, jq).await?;
         let (mut all, mut bytes) = (Vec::with_capacity(results.len()), 0);
         for result in results {
-            let several = made(Some(result))?;
+            let several = made(result)?;
             bytes += several.iter().map(Message::size).sum::<usize>();
             if bytes > MESSAGES_MAX {
                 return Err(NotRendered::Failed(format!("the messages are larger than {} MiB", MESSAGES_MAX >> 20)));
@@ -39,6 +38,19 @@ impl Router {
         }
         Ok(all)
     }
+
+    /// Where people can look at an event.
+    pub(super) fn link_to(&self, event: &Event) -> Option<String> {
+        self.link.as_deref().map(|base| format!("{base}/api/events/{}", event.id))
+    }
+}
+
+/// What the target's transform gives; without one there is one result, the event itself.
+pub(super) async fn results(rendering: &Rendering, event: &Event, jq: &JqPool) -> Result<Vec<Option<String>>, NotRendered> {
+    let Some(transform) = &rendering.transform else { return Ok(vec![None]) };
+    let results = jq.run(transform, &envelope::envelope_text(event)).await;
+    let results = results.map_err(|error| NotRendered::Failed(format!("transform: {error}")))?;
+    Ok(results.into_iter().map(Some).collect())
 }
 
 fn shared(messages: Vec<Message>) -> Vec<Arc<Message>> {
@@ -48,14 +60,18 @@ fn shared(messages: Vec<Message>) -> Vec<Arc<Message>> {
 /// One result as a message, or as several where a field of it is split.
 fn messages(rendering: &Rendering, event: &Event, result: Option<String>, link: Option<&str>) -> Result<Vec<Message>, NotRendered> {
     if rendering.fields.is_empty() {
-        return Ok(vec![Message { payload: result, fields: BTreeMap::new() }]);
+        return Ok(vec![Message { payload: result, ..Message::default() }]);
     }
-    let rendered = rendering.fields.render(&Context::new(event, result.as_deref()));
-    let rendered = rendered.map_err(|(field, error)| {
+    let rendered = fields(rendering, event, result.as_deref())?;
+    let fitted = rendering.fields.fit(rendered, link).map_err(|error| NotRendered::Failed(error.to_string()))?;
+    Ok(fitted.into_iter().map(|fields| Message { payload: result.clone(), fields, ..Message::default() }).collect())
+}
+
+/// The fields of one result, whatever the far side takes.
+pub(super) fn fields(rendering: &Rendering, event: &Event, result: Option<&str>) -> Result<BTreeMap<String, Rendered>, NotRendered> {
+    rendering.fields.render(&Context::new(event, result)).map_err(|(field, error)| {
         // Where there is no `data` at all, what is missing in it is not the point.
         let no_data = envelope::data(event).err().map(|why| format!("; {why}")).unwrap_or_default();
         NotRendered::Failed(format!("template of `{field}`, {error}{no_data}"))
-    })?;
-    let fitted = rendering.fields.fit(rendered, link).map_err(|error| NotRendered::Failed(error.to_string()))?;
-    Ok(fitted.into_iter().map(|fields| Message { payload: result.clone(), fields }).collect())
+    })
 }

@@ -116,6 +116,11 @@ impl Engine {
 }
 
 impl Template {
+    /// Whether its text is the same for all events.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.0, Text::Fixed(_))
+    }
+
     /// The field's text for one event.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Routes as a whole: from the file to plans, messages and explanations. What runs jq stands in `tests/jq_limits.rs` and `tests/routes.rs`.
 
 use super::testing::{event, tree};
-use super::{JqPool, OutputMessage, RouteSection, Router, Verdict};
-use crate::model::{Event, Message, NotRendered, Target};
+use super::{Along, By, Digested, JqPool, Line, OutputMessage, RouteSection, Router, Verdict};
+use crate::model::{Event, Kept, Message, NotRendered, Plan, Seq, Target};
 use std::path::PathBuf;
 use std::sync::Arc;
 use switchyard_api::escape::Escape;
@@ -41,7 +41,7 @@ fn outputs() -> Vec<OutputMessage> {
         message,
         config: None,
         total: None,
-        order_by: None,
+        line: None,
     };
     vec![
         output("chat", fields(), vec![]),
@@ -268,7 +268,7 @@ fn built_with_statement(own: &str, routes: &str) -> Vec<(&'static str, Option<St
         message,
         config,
         total: None,
-        order_by: None,
+        line: None,
     };
     let sections = RouteSection::read_all(&tree(routes), &mut problems).unwrap();
     let router = Router::build(&sections, &[], &[output], &mut problems);
@@ -293,4 +293,37 @@ fn fields_that_do_not_fit_are_told_once_for_all_routes() {
     assert_eq!(built_with_statement(r#"{"sql": "SELECT :a"}"#, two), [("unknown-param", None)]);
     let with = r#"[{"to": {"output": "crm", "params": {"a": "{{ topic }}"}}}]"#;
     assert_eq!(built_with_statement(r#"{"sql": "SELECT :a"}"#, with), []);
+}
+
+/// Several deliveries of an output with a cap are one message, cut by whole items.
+#[tokio::test]
+async fn what_goes_together_is_one_text_that_fits() {
+    let together = |output: OutputMessage| match &*output.name {
+        "sms" | "mail" => OutputMessage { line: Some(Line { by: By::All, digest: Some(Digested { first: None, max: 5 }) }), ..output },
+        _ => output,
+    };
+    let routes = r#"[{"name": "a", "to": [{"output": "sms", "text": "{{ data.t }}", "title": "{{ data.t }}"}, "mail"]}]"#;
+    let sections = RouteSection::read_all(&tree(routes), &mut vec![]).unwrap();
+    let outputs: Vec<_> = outputs().into_iter().map(together).collect();
+    let mut problems = vec![];
+    let router = Router::build(&sections, &[], &outputs, &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
+    let kept = |text: &str| Arc::new(Kept { seq: Seq(7), event: event(&format!(r#"{{"t":"{text}","n":1}}"#)), plan: Plan::default() });
+    let sms = target("a", "sms");
+    let along: Vec<_> = ["two and a half", "three"].iter().map(|text| (kept(text), Arc::new(sms.clone()))).collect();
+    let digest = async |first: &Kept, count| {
+        let all = Along { first: &along, count, through: Seq(9) };
+        router.digest(&first.event, &sms, all, &no_jq()).await.unwrap().unwrap()
+    };
+    let message = digest(&kept("one"), 2).await;
+    assert_eq!((message.text("text"), message.text("title")), (Some("one\ntwo and a half\nthree"), Some("one")));
+    assert_eq!(message.digest.map(|digest| (digest.count, digest.through)), Some((3, 9)));
+    let message = digest(&kept("one"), 1_200).await;
+    assert_eq!(message.text("text"), Some("one\ntwo and a half\nthree\n… and 1,198 more"));
+    let message = digest(&kept(&"word ".repeat(9)), 2).await;
+    assert_eq!(message.text("text"), Some(&*format!("{}\n… and 2 more", "word ".repeat(9))));
+    assert!(router.shown_together(&sms) == Some(5) && router.shown_together(&target("a", "chat")).is_none());
+    // Alone it is what it would be.
+    let alone = Along { first: &[], count: 0, through: Seq(7) };
+    let mail = router.digest(&kept("x").event, &target("a", "mail"), alone, &no_jq()).await.unwrap().unwrap();
+    assert_eq!((mail.text("text"), mail.digest.map(|digest| digest.count)), (Some("mail: 1"), Some(1)));
 }

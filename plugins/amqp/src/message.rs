@@ -58,7 +58,7 @@ mod tests {
     use switchyard_api::{Message, Rendered};
 
     fn with(key: &str) -> Result<(ShortString, Bytes, BasicProperties), Outcome> {
-        message(&parcel(7, &Message { payload: None, fields: [("routing_key".to_owned(), Rendered::Text(key.to_owned()))].into() }))
+        message(&parcel(7, &Message { fields: [("routing_key".to_owned(), Rendered::Text(key.to_owned()))].into(), ..Message::default() }))
     }
 
     #[test]

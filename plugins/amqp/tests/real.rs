@@ -35,7 +35,7 @@ fn url(port: u16) -> String {
     format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{port}")
 }
 fn to(key: &str) -> Message {
-    Message { payload: None, fields: [("routing_key".to_owned(), Rendered::Text(key.to_owned()))].into() }
+    Message { fields: [("routing_key".to_owned(), Rendered::Text(key.to_owned()))].into(), ..Message::default() }
 }
 
 /// A client of its own: it closes what it opened when it goes.

@@ -232,13 +232,19 @@ impl Fit<'_> {
 
     /// Items that are written already, cut by whole items: what does not fit is counted.
     pub fn list(&self, items: &[String], between: &str) -> String {
+        self.list_of(items, between, items.len())
+    }
+
+    /// As [`list`](Self::list), of the first of `total` items: what is not among them is counted too.
+    pub fn list_of(&self, items: &[String], between: &str, total: usize) -> String {
         let whole = items.join(between);
-        if self.unit.measure(&whole) <= self.most {
+        if total <= items.len() && self.unit.measure(&whole) <= self.most {
             return whole;
         }
+        let total = total.max(items.len());
         let tail = |left: usize| self.escape.apply(&format!("… and {} more", grouped(left)));
         let gap = self.unit.measure(between);
-        let room = self.most.saturating_sub(self.unit.measure(&tail(items.len())) + gap);
+        let room = self.most.saturating_sub(self.unit.measure(&tail(total)) + gap);
         let mut used = 0;
         let fits = |item: &&String| {
             used += self.unit.measure(item) + gap;
@@ -246,12 +252,12 @@ impl Fit<'_> {
         };
         let most = items.iter().take_while(fits).count();
         match (most, items) {
-            (0, [first, rest @ ..]) if !rest.is_empty() && room > self.most / 2 => {
+            (0, [first, ..]) if total > 1 && room > self.most / 2 => {
                 let first = Fit { most: room, ..*self }.cut(first).unwrap_or_else(|| first.clone());
-                format!("{first}{between}{}", tail(rest.len()))
+                format!("{first}{between}{}", tail(total - 1))
             }
             (0, _) => self.cut(&whole).unwrap_or(whole),
-            (most, _) => format!("{}{between}{}", items[..most].join(between), tail(items.len() - most)),
+            (most, _) => format!("{}{between}{}", items[..most].join(between), tail(total - most)),
         }
     }
 

@@ -70,7 +70,7 @@ mod tests {
 
     fn with(name: &str, value: &str) -> Result<Vec<(String, String)>, HeaderError> {
         let fields = [("headers".to_owned(), Rendered::Map([(name.to_owned(), value.to_owned())].into()))].into();
-        headers(&Parcel { replay: true, attempt: 3, ..parcel(7, &Message { payload: None, fields }) })
+        headers(&Parcel { replay: true, attempt: 3, ..parcel(7, &Message { fields, ..Message::default() }) })
     }
 
     #[test]

@@ -23,6 +23,18 @@ pub struct Message {
     /// The message fields that the route or the output set, and the kind's defaults.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub fields: BTreeMap<String, Rendered>,
+    /// Where it speaks for several deliveries: for how many.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub digest: Option<Digest>,
+}
+
+/// What a message that was collected stands for: itself, and others of its key that arrived up to a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    /// How many deliveries, itself among them.
+    pub count: u64,
+    /// The journal's number of the last event in it. Fixed with the message: what comes later goes with the next one.
+    pub through: i64,
 }
 
 impl Message {
@@ -45,6 +57,11 @@ impl Message {
     /// Whether nothing had to be rendered: the event goes out as it came.
     pub fn is_plain(&self) -> bool {
         self.payload.is_none() && self.fields.is_empty()
+    }
+
+    /// How many deliveries it speaks for.
+    pub fn count(&self) -> u64 {
+        self.digest.map_or(1, |digest| digest.count)
     }
 
     /// For the journal.

@@ -157,7 +157,7 @@ mod tests {
     use switchyard_api::{Message, Rendered};
 
     fn printed(text: &str, attempt: u32, replay: bool) -> String {
-        let message = Message { payload: None, fields: [("text".to_owned(), Rendered::Text(text.to_owned()))].into() };
+        let message = Message { fields: [("text".to_owned(), Rendered::Text(text.to_owned()))].into(), ..Message::default() };
         line("console", &Parcel { attempt, replay, ..parcel(1, &message) })
     }
 

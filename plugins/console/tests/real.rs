@@ -43,7 +43,7 @@ impl FarSide for Reader {
         Arc::new(ConsoleOutput::to(self.pipe.try_clone().unwrap(), &kit()))
     }
     fn message(&self) -> Message {
-        Message { payload: None, fields: [("text".to_owned(), Rendered::Text("hello".into()))].into() }
+        Message { fields: [("text".to_owned(), Rendered::Text("hello".into()))].into(), ..Message::default() }
     }
     async fn arrived(&self) -> Vec<String> {
         let id = |line: String| line.split(['(', ',', ')']).nth(1).unwrap().to_owned();
@@ -79,7 +79,8 @@ async fn what_nobody_reads_any_more_is_down() {
 #[tokio::test]
 async fn an_event_prints_one_line_whatever_it_says() {
     let far = Reader::start().await;
-    let hostile = Message { payload: None, fields: [("text".to_owned(), Rendered::Text("a\r\nconsole: forged\x1b[2J".into()))].into() };
+    let hostile =
+        Message { fields: [("text".to_owned(), Rendered::Text("a\r\nconsole: forged\x1b[2J".into()))].into(), ..Message::default() };
     deliver_one(&*far.output().await, parcel(1, &hostile)).await;
     assert_eq!(far.read(), [r"console: a\u{d}\u{a}console: forged\u{1b}[2J (dlv_00000000000000000000000000000001)"]);
 }

@@ -122,7 +122,11 @@ impl Letterhead {
         if let Some(reply_to) = &self.reply_to {
             out += &list("Reply-To", &[reply_to.in_header()]);
         }
-        out += &unstructured("Subject", parcel.message.text("subject").unwrap_or(&parcel.topic));
+        let subject = parcel.message.text("subject").unwrap_or(&parcel.topic);
+        match parcel.message.count() {
+            1 => out += &unstructured("Subject", subject),
+            count => out += &unstructured("Subject", &format!("{subject} (and {} more)", count - 1)),
+        }
         let _ = write!(out, "Message-ID: <{}@{}>\r\n", parcel.delivery, self.domain);
         if let Some(key) = parcel.message.text("threads").filter(|key| !key.is_empty()) {
             let root = format!("<{}.root@{}>", thread(key), self.domain);
@@ -154,8 +158,11 @@ impl Letterhead {
             }
         };
         let payload = parcel.payload();
-        let attached = self.attach && payload.len() <= ATTACH_MAX;
-        if self.attach && !attached {
+        let alone = parcel.message.count() == 1;
+        let attached = self.attach && alone && payload.len() <= ATTACH_MAX;
+        if self.attach && !alone {
+            plain.push_str("\n\n(A mail for several events has none attached.)\n");
+        } else if self.attach && !attached {
             let _ = write!(plain, "\n\n(The event has {} bytes and is not attached: the most is {ATTACH_MAX}.)\n", payload.len());
         }
         let plain = encoded(ContentType::TEXT_PLAIN, &plain);
@@ -240,7 +247,7 @@ mod tests {
     }
     fn with(fields: &[(&str, &str)]) -> Parcel {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), Rendered::Text((*value).to_owned()))).collect();
-        parcel(7, &Message { payload: None, fields })
+        parcel(7, &Message { fields, ..Message::default() })
     }
     fn written(letterhead: &Letterhead, parcel: &Parcel) -> String {
         String::from_utf8(letterhead.mail(parcel, NOW).unwrap().bytes).unwrap()
@@ -275,6 +282,15 @@ mod tests {
         let large = Parcel { raw: vec![b'x'; ATTACH_MAX + 1].into(), ..with(&[("text", "t")]) };
         let large = written(&attaching, &large);
         assert!(large.contains("262145 bytes and is not attached") && !large.contains("multipart"), "{large}");
+        let several = Message {
+            digest: Some(switchyard_api::message::Digest { count: 3, through: 9 }),
+            ..Message::clone(&with(&[("subject", "Order 7"), ("text", "a\nb\nc")]).message)
+        };
+        let several = written(&attaching, &parcel(7, &several));
+        assert!(
+            several.contains("Subject: Order 7 (and 2 more)\r\n") && several.contains("several events") && !several.contains("multipart"),
+            "{several}"
+        );
         let hostile = Parcel { content_type: Some("text/html\r\nX: y; name=\"../x\"".into()), ..with(&[]) };
         let hostile = written(&attaching, &hostile);
         assert!(hostile.contains("event.txt") && !hostile.contains("../x"));

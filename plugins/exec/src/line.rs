@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_message_of_the_file_is_handed_over() {
         let message = Rendered::Map([("room".to_owned(), "sales\n\u{1b}".to_owned())].into());
-        let message = Message { payload: None, fields: [("message".to_owned(), message)].into() };
+        let message = Message { fields: [("message".to_owned(), message)].into(), ..Message::default() };
         assert_eq!(read(&parcel(1, &message))["message"], serde_json::json!({ "room": "sales\n\u{1b}" }));
     }
 
@@ -108,7 +108,7 @@ mod tests {
         #[test]
         fn a_line_is_one_line_whatever_the_event_holds(raw in prop::collection::vec(any::<u8>(), 0..64), topic in ".*", value in ".*") {
             let message = Rendered::Map([(value.clone(), value)].into());
-            let message = Message { payload: None, fields: [("message".to_owned(), message)].into() };
+            let message = Message { fields: [("message".to_owned(), message)].into(), ..Message::default() };
             let parcel = Parcel { raw: raw.clone().into(), topic: topic.as_str().into(), ..parcel(1, &message) };
             let line = line(&parcel).unwrap();
             prop_assert_eq!(line.iter().filter(|byte| **byte < 0x20).count(), 1);

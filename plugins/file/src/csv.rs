@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_row_has_the_order_of_the_header() {
         let columns = [("total", "9.95"), ("order", "A1"), ("unknown", "x")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let message = Message { payload: None, fields: [("columns".to_owned(), Rendered::Map(columns.into()))].into() };
+        let message = Message { fields: [("columns".to_owned(), Rendered::Map(columns.into()))].into(), ..Message::default() };
         let header_names = names(&["order", "total", "note"]);
         assert_eq!(text(header(&header_names)), "order,total,note\r\n");
         assert_eq!(text(line(&parcel(1, &message), &header_names)), "A1,9.95,\r\n");

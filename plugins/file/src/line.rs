@@ -21,7 +21,7 @@ mod tests {
 
     #[test]
     fn a_template_makes_one_line_whatever_stands_in_it() {
-        let message = Message { payload: None, fields: [("line".to_owned(), Rendered::Text("a\nb\r\n\n".into()))].into() };
+        let message = Message { fields: [("line".to_owned(), Rendered::Text("a\nb\r\n\n".into()))].into(), ..Message::default() };
         assert_eq!(line(&parcel(1, &message)), b"a b\n");
         let plain = String::from_utf8(line(&parcel(1, &Message::default()))).unwrap();
         assert!(plain.contains(r#","attempt":1,"data":{"number":1}}"#) && plain.ends_with("}\n"), "{plain}");

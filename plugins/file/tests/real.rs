@@ -122,7 +122,7 @@ async fn a_table_is_read_by_another_program_as_it_was_meant() {
                 let cells =
                     [("order", format!("A{number}")), ("note", notes[number as usize % 4].to_owned()), ("total", "-12.50".to_owned())];
                 let columns = cells.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-                let message = Message { payload: None, fields: [("columns".to_owned(), Rendered::Map(columns))].into() };
+                let message = Message { fields: [("columns".to_owned(), Rendered::Map(columns))].into(), ..Message::default() };
                 let plain = parcel(number, &message);
                 Parcel { received_at: plain.received_at + days * 24 * 3_600_000, ..plain }
             };

@@ -383,7 +383,7 @@ mod tests {
 
     fn with(fields: &[(&str, &str)]) -> Parcel {
         let fields = fields.iter().map(|(name, text)| ((*name).to_owned(), Rendered::Text((*text).to_owned()))).collect();
-        parcel(1, &Message { payload: None, fields })
+        parcel(1, &Message { fields, ..Message::default() })
     }
     fn json(template: Value, parcel: &Parcel) -> Result<String, String> {
         let settings = BTreeMap::from([("flag".to_owned(), Value::from(true)), ("region".to_owned(), Value::from("eu"))]);

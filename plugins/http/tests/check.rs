@@ -104,7 +104,7 @@ async fn sent(name: &str, settings: &str, fields: &[(&str, &str)]) -> (Outcome, 
     let config = kind(name).read(&yaml(&settings), &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
     let output = config.connect(&Kit::new("far", "/nowhere", "switchyard/0", Wall::new(|| 0))).await.unwrap();
     let fields = fields.iter().map(|(name, text)| ((*name).to_owned(), Rendered::Text((*text).to_owned()))).collect();
-    let outcome = deliver_one(&*output, parcel(1, &Message { payload: None, fields })).await;
+    let outcome = deliver_one(&*output, parcel(1, &Message { fields, ..Message::default() })).await;
     (outcome, server.got().len())
 }
 

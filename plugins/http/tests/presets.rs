@@ -190,7 +190,7 @@ fn message(preset: &Http, fields: &Fields) -> Message {
             all.entry(field.name.into_owned()).or_insert_with(|| Rendered::Text(constant.into_owned()));
         }
     }
-    Message { payload: None, fields: all }
+    Message { fields: all, ..Message::default() }
 }
 
 fn form(got: &Got) -> BTreeMap<String, String> {

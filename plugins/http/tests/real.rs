@@ -44,7 +44,7 @@ async fn plain(server: &WebServer) -> Arc<dyn Output> {
     connect(map(vec![("url", text(&format!("{}/in", server.url())))]), &kit()).await
 }
 fn message(fields: Vec<(&str, Rendered)>) -> Message {
-    Message { payload: None, fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
+    Message { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(), ..Message::default() }
 }
 fn one(name: &str, value: &str) -> Rendered {
     Rendered::Map([(name.to_owned(), value.to_owned())].into())

@@ -74,7 +74,8 @@ async fn connect(brokers: &str) -> anyhow::Result<KafkaOutput> {
 async fn through_the_output(output: &KafkaOutput) -> anyhow::Result<Duration> {
     let batch = output.max_batch() as u64;
     let fields = |n: u64| [("topic", "bench".to_owned()), ("key", format!("key-{n}")), ("body", "x".repeat(SIZE))];
-    let message = |n| Message { payload: None, fields: fields(n).map(|(name, value)| (name.to_owned(), Rendered::Text(value))).into() };
+    let message =
+        |n| Message { fields: fields(n).map(|(name, value)| (name.to_owned(), Rendered::Text(value))).into(), ..Message::default() };
     let parcels = |from: u64| (from..from + batch).map(|n| parcel(n, &message(n % 1_000))).collect::<Vec<Parcel>>();
     let mut batches: Vec<Vec<Parcel>> = (0..RECORDS / batch).map(|n| parcels(n * batch)).collect();
     let began = Instant::now();

@@ -69,7 +69,7 @@ mod tests {
 
     fn with(fields: Vec<(&str, Rendered)>, packet_max: usize) -> Result<Publish, Outcome> {
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        message(&parcel(7, &Message { payload: None, fields }), Shape::default(), packet_max)
+        message(&parcel(7, &Message { fields, ..Message::default() }), Shape::default(), packet_max)
     }
     fn topic(topic: &str) -> (&str, Rendered) {
         ("topic", Rendered::Text(topic.to_owned()))

@@ -27,7 +27,7 @@ fn url(server: &Mosquitto) -> String {
     format!("mqtt://{USER}:{PASSWORD}@127.0.0.1:{}", server.port)
 }
 fn to(topic: &str) -> Message {
-    Message { payload: None, fields: [("topic".to_owned(), Rendered::Text(topic.to_owned()))].into() }
+    Message { fields: [("topic".to_owned(), Rendered::Text(topic.to_owned()))].into(), ..Message::default() }
 }
 fn ids(got: &[Got]) -> Vec<String> {
     let id =

@@ -57,7 +57,7 @@ mod tests {
 
     fn with(fields: &[(&str, Rendered)]) -> Result<(String, PublishMessage), Outcome> {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        message(&parcel(7, &Message { payload: None, fields }))
+        message(&parcel(7, &Message { fields, ..Message::default() }))
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn url(server: &Nats) -> String {
     format!("nats://{USER}:{PASSWORD}@127.0.0.1:{}", server.port)
 }
 fn to(subject: &str) -> Message {
-    Message { payload: None, fields: [("subject".to_owned(), Rendered::Text(subject.to_owned()))].into() }
+    Message { fields: [("subject".to_owned(), Rendered::Text(subject.to_owned()))].into(), ..Message::default() }
 }
 async fn client(server: &Nats) -> async_nats::Client {
     let options = async_nats::ConnectOptions::with_user_and_password(USER.to_owned(), PASSWORD.to_owned());

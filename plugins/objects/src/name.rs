@@ -96,7 +96,7 @@ mod tests {
     use switchyard_api::{Message, Rendered};
 
     fn with_prefix(prefix: &str) -> Parcel {
-        parcel(1, &Message { payload: None, fields: [("prefix".to_owned(), Rendered::Text(prefix.to_owned()))].into() })
+        parcel(1, &Message { fields: [("prefix".to_owned(), Rendered::Text(prefix.to_owned()))].into(), ..Message::default() })
     }
 
     #[test]

@@ -137,7 +137,7 @@ mod tests {
         text
     }
     fn to(prefix: &str, number: u64, hours: i64) -> Parcel {
-        let message = Message { payload: None, fields: [("prefix".to_owned(), Rendered::Text(prefix.to_owned()))].into() };
+        let message = Message { fields: [("prefix".to_owned(), Rendered::Text(prefix.to_owned()))].into(), ..Message::default() };
         let plain = parcel(number, &message);
         Parcel { received_at: plain.received_at + hours * HOUR, ..plain }
     }
@@ -172,7 +172,7 @@ mod tests {
         others[1][4] = replay;
         let own = |delivery: &str| {
             let fields = [("prefix", "a"), ("line", "same")].map(|(name, text)| (name.to_owned(), Rendered::Text(text.into()))).into();
-            Parcel { delivery: delivery.into(), message: Message { payload: None, fields }.into(), ..batch[4].clone() }
+            Parcel { delivery: delivery.into(), message: Message { fields, ..Message::default() }.into(), ..batch[4].clone() }
         };
         others[2][4] = own("dlv_x");
         others.push(batch.clone());

@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn message(fields: &[(&str, Rendered)]) -> Message {
-        Message { payload: None, fields: fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect() }
+        Message { fields: fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(), ..Message::default() }
     }
     fn words(command: &Cmd) -> Vec<String> {
         let word = |arg| match arg {

@@ -24,7 +24,7 @@ fn url(server: &Redis) -> String {
     format!("redis://:{PASSWORD}@127.0.0.1:{}", server.port)
 }
 fn to(stream: &str) -> Message {
-    Message { payload: None, fields: [("stream".to_owned(), Rendered::Text(stream.to_owned()))].into() }
+    Message { fields: [("stream".to_owned(), Rendered::Text(stream.to_owned()))].into(), ..Message::default() }
 }
 /// The values of a field, in the stream's order.
 fn values(server: &Redis, stream: &str, field: &str) -> Vec<String> {

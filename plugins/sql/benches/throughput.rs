@@ -64,7 +64,7 @@ async fn ours(url: &str, once: Option<&str>) -> Duration {
         ("sql".to_owned(), Rendered::Text("INSERT INTO arrived VALUES (:delivery, :n, :note)".into())),
         ("params".to_owned(), Rendered::Map(params.into())),
     ];
-    let message = Message { payload: None, fields: fields.into() };
+    let message = Message { fields: fields.into(), ..Message::default() };
     let begin = now();
     for batch in 0..BATCHES {
         let most = BATCH_MAX as u64;

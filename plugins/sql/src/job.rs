@@ -128,7 +128,7 @@ mod tests {
     fn message(sql: &str, params: &[(&str, &str)]) -> Message {
         let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let fields = BTreeMap::from([("sql".to_owned(), Rendered::Text(sql.to_owned())), ("params".to_owned(), Rendered::Map(params))]);
-        Message { payload: None, fields }
+        Message { fields, ..Message::default() }
     }
 
     fn job(sql: &str, params: &[(&str, &str)]) -> Result<Job, String> {

@@ -150,7 +150,7 @@ mod tests {
     fn with(fields: &[(&str, Rendered)], size_max: usize) -> Result<String, Outcome> {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let mut bytes = vec![];
-        frame(size_max).write(&parcel(7, &Message { payload: None, fields }), &mut bytes)?;
+        frame(size_max).write(&parcel(7, &Message { fields, ..Message::default() }), &mut bytes)?;
         Ok(String::from_utf8(bytes).unwrap())
     }
     fn text(text: &str) -> Rendered {

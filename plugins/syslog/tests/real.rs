@@ -82,7 +82,7 @@ async fn the_server_understands_every_part() {
         ("message_id".to_owned(), Rendered::Text("ORDER_PAID".into())),
         ("headers".to_owned(), Rendered::Map([("shop".to_owned(), r#"a"] [b\"#.to_owned())].into())),
     ];
-    let message = Message { payload: None, fields: fields.into() };
+    let message = Message { fields: fields.into(), ..Message::default() };
     let first = Parcel { received_at: 1_772_445_600_500, ..parcel(7, &message) };
     assert_eq!(deliver_one(&output, first.clone()).await.word(), "delivered");
     let [got] = server.got().unwrap().try_into().unwrap();

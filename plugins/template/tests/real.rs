@@ -26,7 +26,7 @@ async fn connect(config: Config) -> TemplateOutput {
 }
 fn saying(text: &str) -> Message {
     let field = |name: &str, text: &str| (name.to_owned(), Rendered::Text(text.to_owned()));
-    Message { payload: None, fields: [field("channel", "orders"), field("text", text)].into() }
+    Message { fields: [field("channel", "orders"), field("text", text)].into(), ..Message::default() }
 }
 
 struct Far(Till);

@@ -21,7 +21,7 @@ pub use lock::LockError;
 pub use schema::SCHEMA;
 
 pub(super) use names::Names;
-pub(super) use order::first_in_line;
+pub(super) use order::{collected, first_in_line};
 pub(super) use read::{RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, open_events, scan, waiting};
 pub(super) use schema::open_reader;
 pub(super) use vault::sealed;

@@ -154,7 +154,7 @@ fn plan_of(db: &Connection, names: &mut Names, blob: &[u8]) -> rusqlite::Result<
             None => return Ok(None),
         }
     }
-    Ok(Some(Plan { targets, failed: blob.failed, ordered: blob.ordered }))
+    Ok(Some(Plan { targets, failed: blob.failed, ordered: blob.ordered, collected: vec![] }))
 }
 
 /// A delivery's row and whether its message reads back; `None`: its target or state is not one of ours.

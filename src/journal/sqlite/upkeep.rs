@@ -161,6 +161,7 @@ impl SqliteStore {
             }
             Operation::Seal { key, seen, sealed } => self.seal(key, *seen, sealed)?,
             Operation::Overtake { output, before } => self.overtake(output, *before, now)?,
+            Operation::Gather { output, before } => self.gather(output, *before, now, from)?,
             Operation::PassBy(keys) => self.pass_by(keys, now)?,
         };
         run(&self.db, "COMMIT")?;
@@ -217,6 +218,13 @@ impl SqliteStore {
         let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(Slice { changed: 0, next: None }) };
         let changed = order::overtake(&self.db, number, before, now, OPERATE_ROWS)?;
         Ok(Slice { changed, next: (changed == OPERATE_ROWS as u64).then_some(Mark::default()) })
+    }
+
+    fn gather(&mut self, output: &str, before: Timestamp, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
+        let SqliteStore { db, names, .. } = self;
+        let Some(number) = names.output_number(db, output)? else { return Ok(Slice { changed: 0, next: None }) };
+        let (changed, next) = order::gather(db, names, number, before, now, (from.0, place_of(from)), OPERATE_ROWS)?;
+        Ok(Slice { changed, next: next.map(|(turn_at, (event, target, ordinal))| Mark(turn_at, event, target, ordinal)) })
     }
 
     fn pass_by(&mut self, keys: &[DeliveryKey], now: Timestamp) -> rusqlite::Result<Slice> {

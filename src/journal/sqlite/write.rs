@@ -5,7 +5,7 @@ use super::{SqliteStore, order, trouble};
 use crate::fail;
 use crate::journal::codec;
 use crate::journal::store::{Append, Batch, Committed, Fate, StoreError};
-use crate::model::{Dedupe, Event, EventId, Order, Seq, Settlement, State, Timestamp};
+use crate::model::{BEHIND, Dedupe, Event, EventId, Order, Seq, Settlement, State, Timestamp};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ impl SqliteStore {
                 row.message.as_ref().map(|message| message.encode()),
             ])?;
             match (order, new_in) {
-                (_, Some(key)) => order::line_up(db, output, key, place, row.updated_at)?,
+                (_, Some(key)) => order::line_up(db, output, key, place, row.updated_at, BEHIND)?,
                 (Some(Order::Frees(_)), None) => drop(order::free(db, place, row.updated_at)?),
                 _ => {}
             }

@@ -28,7 +28,7 @@ pub async fn connect(section: &serde_json::Value, base: &Path, timeout: Duration
 /// A message of these fields.
 pub fn message(fields: &[(&str, &str)]) -> Message {
     let fields: BTreeMap<_, _> = fields.iter().map(|(name, value)| ((*name).to_owned(), Rendered::Text((*value).to_owned()))).collect();
-    Message { payload: None, fields }
+    Message { fields, ..Message::default() }
 }
 
 fn node(value: &serde_json::Value) -> Node {

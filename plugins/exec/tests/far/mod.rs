@@ -48,7 +48,7 @@ pub async fn connect(config: Config, folder: &Folder, timeout: Duration) -> Exec
 /// What the program is asked to do.
 pub fn wish(what: &[(&str, &str)]) -> Message {
     let fields = what.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Message { payload: None, fields: [("message".to_owned(), Rendered::Map(fields))].into() }
+    Message { fields: [("message".to_owned(), Rendered::Map(fields))].into(), ..Message::default() }
 }
 
 /// Where a program of a test runs.

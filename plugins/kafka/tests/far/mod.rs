@@ -49,7 +49,7 @@ pub async fn connect(brokers: &[&str], more: Vec<(&str, Node)>, timeout: Duratio
 pub fn message(topic: &str, fields: &[(&str, &str)]) -> Message {
     let mut all = BTreeMap::from([("topic".to_owned(), Rendered::Text(topic.to_owned()))]);
     all.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), Rendered::Text((*value).to_owned()))));
-    Message { payload: None, fields: all }
+    Message { fields: all, ..Message::default() }
 }
 
 pub async fn create(brokers: &str, topic: &str, partitions: i32, replication: i32, settings: &[(&str, &str)]) {

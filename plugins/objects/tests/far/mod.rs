@@ -106,7 +106,7 @@ pub fn kit() -> Kit {
 }
 
 pub fn message(prefix: &str) -> Message {
-    Message { payload: None, fields: [("prefix".to_owned(), Rendered::Text(prefix.to_owned()))].into() }
+    Message { fields: [("prefix".to_owned(), Rendered::Text(prefix.to_owned()))].into(), ..Message::default() }
 }
 
 pub fn parcels(numbers: impl IntoIterator<Item = u64>) -> Vec<Parcel> {

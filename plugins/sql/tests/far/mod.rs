@@ -52,7 +52,7 @@ pub async fn connect_within(config: &Config, timeout: Duration) -> SqlOutput {
 pub fn message(sql: &str, params: &[(&str, &str)]) -> Message {
     let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let fields = [("sql".to_owned(), Rendered::Text(sql.to_owned())), ("params".to_owned(), Rendered::Map(params))];
-    Message { payload: None, fields: fields.into() }
+    Message { fields: fields.into(), ..Message::default() }
 }
 
 /// The `number`th delivery, which inserts its number and a note.
