@@ -8,6 +8,7 @@ pub mod config;
 pub mod ingest;
 pub mod verify;
 
+pub mod hours;
 pub mod route;
 
 pub mod journal;

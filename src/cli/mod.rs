@@ -17,6 +17,7 @@ mod replay;
 mod run;
 mod send;
 mod show;
+mod silence;
 mod skip;
 mod tail;
 mod time;
@@ -70,6 +71,8 @@ enum Command {
     Pause(pause::Pause),
     /// Lets a paused output go on.
     Resume(pause::Resume),
+    /// Keeps some deliveries back for a time: `add`, `list`, `end`.
+    Silence(silence::Silence),
     /// Lets deliveries that are kept in order go on past one that is stuck.
     Skip(skip::Skip),
     /// Hands an output a new refresh token, read from standard input.
@@ -103,6 +106,7 @@ pub fn main(args: Args) -> Exit {
         Command::Replay(replay) => replay.run(),
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
+        Command::Silence(silence) => silence.run(),
         Command::Skip(skip) => skip.run(),
         Command::Login(login) => login.run(),
         Command::Tail(tail) => tail.run(),

@@ -1,9 +1,13 @@
 //! Where the rooms meet: keeps what `ingest` proved, and hosts what `deliver` delivers.
 
+use super::gate::Gate;
+use super::silences::Silences;
 use crate::deliver::{Host, LoadError};
 use crate::ingest::{Keep, NotKept};
 use crate::journal::{AppendError, Backlog, Journal, Operation, StoreError};
-use crate::model::{Appended, Clock, Cursor, Dedupe, Event, Kept, Loaded, Message, NotRendered, Settlement, Target, Timestamp, Written};
+use crate::model::{
+    Appended, Clock, Cursor, Dedupe, Event, HeldUntil, Kept, Loaded, Message, NotRendered, Settlement, State, Target, Timestamp, Written,
+};
 use crate::route::{Along, JqPool, Router};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -14,6 +18,8 @@ pub struct Hub {
     pub(super) backlog: Backlog,
     pub(super) router: ArcSwap<Router>,
     pub(super) jq: JqPool,
+    pub(super) gate: ArcSwap<Gate>,
+    pub(super) silences: Silences,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -35,6 +41,10 @@ impl Host for Hub {
         router.render(&kept.event, target, &self.jq).await
     }
 
+    fn held_until(&self, kept: &Kept, target: &Target) -> Option<HeldUntil> {
+        self.closed(&kept.event, target)
+    }
+
     fn settle(&self, settlements: Vec<Settlement>, written: Written) {
         self.journal.settle(settlements, written);
     }
@@ -43,8 +53,14 @@ impl Host for Hub {
         let (backlog, output, now) = (self.backlog.clone(), output.to_owned(), self.clock.wall());
         let read = tokio::task::spawn_blocking(move || backlog.load(&output, after, due_by, most, now)).await;
         let mut rows = read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))?;
+        for (_, Loaded { kept, row }) in &mut rows {
+            if let Some(HeldUntil { until, why }) = self.closed(&kept.event, &row.key.target) {
+                (row.state, row.due_at, row.detail) = (State::Held, Some(until), why);
+            }
+        }
         let router = self.router.load_full();
-        for (_, loaded) in rows.iter_mut().filter(|(_, loaded)| loaded.row.message.is_none()) {
+        let goes = |loaded: &Loaded| loaded.row.message.is_none() && loaded.row.state == State::Waiting;
+        for (_, loaded) in rows.iter_mut().filter(|(_, loaded)| goes(loaded)) {
             if let Some(most) = router.shown_together(&loaded.row.key.target) {
                 self.gather(&router, loaded, most).await?;
             }
@@ -67,6 +83,12 @@ impl Hub {
         let message = router.digest(&loaded.kept.event, &loaded.row.key.target, along, &self.jq).await;
         loaded.row.message = message.ok().flatten().map(Arc::new);
         Ok(())
+    }
+
+    /// Why a delivery of an event to a target may not go now, and until when. What is outside its hours is not silenced: it would not have gone.
+    pub fn closed(&self, event: &Event, target: &Target) -> Option<HeldUntil> {
+        let now = self.clock.wall();
+        self.gate.load().held_until(target, now).or_else(|| self.silences.held_until(event, target, now))
     }
 
     /// The routes that run now.

@@ -1,13 +1,15 @@
 //! The daemon's life: draw the file, open the journal, recover, serve, reload, drain. The only room that spawns and opens.
 //!
-//! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `start` opening and recovery ·
+//! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `gate`, `silences` what may not go now · `start` opening and recovery ·
 //! `reload` swapping whole · `reach` asking outputs without a daemon · `run` the life itself · `status` what it says about itself · `door`, `watch`, `signals` its ways
 //! to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of things
 //! in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
 
+mod beside;
 pub mod blueprint;
 mod door;
 pub mod explain;
+mod gate;
 mod homes;
 mod hub;
 mod login;
@@ -20,11 +22,13 @@ mod reload;
 mod run;
 pub mod sections;
 mod signals;
+pub mod silences;
 mod start;
 mod status;
 mod watch;
 
 pub use door::ADMIN_FILE;
+pub use gate::Gate;
 pub use hub::Hub;
 pub use login::CannotLogin;
 pub use process::prepare;

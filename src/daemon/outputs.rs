@@ -2,6 +2,7 @@
 
 use super::blueprint::unknown;
 use crate::deliver::section::{self, DeliverySection, Policy};
+use crate::hours::Hours;
 use crate::route::{By, DIGESTED, Digested, Line, OutputMessage};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -23,6 +24,8 @@ pub struct OutputPlan {
     pub files: NamedFiles,
     /// How it is delivered to.
     pub policy: Arc<Policy>,
+    /// When its deliveries may go; `None`: always.
+    pub hours: Option<Arc<Hours>>,
     /// Changes when the settings change: a new connection is needed.
     pub fingerprint: u64,
 }
@@ -44,7 +47,7 @@ pub fn read(
     let Some(kind) = kind(key, node, kinds, problems) else { return (None, None) };
     let fields = kind.fields();
     let (mut delivery, mut settings, mut templates) = (vec![], vec![], vec![]);
-    for (entry, value) in node.entries().iter().filter(|(entry, _)| entry.name != "type") {
+    for (entry, value) in node.entries().iter().filter(|(entry, _)| !["type", "hours"].contains(&entry.name.as_str())) {
         let pair = (entry.clone(), value.clone());
         if section::KEYS.contains(&entry.name.as_str()) {
             delivery.push(pair);
@@ -56,6 +59,7 @@ pub fn read(
     }
     let of = |entries| Node { span: node.span, value: Value::Map(entries) };
     let (delivery, settings) = (of(delivery), of(settings));
+    let hours = node.get("hours").map(|hours| Hours::read(hours, problems));
     let section = tree::read::<DeliverySection>(&delivery, problems);
     let policy = section.as_ref().and_then(|section| section.build(kind.defaults(), problems));
     let line = section.and_then(|section| line(section, &fields, key, policy.as_ref(), problems));
@@ -74,10 +78,20 @@ pub fn read(
         total: kind.total(),
         line,
     };
-    let plan = policy.zip(config).map(|(policy, config)| {
-        let fingerprint = fingerprint(kind.name(), &settings, &policy, egress);
-        OutputPlan { name, kind: kind.name().to_owned(), config, files: kind.files(&settings), policy: Arc::new(policy), fingerprint }
-    });
+    let plan = hours.map_or(Some(None), |hours| hours.map(|hours| Some(Arc::new(hours)))).zip(policy.zip(config)).map(
+        |(hours, (policy, config))| {
+            let fingerprint = fingerprint(kind.name(), &settings, &policy, egress);
+            OutputPlan {
+                name,
+                kind: kind.name().to_owned(),
+                config,
+                files: kind.files(&settings),
+                policy: Arc::new(policy),
+                hours,
+                fingerprint,
+            }
+        },
+    );
     (plan, Some(message))
 }
 

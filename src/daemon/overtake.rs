@@ -1,9 +1,10 @@
 //! Deliveries that stand in line, as time passes: where one has been stuck for longer than its output's `skip_after`, the next of its key
-//! goes on; where a digest is over, what went along is over too, and after `every` the next one goes.
+//! goes on; those whose hours begin or whose silence ends go on (`gate`); where a digest is over, what went along is over too, and after `every` the next one goes.
 //!
 //! Never: overtakes at an output that is down or paused. There it is not the delivery that is stuck, and what is sent afterwards would
 //! be out of order for nothing.
 
+use super::gate::Looked;
 use super::start::Daemon;
 use crate::deliver::BreakerState;
 use crate::journal::Operation;
@@ -16,8 +17,10 @@ const EVERY: Duration = Duration::from_secs(1);
 impl Daemon {
     /// Runs until dropped. Where the journal fails, the daemon ends by itself.
     pub(super) async fn overtake(self: Arc<Self>) {
+        let mut looked = Looked::default();
         loop {
             tokio::time::sleep(EVERY).await;
+            self.elapse(&mut looked).await;
             for (output, skip_after) in self.running.load().skips.clone() {
                 let well = |status: &crate::deliver::OutputStatus| status.breaker == BreakerState::Closed && !status.paused;
                 if !self.fleet.status().get(&output).is_some_and(well) {

@@ -1,6 +1,7 @@
 //! A changed file, taken whole or not at all (L5). What did not change keeps its engine, queue, breaker and bucket.
 
 use super::blueprint::{self, Blueprint};
+use super::gate::Gate;
 use super::start::{Daemon, Lent, Running, connect, hold_and_release, release};
 use crate::config::{self, Process, Report};
 use crate::journal::{Operation, StoreError};
@@ -50,6 +51,7 @@ impl Daemon {
         let running = Running::of(&self.config, &blueprint, vault);
         // Outputs first: no route may plan for one that does not run yet.
         let gone = self.fleet.apply(specs, GRACE);
+        self.hub.gate.store(Arc::new(Gate::of(&blueprint.router, &blueprint.outputs)));
         self.hub.router.store(Arc::clone(&blueprint.router));
         self.ingest.swap(blueprint.sources);
         self.running.store(Arc::new(running));

@@ -4,9 +4,11 @@
 
 use super::blueprint::Blueprint;
 use super::door;
+use super::gate::Gate;
 use super::hub::Hub;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
+use super::silences::Silences;
 use crate::deliver::section::DigestPolicy;
 use crate::deliver::{Fleet, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
@@ -168,7 +170,8 @@ pub async fn start(
     let folder = super::folder_of(&blueprint.journal_file);
     let window = blueprint.sources.iter().filter_map(|(_, source)| source.verifier.window()).max().unwrap_or_default();
     let store = SqliteStore::open(&blueprint.journal_file, window, clock.wall())?;
-    let paused = Paused::read(&folder).map_err(|cause| StartError::Folder { folder: folder.clone(), cause })?;
+    let unread = |cause| StartError::Folder { folder: folder.clone(), cause };
+    let (paused, silences) = (Paused::read(&folder).map_err(unread)?, Silences::read(&folder).map_err(unread)?);
     let (events, dispatcher) = (broadcast::Sender::new(FEED_MAX), Arc::new(OnceLock::<Dispatcher>::new()));
     let settings = Settings { retain: blueprint.journal.retain.into(), clock: Arc::clone(&clock), on_kept: on_kept(&events, &dispatcher) };
     let (journal, recovered) = Journal::start(Box::new(store), settings)?;
@@ -178,6 +181,8 @@ pub async fn start(
         journal,
         router: ArcSwap::new(Arc::clone(&blueprint.router)),
         jq: super::jq_pool(JQ_WORKERS),
+        gate: ArcSwap::from_pointee(Gate::of(&blueprint.router, &blueprint.outputs)),
+        silences,
         clock: Arc::clone(&clock),
     });
     let fleet = Arc::new(Fleet::new(Arc::clone(&hub), Arc::clone(&clock), deliver));

@@ -1,11 +1,15 @@
 //! What the daemon says about itself: health, numbers, its outputs.
 
+use super::silences::{Asked, CannotSilence, Silence};
 use super::start::Daemon;
 use crate::deliver::{BreakerState, OutputStatus, UnknownOutput};
 use crate::ingest::Answer;
+use crate::model::printable::Printable;
+use crate::route::Glob;
 use crate::telemetry::{OutputNumbers, Snapshot};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use switchyard_api::problem::nearest;
 
 /// Why an output was not paused or resumed.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,45 @@ impl Daemon {
         if paused { self.fleet.pause(output) } else { self.fleet.resume(output) }.map_err(CannotPause::Unknown)
     }
 
+    /// Keeps back what somebody silenced.
+    ///
+    /// # Errors
+    /// It names nothing there is, makes no sense, or can't be written down.
+    pub fn silence(&self, asked: Asked) -> Result<Silence, CannotSilence> {
+        let running = self.running.load();
+        let router = self.hub.router();
+        let sources = self.ingest.sources();
+        let outputs: Vec<&str> = running.outputs.iter().map(|(name, _)| name.as_str()).collect();
+        let routes: Vec<&str> = router.names().map(|name| &**name).collect();
+        let sources: Vec<&str> = sources.iter().map(|(_, source)| &*source.name).collect();
+        for (what, pattern, names) in
+            [("output", &asked.output, outputs), ("route", &asked.route, routes), ("source", &asked.source, sources)]
+        {
+            let Some(pattern) = pattern else { continue };
+            // What is no pattern is told below.
+            if Glob::parse(pattern).is_ok_and(|glob| !names.iter().any(|name| glob.matches(name))) {
+                let near = nearest(pattern, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                return Err(CannotSilence::Wrong(format!("there is no {what} `{}`{near}", Printable(pattern))));
+            }
+        }
+        let silence = self.hub.silences.add(asked, self.hub.clock.wall())?;
+        tracing::warn!(silence = silence.id, by = %Printable(&silence.asked.by), why = %Printable(&silence.asked.why), "deliveries are silenced");
+        Ok(silence)
+    }
+
+    /// Ends a silence before its time.
+    ///
+    /// # Errors
+    /// There is none of this number, or it can't be written down.
+    pub fn end_silence(&self, id: u64) -> Result<Silence, CannotSilence> {
+        self.hub.silences.end(id, self.hub.clock.wall())
+    }
+
+    /// Silences that are not over.
+    pub fn silences(&self) -> Vec<Silence> {
+        self.hub.silences.list(self.hub.clock.wall())
+    }
+
     /// Deliveries were made waiting: their outputs look for them now. `None`: all outputs.
     pub fn look(&self, outputs: Option<&BTreeSet<String>>) {
         for output in self.fleet.status().keys().filter(|name| outputs.is_none_or(|outputs| outputs.contains(&***name))) {
@@ -59,12 +102,12 @@ impl Daemon {
     /// Every output, as the admin side shows it.
     pub fn outputs(&self) -> Value {
         let plans = self.running.load();
-        let statuses = self.fleet.status();
+        let (statuses, reasons) = (self.fleet.status(), self.hub.reasons());
         let shown = |name: &str, kind: &str| {
             let Some(status) = statuses.get(name) else { return json!({ "name": name, "type": kind }) };
             json!({
                 "name": name, "type": kind, "state": breaker_word(&status.breaker), "why": breaker_why(&status.breaker), "paused": status.paused,
-                "waiting": status.waiting, "in_flight": status.in_flight,
+                "held": reasons.get(name), "waiting": status.waiting, "in_flight": status.in_flight,
                 "outcomes": outcomes(status).into_iter().map(|(word, n)| (word.to_owned(), n.into())).collect::<serde_json::Map<_, _>>(),
             })
         };

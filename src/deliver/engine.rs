@@ -10,8 +10,8 @@ use super::breaker::{Allows, Breaker, BreakerState};
 use super::limiter::Limiter;
 use super::retry;
 use super::section::{OnUnknown, Policy};
-use super::words::{Action, Counts, Input, Moment, New, ReadBack, Ticket, Verdict};
-use crate::model::{Cursor, DeliveryKey, Instant, Outcome, Seq, State};
+use super::words::{Action, Counts, Decision, Input, Moment, New, ReadBack, Ticket, Verdict};
+use crate::model::{Cursor, DeliveryKey, HeldUntil, Instant, Outcome, Seq, State, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,7 +161,8 @@ impl<P> Engine<P> {
         match input {
             Input::Turn => self.turn(at, actions),
             Input::Arrived(new) => self.enqueue(at, new),
-            Input::Decided { new, state, detail } => self.decided(at, new, state, detail),
+            Input::Decided { new, decision } => self.decided(at, new, decision),
+            Input::Withheld(ticket, held) => self.withheld(at, ticket, held),
             Input::Loaded { rows, more } => self.loaded(at, rows, more, actions),
             Input::NotLoaded => {
                 self.reading.asked = None;
@@ -191,6 +192,11 @@ impl<P> Engine<P> {
     /// A delivery in memory.
     pub fn get(&self, ticket: Ticket) -> Option<&Delivery<P>> {
         self.deliveries.get(&ticket)
+    }
+
+    /// Deliveries in memory that are not out, by due time.
+    pub fn queued(&self) -> impl Iterator<Item = (Ticket, &Delivery<P>)> {
+        self.queue.iter().filter_map(|(.., ticket)| Some((*ticket, self.deliveries.get(ticket)?)))
     }
 
     /// The first `count` of what is to be written, each with its delivery.
@@ -288,9 +294,28 @@ impl<P> Engine<P> {
         self.admit(at, new, Phase::Queued);
     }
 
-    fn decided(&mut self, at: Moment, new: New<P>, state: State, detail: String) {
+    fn decided(&mut self, at: Moment, new: New<P>, Decision { state, detail, until }: Decision) {
         let ticket = self.admit(at, new, Phase::Leaving);
-        self.write(at, ticket, state, detail, true);
+        match until {
+            Some(until) => self.put(ticket, state, Some(until), detail, true),
+            None => self.write(at, ticket, state, detail, true),
+        }
+    }
+
+    fn withheld(&mut self, at: Moment, ticket: Ticket, held: HeldUntil) {
+        let Some(delivery) = self.deliveries.get_mut(&ticket) else { return };
+        match delivery.phase {
+            Phase::Queued => drop(self.queue.remove(&(delivery.due, delivery.key.seq, ticket))),
+            Phase::Sent { probe } => {
+                self.unsettled = self.unsettled.saturating_sub(1);
+                if probe {
+                    self.breaker.probe_lost(at.now);
+                }
+            }
+            Phase::Over | Phase::Leaving => return,
+        }
+        delivery.phase = Phase::Leaving;
+        self.put(ticket, State::Held, Some(held.until), held.why, true);
     }
 
     fn loaded(&mut self, at: Moment, rows: Vec<ReadBack<P>>, more: Option<Cursor>, actions: &mut Vec<Action>) {
@@ -309,7 +334,7 @@ impl<P> Engine<P> {
             } else if !self.held.contains_key(&row.key) {
                 match decision {
                     None => self.enqueue(at, row),
-                    Some((state, detail)) => self.decided(at, row, state, detail),
+                    Some(decision) => self.decided(at, row, decision),
                 }
             }
         }
@@ -407,8 +432,13 @@ impl<P> Engine<P> {
         self.unsettled = self.unsettled.saturating_sub(1);
     }
 
-    /// Puts what is to be written of a delivery behind what is there.
     fn write(&mut self, at: Moment, ticket: Ticket, state: State, detail: String, leaves: bool) {
+        let due = self.deliveries.get(&ticket).filter(|_| state == State::Waiting).map(|delivery| at.timestamp(delivery.due));
+        self.put(ticket, state, due, detail, leaves);
+    }
+
+    /// Puts what is to be written of a delivery behind what is there.
+    fn put(&mut self, ticket: Ticket, state: State, due_at: Option<Timestamp>, detail: String, leaves: bool) {
         let Some(delivery) = self.deliveries.get_mut(&ticket) else { return };
         match state {
             State::Dead => self.counts.dead += 1,
@@ -416,7 +446,6 @@ impl<P> Engine<P> {
             State::Waiting | State::Delivered => {}
         }
         let first = !std::mem::replace(&mut delivery.has_row, true);
-        let due_at = (state == State::Waiting).then(|| at.timestamp(delivery.due));
         if state == State::Waiting {
             self.held.insert(delivery.key.clone(), ticket);
         }

@@ -171,6 +171,11 @@ impl<H: Host> Fleet<H> {
         self.note(output, Note::Look)
     }
 
+    /// Other deliveries may go, or may not, than a moment ago ([`Host::held_until`]): those in memory are asked for again.
+    pub fn sift(&self, output: &str) -> Result<(), UnknownOutput> {
+        self.note(output, Note::Sift)
+    }
+
     /// What kept an output from working may be gone (new credentials): where it is down, a probe goes at once.
     pub fn hurry(&self, output: &str) -> Result<(), UnknownOutput> {
         self.note(output, Note::Hurry)

@@ -3,7 +3,9 @@
 use super::breaker::BreakerState;
 use super::inbox::Inbox;
 use super::words::Counts;
-use crate::model::{Cursor, DeliveryId, EventId, Kept, Loaded, Message, NotRendered, Outcome, Settlement, Target, Timestamp, Written};
+use crate::model::{
+    Cursor, DeliveryId, EventId, HeldUntil, Kept, Loaded, Message, NotRendered, Outcome, Settlement, Target, Timestamp, Written,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +13,12 @@ use std::time::Duration;
 pub trait Host: Send + Sync + 'static {
     /// Renders what goes to a target: no, one or several messages.
     fn render(&self, kept: &Kept, target: &Target) -> impl Future<Output = Result<Vec<Arc<Message>>, NotRendered>> + Send;
+    /// Why a delivery may not go now, and until when; `None`: it may. Asked when it arrives and just before it is sent: must be quick.
+    fn held_until(&self, kept: &Kept, target: &Target) -> Option<HeldUntil>;
     /// Writes settlements in one transaction, in the order of the calls. `written` is called once.
     fn settle(&self, settlements: Vec<Settlement>, written: Written);
     /// Waiting rows of an output that are due by then, in the order of due time and arrival, after the cursor. May give rows the engine holds already.
+    /// One that may not go now comes back as a held row, not rendered.
     fn load(
         &self,
         output: &str,

@@ -10,7 +10,7 @@ use super::inbox::{Arrival, Inbox, Offered, Spilled};
 use super::limiter::Limit;
 use super::retry::Schedule;
 use super::section::{OnUnknown, Policy};
-use super::words::{Action, Input, Moment, New, Standing, Ticket};
+use super::words::{Action, Decision, Input, Moment, New, Standing, Ticket};
 use crate::model::{Cursor, DeliveryKey, Event, EventId, Headers, Instant, Kept, Outcome, Plan, Seq, State, Target, Timestamp};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -647,7 +647,7 @@ fn results_of_one_target_are_never_in_two_commits() {
     let results = (1..=3).flat_map(|seq| (0..700).map(move |ordinal| (seq, ordinal)));
     let rows = results.clone().map(|(seq, ordinal)| {
         let row = (ordinal == 0).then(Standing::default);
-        (World::new_of(DeliveryKey { ordinal, ..World::key(seq).1 }, row), Some((State::Waiting, "waits".to_owned())))
+        (World::new_of(DeliveryKey { ordinal, ..World::key(seq).1 }, row), Some(Decision::new(State::Waiting, "waits".to_owned())))
     });
     let rows = rows.collect();
     let mut actions = vec![];

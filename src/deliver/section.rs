@@ -11,8 +11,8 @@ use std::time::Duration;
 use switchyard_api::tree::Template;
 use switchyard_api::{At, Defaults, Period, Problem, Rate};
 
-/// The keys of an output that are delivery's own; all others are settings of its type or message fields.
-pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "digest"];
+/// The keys of an output that are delivery's own; all others are settings of its type or message fields. `hours` is read by the room of that name.
+pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "digest", "hours"];
 
 /// How many attempts are out at once where neither the file nor the output's type says.
 pub const CONCURRENCY: u32 = 32;

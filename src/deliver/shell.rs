@@ -5,14 +5,14 @@
 //! Holds: L3 an output that hangs, panics or is slow holds up nothing but its own calls. Proven by `shell_tests.rs`.
 
 use super::breaker::Turned;
-use super::engine::Engine;
+use super::engine::{Delivery, Engine};
 use super::fleet::Change;
 use super::host::{Attempted, Host, LoadError, OutputStatus, Shared};
 use super::inbox::{Arrival, Note, Spilled};
 use super::parcel::{Payload, Rendered, arrived, parcel, read_back, settlement, unrendered};
-use super::words::{Action, Input, Moment, Ticket};
+use super::words::{Action, Decision, Input, Moment, Ticket};
 use crate::model::printable::Printable;
-use crate::model::{Clock, Cursor, Instant, Loaded, Order, Outcome, State, Timestamp};
+use crate::model::{Clock, Cursor, HeldUntil, Instant, Loaded, Order, Outcome, State, Timestamp};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future, stream};
@@ -87,6 +87,8 @@ pub struct Worker<H: Host> {
     sleep: Pin<Box<tokio::time::Sleep>>,
     wake_at: Option<Instant>,
     cut_at: Option<Instant>,
+    /// Whether something that was to be sent may not go now: there is more to do at once.
+    withheld: bool,
     done: bool,
 }
 
@@ -128,6 +130,7 @@ impl<H: Host> Worker<H> {
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             wake_at: None,
             cut_at: None,
+            withheld: false,
             done: false,
         }
     }
@@ -139,7 +142,9 @@ impl<H: Host> Worker<H> {
             if self.done {
                 break;
             }
-            future::poll_fn(|cx| self.poll_inputs(cx)).await;
+            if !std::mem::take(&mut self.withheld) {
+                future::poll_fn(|cx| self.poll_inputs(cx)).await;
+            }
         }
         self.shared.inbox.close();
         while self.closing.next().await.is_some() {}
@@ -214,12 +219,25 @@ impl<H: Host> Worker<H> {
         match note {
             Note::Written(ok) => self.hear(Input::Written(ok)),
             Note::Look => self.hear(Input::Look),
+            Note::Sift => self.sift(),
             Note::Hurry => self.hear(Input::Hurry),
             Note::Pause => self.hear(Input::Pause),
             Note::Resume => self.hear(Input::Resume),
             Note::Change(change) => self.change(change),
             Note::Stop { park, grace } => self.stop(park, grace),
         }
+    }
+
+    /// Those in the queue that may not go now leave it.
+    fn sift(&mut self) {
+        let held = |(ticket, delivery): (Ticket, &Delivery<Payload>)| Some((ticket, self.held_until(delivery)?));
+        for (ticket, held) in self.engine.queued().filter_map(held).collect::<Vec<_>>() {
+            self.hear(Input::Withheld(ticket, held));
+        }
+    }
+
+    fn held_until(&self, delivery: &Delivery<Payload>) -> Option<HeldUntil> {
+        self.host.held_until(&delivery.payload.kept, &delivery.key.target)
     }
 
     fn change(&mut self, change: Change) {
@@ -261,7 +279,7 @@ impl<H: Host> Worker<H> {
         }
         for arrival in self.unrendered() {
             let new = unrendered(&arrival);
-            self.hear(Input::Decided { new, state: State::Waiting, detail: "waits".into() });
+            self.hear(Input::Decided { new, decision: Decision::new(State::Waiting, "waits".into()) });
         }
     }
 
@@ -285,6 +303,14 @@ impl<H: Host> Worker<H> {
                 return any;
             }
             let Some(arrival) = self.arrivals.pop_front() else { return any };
+            // One of whose results some have rows is asked for each, when it is sent.
+            let held = if arrival.have.is_empty() { self.host.held_until(&arrival.kept, &arrival.target) } else { None };
+            if let Some(held) = held {
+                self.arrival_bytes = self.arrival_bytes.saturating_sub(arrival.size());
+                self.hear(Input::Decided { new: unrendered(&arrival), decision: held.into() });
+                any = true;
+                continue;
+            }
             let (host, kept, target) = (Arc::clone(&self.host), Arc::clone(&arrival.kept), Arc::clone(&arrival.target));
             let mut render = async move { host.render(&kept, &target).await }.boxed();
             // Most need no waiting: then there is no need for a place in the line either.
@@ -306,7 +332,7 @@ impl<H: Host> Worker<H> {
         for (new, decision) in arrived(arrival, rendered) {
             self.hear(match decision {
                 None => Input::Arrived(new),
-                Some((state, detail)) => Input::Decided { new, state, detail },
+                Some(decision) => Input::Decided { new, decision },
             });
         }
     }
@@ -451,13 +477,24 @@ impl<H: Host> Worker<H> {
     fn send(&mut self, tickets: &[Ticket]) {
         let started = self.clock.now();
         let first = self.next_handle;
-        let mut parcels = Vec::with_capacity(tickets.len());
+        let (mut parcels, mut withheld) = (Vec::with_capacity(tickets.len()), vec![]);
         for &ticket in tickets {
             let Some(delivery) = self.engine.get(ticket) else { continue };
+            if let Some(held) = self.held_until(delivery) {
+                withheld.push((ticket, held));
+                continue;
+            }
             let handle = self.next_handle;
             self.next_handle += 1;
             parcels.push(parcel(handle, delivery));
             self.flights.insert(handle, Flight { ticket, sent: false, started });
+        }
+        self.withheld |= !withheld.is_empty();
+        for (ticket, held) in withheld {
+            self.hear(Input::Withheld(ticket, held));
+        }
+        if parcels.is_empty() {
+            return self.hear(Input::CallEnded);
         }
         let (output, settle, timeout) = (Arc::clone(&self.output), Arc::clone(&self.settle), self.engine.timeout());
         let (count, generation) = (self.next_handle - first, self.generation);
@@ -499,6 +536,7 @@ impl<H: Host> Worker<H> {
             let host = &host;
             let rendered = stream::iter(rows).map(async move |(cursor, loaded)| {
                 let rendered = match loaded.row.message {
+                    _ if loaded.row.state != State::Waiting => None,
                     Some(_) => None,
                     None => Some(host.render(&loaded.kept, &loaded.row.key.target).await),
                 };

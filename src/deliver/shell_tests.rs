@@ -4,8 +4,8 @@
 use super::laws::kept;
 use super::*;
 use crate::model::{
-    Clock, Cursor, DeliveryKey, DeliveryRow, Kept, Loaded, Message, NotRendered, Outcome, Seq, Settlement, State, SystemClock, Target,
-    Timestamp, Written,
+    Clock, Cursor, DeliveryKey, DeliveryRow, HeldUntil, Kept, Loaded, Message, NotRendered, Outcome, Seq, Settlement, State, SystemClock,
+    Target, Timestamp, Written,
 };
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, VecDeque};
@@ -23,13 +23,21 @@ struct Memory {
     events: Mutex<BTreeMap<Seq, Arc<Kept>>>,
     /// Targets whose part of the plan was closed, in order.
     closed: Mutex<Vec<(Seq, Arc<Target>)>>,
+    /// Nothing may go until then.
+    closed_until: Mutex<Option<Timestamp>>,
     writer: mpsc::Sender<(Vec<Settlement>, Written)>,
 }
 
 impl Memory {
     fn start() -> Arc<Self> {
         let (writer, batches) = mpsc::channel::<(Vec<Settlement>, Written)>();
-        let memory = Arc::new(Memory { rows: Mutex::default(), events: Mutex::default(), closed: Mutex::default(), writer });
+        let memory = Arc::new(Memory {
+            rows: Mutex::default(),
+            events: Mutex::default(),
+            closed: Mutex::default(),
+            closed_until: Mutex::default(),
+            writer,
+        });
         let host = Arc::downgrade(&memory);
         std::thread::spawn(move || {
             for (settlements, written) in batches {
@@ -71,6 +79,10 @@ impl Host for Memory {
             "failed" => Err(NotRendered::Failed("transform of route `failed`: no such key".into())),
             _ => Ok(vec![Arc::default()]),
         }
+    }
+
+    fn held_until(&self, _: &Kept, _: &Target) -> Option<HeldUntil> {
+        self.closed_until.lock().unwrap().map(|until| HeldUntil { until, why: "outside its hours".into() })
     }
 
     fn settle(&self, settlements: Vec<Settlement>, written: Written) {
@@ -523,4 +535,31 @@ fn what_was_open_long_ago_gets_a_row_at_once_and_closes_its_plan() {
     yard.fleet.resume("o").unwrap();
     yard.until("delivered", |yard| yard.host.count(State::Delivered) == 1);
     assert_eq!(output.seen(), 1);
+}
+
+#[test]
+fn what_may_not_go_is_held_until_its_time_wherever_it_stands() {
+    let output = Scripted::new([]);
+    let yard = Yard::new(vec![OutputSpec { paused: true, ..spec("o", &output, policy()) }]);
+    let until = Timestamp(4_000_000_000_000);
+    // In the queue, where it is looked through; in the queue, where it is sent; and one that arrives.
+    yard.post(1, &["r"]);
+    yard.until("queued", |yard| yard.fleet.status()["o"].waiting == 1);
+    *yard.host.closed_until.lock().unwrap() = Some(until);
+    yard.fleet.sift("o").unwrap();
+    yard.until("held", |yard| yard.host.count(State::Held) == 1);
+    *yard.host.closed_until.lock().unwrap() = None;
+    yard.post(2, &["r"]);
+    yard.until("queued", |yard| yard.fleet.status()["o"].waiting == 1);
+    *yard.host.closed_until.lock().unwrap() = Some(until);
+    yard.fleet.resume("o").unwrap();
+    yard.until("held", |yard| yard.host.count(State::Held) == 2);
+    yard.post(3, &["three"]);
+    yard.until("held", |yard| yard.host.count(State::Held) == 3);
+    assert!(yard.host.rows().iter().all(|row| row.due_at == Some(until) && row.attempts == 0 && row.detail == "outside its hours"));
+    assert_eq!((output.seen(), yard.host.closed.lock().unwrap().len()), (0, 3));
+    // Nothing is stuck: others go afterwards.
+    *yard.host.closed_until.lock().unwrap() = None;
+    (4..=200).for_each(|seq| drop(yard.post(seq, &["r"])));
+    yard.until("delivered", |yard| yard.host.count(State::Delivered) == 197);
 }

@@ -2,7 +2,7 @@
 
 use super::breaker::Turned;
 use super::section::Policy;
-use crate::model::{Cursor, DeliveryKey, Instant, Outcome, State, Timestamp};
+use crate::model::{Cursor, DeliveryKey, HeldUntil, Instant, Outcome, State, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,31 @@ pub struct Standing {
 }
 
 /// A row that was read back. Where something stands beside the delivery, it needs no attempt and this is written of it.
-pub type ReadBack<P> = (New<P>, Option<(State, String)>);
+pub type ReadBack<P> = (New<P>, Option<Decision>);
+
+/// What is written of a delivery without an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Where it stands. `Waiting`: it leaves memory once that is durable, and is read back.
+    pub state: State,
+    /// Why.
+    pub detail: String,
+    /// Until when it is held, where it goes on by itself.
+    pub until: Option<Timestamp>,
+}
+
+impl Decision {
+    /// It stands there, for good or until somebody changes it.
+    pub fn new(state: State, detail: String) -> Self {
+        Decision { state, detail, until: None }
+    }
+}
+
+impl From<HeldUntil> for Decision {
+    fn from(held: HeldUntil) -> Self {
+        Decision { state: State::Held, detail: held.why, until: Some(held.until) }
+    }
+}
 
 /// What happened.
 #[derive(Debug)]
@@ -71,11 +95,11 @@ pub enum Input<P> {
     Decided {
         /// Which.
         new: New<P>,
-        /// Where it stands. `Waiting`: it leaves memory once that is durable, and is read back.
-        state: State,
-        /// Why.
-        detail: String,
+        /// What is written.
+        decision: Decision,
     },
+    /// A delivery in memory may not go now: it leaves. One that [`Action::Send`] named was not sent, and nothing is counted.
+    Withheld(Ticket, HeldUntil),
     /// The answer to [`Action::Load`]: these, and where they ended.
     Loaded {
         /// In the journal's order.
@@ -150,7 +174,7 @@ pub struct Verdict {
     pub first: bool,
     /// Where it stands.
     pub state: State,
-    /// When it is due; for `Waiting`.
+    /// When it is due, for `Waiting`; until when it is held, for a `Held` one that goes on by itself.
     pub due_at: Option<Timestamp>,
     /// Counted attempts.
     pub attempts: u32,

@@ -6,7 +6,8 @@ use super::sqlite::SqliteStore;
 use super::store::{Append, Batch, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch, Which};
 use super::{Archive, memory};
 use crate::model::{
-    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, Plan, Seq, Settlement, State, SystemClock, Target, Timestamp,
+    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, Plan, SILENCED, Seq, Settlement, State, SystemClock, Target,
+    Timestamp,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -136,7 +137,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        2 => (0..11u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        2 => (0..13u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -219,10 +220,11 @@ impl<B: Bench> Pair<B> {
         let row = DeliveryRow {
             key,
             state: outcome.state,
-            due_at: (outcome.state == State::Waiting).then(|| self.now + Duration::from_millis(outcome.due as u64)),
+            due_at: (outcome.state == State::Waiting || outcome.state == State::Held && outcome.closes)
+                .then(|| self.now + Duration::from_millis(outcome.due as u64)),
             attempts: outcome.due as u32,
             replays: 0,
-            detail: "said so".into(),
+            detail: ["said so".to_owned(), format!("{}ann{}", SILENCED.0, SILENCED.1)][outcome.due as usize % 2].clone(),
             message: outcome.message.then(|| {
                 let digest = (outcome.due % 2 == 1).then_some(Digest { count: 2, through: seq.0 + outcome.due });
                 Arc::new(Message { payload: Some("{}".into()), digest, ..Message::default() })
@@ -250,6 +252,8 @@ impl<B: Bench> Pair<B> {
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
             7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
             9 => Operation::Gather { output, before: Timestamp(self.now.0 - 10) },
+            11 => Operation::Elapse { output, by: Timestamp(self.now.0 + 3), except: ["said so".into()].into() },
+            12 => Operation::Elapse { output, by: Timestamp(self.now.0 + 5), except: [].into() },
             8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
             _ => Operation::Replay(Which::Keys(self.disk.rows().into_iter().take(3).map(|row| row.key).collect())),
         };

@@ -8,7 +8,7 @@ use super::store::{
 };
 use crate::model::{
     BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, Plan, Seq, Settlement, State,
-    Target, Timestamp, stands_in_line,
+    Target, Timestamp, ends_dead, stands_in_line,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -173,7 +173,11 @@ impl Durable {
         }
         for Settlement { row, closes, order } in &batch.settlements {
             let mut row = row.clone();
-            row.due_at = (row.state == State::Waiting).then(|| row.due_at.unwrap_or(row.updated_at));
+            row.due_at = match row.state {
+                State::Waiting => row.due_at.or(Some(row.updated_at)),
+                State::Held => row.due_at,
+                State::Delivered | State::Dead => None,
+            };
             let key = (row.key.seq.0, self.number(&row.key.target), row.key.ordinal);
             let before = self.rows.get(&key).map(|(_, closed)| *closed);
             let now = row.updated_at;
@@ -260,6 +264,31 @@ impl Durable {
         self.line.get(&place).is_some_and(|(order, _)| self.in_line(place, *order).any(|other| other < place))
     }
 
+    fn elapse(&mut self, output: &str, by: Timestamp, except: &BTreeSet<String>, now: Timestamp) -> Slice {
+        let mut changed = 0;
+        for place in self.rows.keys().copied().collect::<Vec<_>>() {
+            let behind = self.is_behind(place);
+            let (row, _) = self.rows.get_mut(&place).unwrap();
+            let due = row.state == State::Held && row.due_at.is_some_and(|due| due <= by);
+            if !due || *row.key.target.output != *output || except.contains(&row.detail) {
+                continue;
+            }
+            (row.due_at, row.updated_at) = (None, now);
+            if ends_dead(&row.detail) {
+                row.state = State::Dead;
+            } else if behind {
+                row.detail = BEHIND.into();
+            } else {
+                *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail: "its time has come".into(), ..row.clone() };
+                if let Some((_, turn)) = self.line.get_mut(&place) {
+                    *turn = Some(now);
+                }
+            }
+            changed += 1;
+        }
+        Slice { changed, next: None }
+    }
+
     fn let_go(&mut self, now: Timestamp, which: impl Fn(&DeliveryRow, Timestamp) -> bool) -> Slice {
         let turns = self.line.iter().filter_map(|(place, (_, turn))| Some((*place, (*turn)?)));
         let stuck: Vec<Place> = turns.filter(|(place, turn)| which(&self.rows[place].0, *turn)).map(|(place, _)| place).collect();
@@ -343,11 +372,13 @@ impl Store for MemoryStore {
         match operation {
             Operation::Overtake { output, before } => {
                 let stuck = |row: &DeliveryRow, turn| {
-                    row.key.target.output == *output && turn < *before && (row.attempts > 0 || row.state != State::Waiting)
+                    let timed = row.state == State::Held && row.due_at.is_some();
+                    row.key.target.output == *output && turn < *before && !timed && (row.attempts > 0 || row.state != State::Waiting)
                 };
                 return Ok(disk.let_go(now, stuck));
             }
             Operation::Gather { output, before } => return Ok(disk.gather(output, *before, now)),
+            Operation::Elapse { output, by, except } => return Ok(disk.elapse(output, *by, except, now)),
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
             _ => {}
         }
@@ -360,7 +391,7 @@ impl Store for MemoryStore {
                 if row.key.target.output == *output && row.state == State::Held && why.contains(&row.detail) =>
             {
                 *row = if behind {
-                    DeliveryRow { detail: BEHIND.into(), updated_at: now, ..row.clone() }
+                    DeliveryRow { detail: BEHIND.into(), due_at: None, updated_at: now, ..row.clone() }
                 } else {
                     DeliveryRow { state: State::Waiting, due_at: Some(now), detail: "released".into(), updated_at: now, ..row.clone() }
                 };

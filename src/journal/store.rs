@@ -218,7 +218,7 @@ pub enum Operation {
     /// of their key.
     Replay(Which),
     /// Deliveries of an output that are kept in order, were tried, and have had their turn since before then, let the next of their key
-    /// go on; they themselves go on too, out of order.
+    /// go on; they themselves go on too, out of order. Not those that are held until a time.
     Overtake {
         /// Whose.
         output: Arc<str>,
@@ -232,6 +232,16 @@ pub enum Operation {
         output: Arc<str>,
         /// When the last one of a key was over, at the latest.
         before: Timestamp,
+    },
+    /// Deliveries of an output that are held until a time wait again, due now, where that is by then and not for one of the reasons
+    /// `except`; those that [end dead](crate::model::ends_dead) are dead.
+    Elapse {
+        /// Whose.
+        output: Arc<str>,
+        /// Which times have come.
+        by: Timestamp,
+        /// What the rows say that stay as they are.
+        except: BTreeSet<String>,
     },
     /// As [`Overtake`](Self::Overtake), for these, if it is their turn. At most a page of them.
     PassBy(Vec<DeliveryKey>),

@@ -12,7 +12,10 @@ pub mod plan;
 pub mod printable;
 
 pub use clock::{Clock, Instant, SystemClock, Timestamp};
-pub use delivery::{BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, Loaded, Order, Settlement, State, Written, stands_in_line};
+pub use delivery::{
+    BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, HeldUntil, Loaded, Order, SILENCED, Settlement, State, Written, ends_dead,
+    stands_in_line,
+};
 pub use event::{Appended, Dedupe, Event, Headers, Kept, Seq};
 pub use ids::{DeliveryId, EventId};
 pub use plan::{NotRendered, OrderKey, Plan, Target};

@@ -27,6 +27,7 @@ mod tests;
 
 pub use digest::{Along, DIGESTED};
 pub use explain::{RouteVerdict, Sent, Verdict};
+pub use glob::Glob;
 pub use jq::JqPool;
 pub use message::{By, Digested, Line, OutputMessage};
 pub use plan::Router;

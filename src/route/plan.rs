@@ -11,6 +11,7 @@ use super::jq::{JqError, JqPool, Program};
 use super::message::{Digested, Fields, Lined, OutputMessage, line};
 use super::section::{RouteSection, ToSection};
 use super::template::{Context, Template};
+use crate::hours::Hours;
 use crate::model::{Event, Message, OrderKey, Plan, Target, envelope};
 use foldhash::{HashMap, HashMapExt};
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(super) struct Route {
     pub(super) filter: Option<Filter>,
     pub(super) condition: Option<Program>,
     pub(super) targets: Vec<Arc<Target>>,
+    /// When its deliveries may go; `None`: always.
+    hours: Option<Arc<Hours>>,
     /// Of which of them (by place) deliveries stand in line, and by what.
     lines: Vec<(usize, Lined)>,
 }
@@ -122,6 +125,11 @@ impl Router {
         self.routes.iter().map(|route| &route.name)
     }
 
+    /// The routes whose deliveries may not go at any time, each with when they may.
+    pub fn hours(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Hours>)> {
+        self.routes.iter().filter_map(|route| Some((&route.name, route.hours.as_ref()?)))
+    }
+
     /// All targets, in the order of the file.
     pub fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
         self.routes.iter().flat_map(|route| &route.targets)
@@ -191,6 +199,7 @@ impl Builder<'_> {
         let filter = section.filter.as_ref().map(|filter| Filter::read(filter, &mut self.paths, self.problems));
         let condition = section.condition.as_ref().map(|jq| self.program("where", jq));
         let transform = section.transform.as_ref().map(|jq| self.program("transform", jq));
+        let hours = section.hours.as_ref().map(|hours| Hours::read(hours, self.problems));
         let named = name.clone().unwrap_or_default();
         let targets: Vec<_> = section.to.iter().map(|to| self.target(&named, to)).collect();
         self.output_twice(section)?;
@@ -209,6 +218,7 @@ impl Builder<'_> {
             topics: topics.into_iter().collect::<Option<_>>()?,
             filter: filter.map_or(Some(None), |f| f.map(Some))?,
             condition: condition.map_or(Some(None), |c| c.map(Some))?,
+            hours: hours.map_or(Some(None), |hours| hours.map(|hours| Some(Arc::new(hours))))?,
             lines,
             targets: reached,
         })

@@ -10,6 +10,7 @@ mod order;
 mod read;
 mod recent;
 mod schema;
+mod until;
 mod upkeep;
 mod vault;
 mod write;

@@ -103,7 +103,7 @@ pub fn free(db: &Connection, (event, target, ordinal): Place, now: Timestamp) ->
 /// it is the output that is stuck then, and nobody is better off out of order.
 pub fn overtake(db: &Connection, output: i64, before: Timestamp, now: Timestamp, most: usize) -> rusqlite::Result<u64> {
     let stuck = "SELECT event, target, ordinal FROM deliveries WHERE output = ? AND turn_at < ?
-        AND (attempts > 0 OR state <> 0) ORDER BY turn_at LIMIT ?";
+        AND (attempts > 0 OR state <> 0) AND NOT (state = 1 AND due_at IS NOT NULL) ORDER BY turn_at LIMIT ?";
     let places: Vec<Place> = db
         .prepare_cached(stuck)?
         .query_map(params![output, before.0, most as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 3;
+pub const SCHEMA: i64 = 4;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -53,7 +53,7 @@ CREATE TABLE deliveries(
     output INTEGER NOT NULL,       -- the target's, for the index of what waits
     state INTEGER NOT NULL,        -- 0 waiting, 1 held, 2 delivered, 3 dead
     closes INTEGER NOT NULL,       -- 1: its target needs no more rows
-    due_at INTEGER,                -- set while waiting
+    due_at INTEGER,                -- set while waiting, and while held until a time
     attempts INTEGER NOT NULL,
     replays INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -80,8 +80,13 @@ ALTER TABLE deliveries ADD COLUMN turn_at INTEGER;
 CREATE INDEX deliveries_ordered ON deliveries(output, order_key, event, target, ordinal) WHERE order_key IS NOT NULL;
 CREATE INDEX deliveries_turn ON deliveries(output, turn_at) WHERE turn_at IS NOT NULL;
 ";
+/// What a file of schema 3 lacks.
+const UNTIL: &str = "
+-- Those that are held until a time.
+CREATE INDEX deliveries_until ON deliveries(output, due_at, event, target, ordinal) WHERE state = 1 AND due_at IS NOT NULL;
+";
 /// From each earlier schema to the next, from 1 on.
-const STEPS: [&str; 2] = [VAULT, ORDER];
+const STEPS: [&str; 3] = [VAULT, ORDER, UNTIL];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

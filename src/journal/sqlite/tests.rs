@@ -131,7 +131,7 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
         assert_eq!(std::fs::read(yard.path()).unwrap(), before);
         format!("{} {}", error.exit_code(), error.to_string().replace(&yard.path().display().to_string(), "journal.db"))
     };
-    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 3: start the newer program that wrote it, or restore the copy made before it ran");
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 4: start the newer program that wrote it, or restore the copy made before it ran");
     insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA application_id = 7")), @"74 journal.db is a database of something else: point `journal.url` at a file of its own");
     let garble = |yard: &Yard| std::fs::write(yard.path(), vec![b'x'; 8192]).unwrap();
     insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): keep it aside and start with a copy made before, or with a new `journal.url`");
@@ -141,13 +141,26 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
 fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    let without_order = "DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn; ALTER TABLE deliveries DROP COLUMN order_key;
+    let without_order = "DROP INDEX deliveries_until; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn; ALTER TABLE deliveries DROP COLUMN order_key;
         ALTER TABLE deliveries DROP COLUMN turn_at";
     yard.tamper(&format!("{without_order}; DROP TABLE vault; PRAGMA user_version = 1"));
     yard.reopen();
     let store = yard.store();
     assert_eq!(store.db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)), Ok(SCHEMA));
     assert_eq!(store.seal("books", 0, b"sealed").map(|slice| slice.changed), Ok(1));
+    assert_eq!(store.recover().unwrap().last, Seq(1));
+}
+
+#[test]
+fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
+    let mut yard = Yard::new();
+    yard.append(event(1, "a", NOW), Plan::default());
+    yard.tamper("DROP INDEX deliveries_until; PRAGMA user_version = 3");
+    yard.reopen();
+    let store = yard.store();
+    let look = "EXPLAIN QUERY PLAN SELECT event FROM deliveries WHERE output = 1 AND state = 1 AND due_at <= 5 ORDER BY due_at";
+    let plan: String = store.db.query_row(look, [], |row| row.get(3)).unwrap();
+    assert!(plan.contains("deliveries_until"), "{plan}");
     assert_eq!(store.recover().unwrap().last, Seq(1));
 }
 

@@ -2,7 +2,7 @@
 
 use super::read::{Scan, place_of, scan, target_number};
 use super::write::run;
-use super::{SqliteStore, order, trouble};
+use super::{SqliteStore, order, trouble, until};
 use crate::journal::store::{DeliveryFilter, Mark, Operation, Retain, Slice, StoreError, Swept, Tend, Which};
 use crate::model::{BEHIND, DeliveryKey, Seq, State, Timestamp};
 use rusqlite::hooks::Wal;
@@ -162,6 +162,7 @@ impl SqliteStore {
             Operation::Seal { key, seen, sealed } => self.seal(key, *seen, sealed)?,
             Operation::Overtake { output, before } => self.overtake(output, *before, now)?,
             Operation::Gather { output, before } => self.gather(output, *before, now, from)?,
+            Operation::Elapse { output, by, except } => self.elapse(output, *by, except, now, from)?,
             Operation::PassBy(keys) => self.pass_by(keys, now)?,
         };
         run(&self.db, "COMMIT")?;
@@ -227,6 +228,12 @@ impl SqliteStore {
         Ok(Slice { changed, next: next.map(|(turn_at, (event, target, ordinal))| Mark(turn_at, event, target, ordinal)) })
     }
 
+    fn elapse(&mut self, output: &str, by: Timestamp, except: &BTreeSet<String>, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
+        let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(Slice { changed: 0, next: None }) };
+        let (changed, next) = until::elapse(&self.db, number, (by, except), now, (from.0, place_of(from)), OPERATE_ROWS)?;
+        Ok(Slice { changed, next: next.map(|(due_at, (event, target, ordinal))| Mark(due_at, event, target, ordinal)) })
+    }
+
     fn pass_by(&mut self, keys: &[DeliveryKey], now: Timestamp) -> rusqlite::Result<Slice> {
         let mut changed = 0;
         for key in keys {
@@ -244,7 +251,7 @@ impl SqliteStore {
             if again {
                 return Ok(0);
             }
-            let back = "UPDATE deliveries SET detail = ?, updated_at = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 1";
+            let back = "UPDATE deliveries SET detail = ?, due_at = NULL, updated_at = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 1";
             return self.db.prepare_cached(back)?.execute(params![BEHIND, now.0, event, target, ordinal]).map(|changed| changed as u64);
         }
         let sql = if again {

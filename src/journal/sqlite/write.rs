@@ -120,7 +120,11 @@ impl SqliteStore {
                 Some(Order::Keeps(key)) if !order::has_row(db, place)? => Some(*key),
                 _ => None,
             };
-            let due_at = (row.state == State::Waiting).then(|| row.due_at.unwrap_or(row.updated_at).0);
+            let due_at = match row.state {
+                State::Waiting => row.due_at.or(Some(row.updated_at)),
+                State::Held => row.due_at,
+                State::Delivered | State::Dead => None,
+            };
             upsert.execute(params![
                 row.key.seq.0,
                 target,
@@ -128,7 +132,7 @@ impl SqliteStore {
                 output,
                 number_of(row.state),
                 closes,
-                due_at,
+                due_at.map(|due_at| due_at.0),
                 row.attempts,
                 row.replays,
                 row.updated_at.0,
