@@ -356,3 +356,58 @@ fn what_is_released_stays_in_line_on_every_store() {
     what_is_released_stays_in_line(&mut InMemory { disk, store });
     what_is_released_stays_in_line(&mut OnSqlite::new());
 }
+
+/// What is held until a time goes on when it has come, or is dead where its reason says so; what is held for another reason stays.
+fn what_is_held_until_a_time_goes_on_then(bench: &mut dyn Bench) {
+    let now = Timestamp(START);
+    let (plain, lined) = (samples::target("a", "x"), samples::target("b", "x"));
+    let silenced = format!("{}ann{}", SILENCED.0, SILENCED.1);
+    let append = |nth: u64| {
+        let plan = Plan { ordered: vec![(1, OrderKey(1))], ..samples::plan(&[&plain, &lined]) };
+        Append { event: samples::event(nth, "1", now), plan, dedupe: None }
+    };
+    bench.store().commit(&Batch { appends: (1..=3).map(append).collect(), ..Batch::default() }).unwrap();
+    let held = |seq: i64, target: &Arc<Target>, until: Option<i64>, why: &str| {
+        let settled = samples::settled(seq, target, State::Held, now);
+        let due_at = until.map(|until| Timestamp(START + until));
+        let order = (*target == lined).then_some(Order::Keeps(OrderKey(1)));
+        Settlement { row: DeliveryRow { due_at, detail: why.into(), ..settled.row }, order, closes: true }
+    };
+    let settlements = vec![
+        held(1, &plain, Some(5), "closed"),
+        held(2, &plain, Some(5), &silenced),
+        held(3, &plain, None, "for a person"),
+        held(1, &lined, Some(9), "closed"),
+    ];
+    bench.store().commit(&Batch { settlements, ..Batch::default() }).unwrap();
+    let mut operate =
+        |operation: Operation, at: i64| bench.store().operate(&operation, Timestamp(START + at), Mark::default()).unwrap().changed;
+    let elapse = |by: i64, except: &[&str]| Operation::Elapse {
+        output: "x".into(),
+        by: Timestamp(START + by),
+        except: except.iter().map(|why| (*why).to_owned()).collect(),
+    };
+    assert_eq!(operate(elapse(4, &[]), 4), 0, "none has come");
+    assert_eq!(operate(elapse(9, &["closed", &silenced]), 5), 0, "none but those that stay");
+    // Not the delivery is stuck that has its turn and may not go.
+    assert_eq!(operate(Operation::Overtake { output: "x".into(), before: Timestamp(START + 100) }, 8), 0);
+    assert_eq!(operate(elapse(9, &["closed"]), 8), 1, "the silenced one");
+    assert_eq!(operate(elapse(5, &[]), 8), 1, "of two the one whose time has come");
+    assert_eq!(operate(elapse(9, &[]), 9), 1);
+    let waiting = |bench: &mut dyn Bench| -> Vec<(i64, Arc<str>)> {
+        let found = all_waiting(bench.reads(), "x", Timestamp(START + 9));
+        found.into_iter().map(|(_, (kept, row))| (kept.seq.0, Arc::clone(&row.key.target.route))).collect()
+    };
+    assert_eq!(waiting(bench), [(1, "a".into()), (1, "b".into())]);
+    let dead = DeliveryFilter { states: vec![State::Dead], ..samples::all() };
+    assert_eq!(bench.store().operate(&Operation::Replay(Which::Matching(dead)), Timestamp(START + 9), Mark::default()).unwrap().changed, 1);
+    assert_eq!(waiting(bench), [(1, "a".into()), (1, "b".into()), (2, "a".into())]);
+}
+
+#[test]
+fn what_is_held_until_a_time_goes_on_then_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    what_is_held_until_a_time_goes_on_then(&mut InMemory { disk, store });
+    what_is_held_until_a_time_goes_on_then(&mut OnSqlite::new());
+}
