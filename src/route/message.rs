@@ -140,11 +140,20 @@ impl Fields {
         good.then_some(self)
     }
 
+    /// The texts that are the same for all events.
+    pub fn fixed(&self) -> BTreeMap<String, String> {
+        let fixed = |(name, built): (&String, &Built)| match built {
+            Built::Text(template) => Some((name.clone(), template.fixed()?.to_owned())),
+            Built::Map(_) => None,
+        };
+        self.built.iter().filter_map(fixed).collect()
+    }
+
     /// The fields that say who reads a message and how loud it is, where events decide that.
     pub(super) fn who(&self, output: &OutputMessage) -> Vec<Arc<Template>> {
         let decides = output.fields.iter().filter(|field| field.confine == Confine::Name || field.name == RECIPIENT);
         let template = |field: &Field| match self.built.get(&*field.name)? {
-            Built::Text(template) if !template.is_fixed() => Some(Arc::clone(template)),
+            Built::Text(template) if template.fixed().is_none() => Some(Arc::clone(template)),
             _ => None,
         };
         decides.filter_map(template).collect()

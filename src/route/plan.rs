@@ -13,6 +13,7 @@ use super::section::{RouteSection, ToSection};
 use super::template::{Context, Template};
 use crate::model::{Event, Message, OrderKey, Plan, Target, envelope};
 use foldhash::{HashMap, HashMapExt};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use switchyard_api::problem::nearest;
 use switchyard_api::{At, Jq, Problem, Span};
@@ -120,6 +121,11 @@ impl Router {
     /// The names of the routes, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.routes.iter().map(|route| &route.name)
+    }
+
+    /// What of the messages to an output is the same for all events: each target's texts, each set of them once.
+    pub fn fixed(&self, output: &str) -> BTreeSet<BTreeMap<String, String>> {
+        self.renderings.iter().filter(|(target, _)| *target.output == *output).map(|(_, rendering)| rendering.fields.fixed()).collect()
     }
 
     /// All targets, in the order of the file.

@@ -116,9 +116,12 @@ impl Engine {
 }
 
 impl Template {
-    /// Whether its text is the same for all events.
-    pub fn is_fixed(&self) -> bool {
-        matches!(self.0, Text::Fixed(_))
+    /// Its text, where it is the same for all events.
+    pub fn fixed(&self) -> Option<&str> {
+        match &self.0 {
+            Text::Fixed(text) => Some(text),
+            Text::Live { .. } => None,
+        }
     }
 
     /// The field's text for one event.

@@ -3,6 +3,7 @@
 use crate::message::Message;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -163,6 +164,13 @@ pub trait Output: Send + Sync {
 
     /// Asks the destination whether a delivery would work: reachable, credentials good, channel there.
     fn check(&self) -> BoxFuture<'_, Result<(), crate::CheckError>>;
+
+    /// Asks whether a message could go of which these fields are the same for every event: its topic is there and ours to write, its
+    /// statement can be prepared. Sends nothing. What a destination cannot tell beforehand is no error.
+    fn check_message<'a>(&'a self, fixed: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<(), crate::CheckError>> {
+        let _ = fixed;
+        Box::pin(async { Ok(()) })
+    }
 
     /// Flushes and lets go of connections and files.
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -7,7 +7,7 @@ use crate::verdict::{self, Failed};
 use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -124,10 +124,10 @@ impl KafkaOutput {
     }
 
     /// A producer of its own, so that credentials are proven anew: brokers, topics, the right to write idempotently.
-    async fn would_work(&self) -> Result<(), Outcome> {
+    async fn would_work(&self, topics: Vec<String>) -> Result<(), Outcome> {
         let mut client = self.client.clone();
         client.set("statistics.interval.ms", "100");
-        let (topics, until, name) = (self.topics.clone(), Instant::now() + self.timeout, Arc::clone(&self.name));
+        let (until, name) = (Instant::now() + self.timeout, Arc::clone(&self.name));
         let asked = tokio::task::spawn_blocking(move || {
             let lane = Lane::open(&client, &name).map_err(|error| Outcome::Misconfigured { why: refused_settings(&error) })?;
             lane.ask(None, until)?;
@@ -312,7 +312,14 @@ impl Output for KafkaOutput {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {
-        Box::pin(async { self.would_work().await.map_err(|outcome| CheckError(outcome.text().to_owned())) })
+        Box::pin(async { self.would_work(self.topics.clone()).await.map_err(|outcome| CheckError(outcome.text().to_owned())) })
+    }
+
+    fn check_message<'a>(&'a self, fixed: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<(), CheckError>> {
+        Box::pin(async move {
+            let Some(topic) = fixed.get("topic") else { return Ok(()) };
+            self.would_work(vec![topic.clone()]).await.map_err(|outcome| CheckError(outcome.text().to_owned()))
+        })
     }
 
     /// Waits a bounded time for what is under way and lets go of connections and threads.

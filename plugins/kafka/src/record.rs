@@ -159,8 +159,8 @@ mod tests {
     }
     fn message(fields: &[(&str, &str)]) -> Message {
         Message {
-            payload: None,
             fields: fields.iter().map(|(name, value)| ((*name).to_owned(), Rendered::Text((*value).to_owned()))).collect(),
+            ..Message::default()
         }
     }
     fn record(fields: &[(&str, &str)]) -> Result<Record, NoRecord> {

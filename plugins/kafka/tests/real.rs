@@ -94,6 +94,9 @@ impl FarSide for Broker {
     fn poison(&self) -> Option<Message> {
         Some(message(&self.topic, &[("body", &"x".repeat(50_000))]))
     }
+    fn nowhere(&self) -> Option<Message> {
+        Some(message("not-there", &[]))
+    }
     async fn shown(&self) -> (String, Vec<String>) {
         let settings = sasl("PLAIN", WRITER.0, WRITER.1);
         let config = config(&[&yard().kafka.sasl()], vec![("sasl", settings)]);

@@ -22,6 +22,8 @@ pub struct Job {
     pub delivery: String,
     /// What to do.
     pub script: Arc<Script>,
+    /// Its statements are prepared and do not run.
+    pub dry: bool,
     values: BTreeMap<String, String>,
 }
 
@@ -45,13 +47,12 @@ impl Job {
         if let Some((name, _)) = script.params().find(|(name, _)| !values.contains_key(*name)) {
             return Err(format!("the message has no value for `:{name}`"));
         }
-        Ok(Job { handle: parcel.handle, delivery: parcel.delivery.clone(), script, values })
+        Ok(Job { handle: parcel.handle, delivery: parcel.delivery.clone(), script, dry: false, values })
     }
 
     /// A delivery that does nothing, to try the way to one.
-    pub fn trial(delivery: &str) -> Job {
-        let script = Arc::new(Script { statements: vec![] });
-        Job { handle: Handle(0), delivery: delivery.to_owned(), script, values: BTreeMap::new() }
+    pub fn trial(script: Arc<Script>) -> Job {
+        Job { handle: Handle(0), delivery: "switchyard-check".into(), script, dry: true, values: BTreeMap::new() }
     }
 
     /// The values of a statement's placeholders, in their order.
@@ -77,7 +78,11 @@ impl Scripts {
         Scripts { dialect, read: Mutex::default() }
     }
 
-    fn get(&self, text: &str) -> Result<Arc<Script>, String> {
+    /// The script of a text.
+    ///
+    /// # Errors
+    /// One line: what is wrong with it.
+    pub fn get(&self, text: &str) -> Result<Arc<Script>, String> {
         // A poisoned map is as good as any: what it holds was whole when it was put in.
         let mut read = self.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(script) = read.get(text) {

@@ -57,7 +57,7 @@ mod tests {
 
     fn with(fields: &[(&str, &str)], payload: Option<&str>) -> Parcel {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), Rendered::Text((*value).to_owned()))).collect();
-        parcel(1, &Message { payload: payload.map(str::to_owned), fields })
+        parcel(1, &Message { payload: payload.map(str::to_owned), fields, ..Message::default() })
     }
 
     #[test]
