@@ -42,31 +42,40 @@ impl Host for Hub {
     async fn load(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<(Cursor, Loaded)>, LoadError> {
         let (backlog, output, now) = (self.backlog.clone(), output.to_owned(), self.clock.wall());
         let read = tokio::task::spawn_blocking(move || backlog.load(&output, after, due_by, most, now)).await;
-        let mut rows = read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))?;
+        let rows = read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))?;
         let router = self.router.load_full();
-        for (_, loaded) in rows.iter_mut().filter(|(_, loaded)| loaded.row.message.is_none()) {
-            if let Some(most) = router.shown_together(&loaded.row.key.target) {
-                self.gather(&router, loaded, most).await?;
+        let mut all = Vec::with_capacity(rows.len());
+        for (cursor, mut loaded) in rows {
+            let together = router.shown_together(&loaded.row.key.target).filter(|_| loaded.row.message.is_none());
+            let waits = match together {
+                Some(most) => self.gather(&router, &mut loaded, most).await?,
+                None => true,
+            };
+            if waits {
+                all.push((cursor, loaded));
             }
         }
-        Ok(rows)
+        Ok(all)
     }
 }
 
 impl Hub {
-    /// Gives a delivery that goes together with others the message of all of them. Where there is none it is rendered as any other, which
-    /// says why.
-    async fn gather(&self, router: &Router, loaded: &mut Loaded, most: usize) -> Result<(), LoadError> {
+    /// Gives a delivery that goes together with others the message of all of them, and writes it down: an attempt that nobody heard of again
+    /// must not be followed by one that says more. Where there is no message it is rendered as any other, which says why. Whether it still waits.
+    async fn gather(&self, router: &Router, loaded: &mut Loaded, most: usize) -> Result<bool, LoadError> {
         if loaded.kept.plan.order_of(&loaded.row.key.target).is_none() {
-            return Ok(());
+            return Ok(true);
         }
         let (backlog, key) = (self.backlog.clone(), loaded.row.key.clone());
         let read = tokio::task::spawn_blocking(move || backlog.collected(&key, most.saturating_sub(1))).await;
         let collected = read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))?;
         let along = Along { first: &collected.first, count: collected.count, through: collected.through };
         let message = router.digest(&loaded.kept.event, &loaded.row.key.target, along, &self.jq).await;
-        loaded.row.message = message.ok().flatten().map(Arc::new);
-        Ok(())
+        let Some(message) = message.ok().flatten().map(Arc::new) else { return Ok(true) };
+        let fix = Operation::Fix { key: loaded.row.key.clone(), message: Arc::clone(&message) };
+        let fixed = self.journal.operate(fix).await.map_err(|why| LoadError(why.to_string()))?;
+        loaded.row.message = Some(message);
+        Ok(fixed > 0)
     }
 
     /// The routes that run now.

@@ -249,6 +249,14 @@ impl<B: Bench> Pair<B> {
             // Of three versions that somebody may have seen, at most one is the last.
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
             7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
+            10 if which > 0 => {
+                let rows = self.disk.rows();
+                let Some(row) = rows.iter().filter(|row| row.key.target.output == output).nth(1) else { return };
+                Operation::Fix {
+                    key: row.key.clone(),
+                    message: Arc::new(Message { payload: Some(self.born.to_string()), ..Message::default() }),
+                }
+            }
             9 => Operation::Gather { output, before: Timestamp(self.now.0 - 10) },
             8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
             _ => Operation::Replay(Which::Keys(self.disk.rows().into_iter().take(3).map(|row| row.key).collect())),

@@ -366,6 +366,10 @@ impl Store for MemoryStore {
                 };
                 true
             }
+            Operation::Fix { key, message } if row.key == *key && row.state == State::Waiting && row.message.is_none() => {
+                row.message = Some(Arc::clone(message));
+                true
+            }
             Operation::Replay(which) if row.state != State::Waiting && !behind && meant(which, row, event) => again(row),
             _ => false,
         }))

@@ -4,7 +4,7 @@
 //! commit (the writer does) or what an answer to a sender is. Holds: L1 `commit` returns only when the batch is durable as
 //! a whole or not at all. Proven by `conformance`, which runs one suite on every store.
 
-use crate::model::{Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Plan, Seq, Settlement, State, Target, Timestamp};
+use crate::model::{Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Message, Plan, Seq, Settlement, State, Target, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,6 +232,13 @@ pub enum Operation {
         output: Arc<str>,
         /// When the last one of a key was over, at the latest.
         before: Timestamp,
+    },
+    /// A waiting delivery that has no message yet has this one from now on.
+    Fix {
+        /// Which.
+        key: DeliveryKey,
+        /// What every attempt of it sends.
+        message: Arc<Message>,
     },
     /// As [`Overtake`](Self::Overtake), for these, if it is their turn. At most a page of them.
     PassBy(Vec<DeliveryKey>),

@@ -4,7 +4,7 @@ use super::read::{Scan, place_of, scan, target_number};
 use super::write::run;
 use super::{SqliteStore, order, trouble};
 use crate::journal::store::{DeliveryFilter, Mark, Operation, Retain, Slice, StoreError, Swept, Tend, Which};
-use crate::model::{BEHIND, DeliveryKey, Seq, State, Timestamp};
+use crate::model::{BEHIND, DeliveryKey, Message, Seq, State, Timestamp};
 use rusqlite::hooks::Wal;
 use rusqlite::params;
 use std::collections::BTreeSet;
@@ -162,6 +162,7 @@ impl SqliteStore {
             Operation::Seal { key, seen, sealed } => self.seal(key, *seen, sealed)?,
             Operation::Overtake { output, before } => self.overtake(output, *before, now)?,
             Operation::Gather { output, before } => self.gather(output, *before, now, from)?,
+            Operation::Fix { key, message } => self.fix(key, message)?,
             Operation::PassBy(keys) => self.pass_by(keys, now)?,
         };
         run(&self.db, "COMMIT")?;
@@ -225,6 +226,13 @@ impl SqliteStore {
         let Some(number) = names.output_number(db, output)? else { return Ok(Slice { changed: 0, next: None }) };
         let (changed, next) = order::gather(db, names, number, before, now, (from.0, place_of(from)), OPERATE_ROWS)?;
         Ok(Slice { changed, next: next.map(|(turn_at, (event, target, ordinal))| Mark(turn_at, event, target, ordinal)) })
+    }
+
+    fn fix(&mut self, key: &DeliveryKey, message: &Message) -> rusqlite::Result<Slice> {
+        let Some(target) = target_number(&self.db, &key.target)? else { return Ok(Slice { changed: 0, next: None }) };
+        let fix = "UPDATE deliveries SET message = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 0 AND message IS NULL";
+        let changed = self.db.prepare_cached(fix)?.execute(params![message.encode(), key.seq.0, target, key.ordinal])?;
+        Ok(Slice { changed: changed as u64, next: None })
     }
 
     fn pass_by(&mut self, keys: &[DeliveryKey], now: Timestamp) -> rusqlite::Result<Slice> {
