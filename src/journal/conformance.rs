@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const WINDOW: Duration = Duration::from_millis(40);
-const RETAIN: Retain = Retain { delivered: Duration::from_millis(30), dead: Duration::from_millis(90) };
+const RETAIN: Retain = Retain { delivered: Duration::from_millis(30), dead: Duration::from_millis(90), max_bytes: None };
 const START: i64 = 1_772_445_600_000;
 
 /// A store under test and how it is opened again.
@@ -135,7 +135,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        2 => (0..10u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        2 => (0..12u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -243,6 +243,11 @@ impl<B: Bench> Pair<B> {
             // Of three versions that somebody may have seen, at most one is the last.
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
             7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
+            9 | 10 => {
+                let seqs = self.disk.plans().into_iter().map(|(seq, _)| seq).skip(usize::from(which)).step_by(2).collect();
+                Operation::Erase { seqs, waiting: kind == 10 }
+            }
+            11 => Operation::Scrub { rewrite: which == 0 },
             8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
             _ => Operation::Replay(Which::Keys(self.disk.rows().into_iter().take(3).map(|row| row.key).collect())),
         };

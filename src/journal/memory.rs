@@ -20,6 +20,8 @@ pub struct Disk(Arc<Mutex<Durable>>);
 #[derive(Debug, Clone, Default)]
 struct Durable {
     events: BTreeMap<i64, Stored>,
+    /// Those that were erased: here whole, but only repeats of them are told by it.
+    gone: BTreeMap<i64, Stored>,
     rows: BTreeMap<Place, (DeliveryRow, bool)>,
     /// Those that are kept in order and not let go: their key, and since when it is their turn.
     line: BTreeMap<Place, (OrderKey, Option<Timestamp>)>,
@@ -104,7 +106,8 @@ impl Disk {
 
 impl Durable {
     fn next_seq(&self) -> i64 {
-        self.events.keys().last().map_or(1, |last| last + 1).max(self.watermark)
+        let last = self.events.keys().last().max(self.gone.keys().last());
+        last.map_or(1, |last| last + 1).max(self.watermark)
     }
 
     fn number(&mut self, target: &Arc<Target>) -> i64 {
@@ -224,6 +227,25 @@ impl Durable {
         self.line.get(&place).is_some_and(|(order, _)| self.in_line(place, *order).any(|other| other < place))
     }
 
+    fn erase(&mut self, seqs: &[Seq], waiting: bool, now: Timestamp) -> Slice {
+        let mut changed = 0;
+        for Seq(seq) in seqs {
+            let under_way = self.rows_of(*seq).any(|(_, (row, _))| matches!(row.state, State::Waiting | State::Held));
+            if self.open(*seq) > 0 || under_way && !waiting {
+                continue;
+            }
+            let Some(stored) = self.events.remove(seq) else { continue };
+            let places: Vec<Place> = self.rows_of(*seq).map(|(place, _)| *place).collect();
+            for place in places {
+                self.free(place, now);
+                self.rows.remove(&place);
+            }
+            self.gone.insert(*seq, stored);
+            changed += 1;
+        }
+        Slice { changed, next: None }
+    }
+
     fn let_go(&mut self, now: Timestamp, which: impl Fn(&DeliveryRow, Timestamp) -> bool) -> Slice {
         let turns = self.line.iter().filter_map(|(place, (_, turn))| Some((*place, (*turn)?)));
         let stuck: Vec<Place> = turns.filter(|(place, turn)| which(&self.rows[place].0, *turn)).map(|(place, _)| place).collect();
@@ -234,7 +256,7 @@ impl Durable {
     fn fate(&self, event: &Event, dedupe: Option<Dedupe>) -> Fate {
         let seq = Seq(self.next_seq());
         let Some(dedupe) = dedupe else { return Fate::New { seq, reused_id: false } };
-        let same = |stored: &&Stored| {
+        let same = |stored: &Stored| {
             stored.dedupe.is_some()
                 && stored.event.source == event.source
                 && event.received_at.since(stored.event.received_at) < dedupe.window
@@ -243,10 +265,11 @@ impl Durable {
                     None => stored.event.sender_id.is_none() && stored.event.topic == event.topic,
                 }
         };
-        let mut alike = self.events.values().rev().filter(same);
-        match alike.clone().find(|stored| stored.event.body == event.body) {
+        let mut alike: Vec<(&i64, &Stored)> = self.events.iter().chain(&self.gone).filter(|(_, stored)| same(stored)).collect();
+        alike.sort_by_key(|(seq, _)| std::cmp::Reverse(**seq));
+        match alike.iter().map(|(_, stored)| stored).find(|stored| stored.event.body == event.body) {
             Some(stored) => Fate::Duplicate { of: stored.event.id },
-            None => Fate::New { seq, reused_id: event.sender_id.is_some() && alike.next().is_some() },
+            None => Fate::New { seq, reused_id: event.sender_id.is_some() && !alike.is_empty() },
         }
     }
 
@@ -312,6 +335,8 @@ impl Store for MemoryStore {
                 return Ok(disk.let_go(now, stuck));
             }
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
+            Operation::Erase { seqs, waiting } => return Ok(disk.erase(seqs, *waiting, now)),
+            Operation::Scrub { .. } => return Ok(Slice { changed: 1, next: None }),
             _ => {}
         }
         Ok(disk.change(now, |row, event, behind| match operation {

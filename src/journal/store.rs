@@ -223,6 +223,20 @@ pub enum Operation {
         /// Unreadable without the vault's key.
         sealed: Vec<u8>,
     },
+    /// Events leave the journal with all their deliveries, and are overwritten; hashes stay, so that a repeat of them is not taken for a
+    /// new event. Not those whose plan is open. At most a page of them.
+    Erase {
+        /// Which.
+        seqs: Vec<Seq>,
+        /// Also those of which a delivery waits or is held: it is not sent any more.
+        waiting: bool,
+    },
+    /// After erasing: what is free in the file is given back, the log is cut. Changes one "row" when all of
+    /// it is done, none where a reader is in the way: ask again.
+    Scrub {
+        /// Writes the whole file anew: only then is no byte left of what was erased. The writer does nothing else meanwhile.
+        rewrite: bool,
+    },
 }
 
 /// A sealed value as it is kept.
@@ -263,6 +277,8 @@ pub struct Retain {
     pub delivered: Duration,
     /// Dead ones.
     pub dead: Duration,
+    /// Bytes in use beyond which delivered ones go before their time, the oldest first, and dead ones where that is not enough.
+    pub max_bytes: Option<u64>,
 }
 
 /// What one slice of retention did.
@@ -321,7 +337,7 @@ pub enum StoreError {
     },
     /// The file is not what was written (exit 75).
     #[error(
-        "{doing}: the journal's file is damaged ({detail}): keep it aside and start with a copy made before, or with a new `journal.url`"
+        "{doing}: the journal's file is damaged ({detail}): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside"
     )]
     Corrupt {
         /// What was being done.
