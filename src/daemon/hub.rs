@@ -47,6 +47,11 @@ impl Host for Hub {
 }
 
 impl Hub {
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     /// The routes that run now.
     pub fn router(&self) -> Arc<Router> {
         self.router.load_full()
