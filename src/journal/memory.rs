@@ -3,7 +3,7 @@
 //! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache.
 
 use super::store::{
-    Batch, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, RowMark, Sealed, Slice, Store,
+    Batch, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed, Slice, Store,
     StoreError, Swept, Tend, Waiting, Which,
 };
 use crate::model::{
@@ -376,7 +376,7 @@ impl Store for MemoryStore {
         let gone: Vec<i64> = disk.events.iter().filter(past).map(|(seq, _)| *seq).collect();
         disk.events.retain(|seq, _| !gone.contains(seq));
         disk.rows.retain(|(seq, ..), _| !gone.contains(seq));
-        Ok(Swept { deleted: gone.len() as u64, next: None })
+        Ok(Swept { deleted: gone.len() as u64, next: None, room: Room::Enough })
     }
 
     fn tend(&mut self, _: Tend) -> Result<bool, StoreError> {

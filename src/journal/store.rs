@@ -288,6 +288,19 @@ pub struct Swept {
     pub deleted: u64,
     /// Where the sweep goes on; `None`: it is through.
     pub next: Option<Seq>,
+    /// How the store's size stands after it.
+    pub room: Room,
+}
+
+/// How a store's size stands to what it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It fits.
+    Enough,
+    /// It is too large, and something goes: more is wanted soon.
+    Making,
+    /// It is too large, and nothing of what was looked at may go.
+    None,
 }
 
 /// Why the writer tends the store.
@@ -312,6 +325,10 @@ pub trait Store: Send {
     fn operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> Result<Slice, StoreError>;
     /// Looks at some events after `after` and deletes those whose plan is closed and whose deliveries are all past their time.
     fn sweep(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError>;
+    /// Whether the store is larger than it may be; one that has no size never is. Costs next to nothing.
+    fn is_over(&mut self, _: Retain) -> Result<bool, StoreError> {
+        Ok(false)
+    }
     /// Keeps its own files in order. Says whether there is more to do at once.
     fn tend(&mut self, why: Tend) -> Result<bool, StoreError>;
 }

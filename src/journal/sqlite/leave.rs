@@ -8,7 +8,7 @@
 use super::gone::{self, Leaving};
 use super::write::run;
 use super::{SqliteStore, order, trouble};
-use crate::journal::store::{Retain, Slice, StoreError, Swept};
+use crate::journal::store::{Retain, Room, Slice, StoreError, Swept};
 use crate::model::{Seq, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -81,11 +81,17 @@ impl SqliteStore {
         }
         crate::fail::point("retention");
         run(&self.db, "COMMIT")?;
+        let room = match self.squeeze {
+            Squeeze::No => Room::Enough,
+            _ if over.is_empty() => Room::None,
+            _ => Room::Making,
+        };
+        self.squeezed_some |= room == Room::Making;
         if seen < SWEEP_EVENTS {
             let through = self.through(retain, now)?;
             return Ok(Swept { deleted: over.len() as u64, ..through });
         }
-        Ok(Swept { deleted: over.len() as u64, next: Some(Seq(last)) })
+        Ok(Swept { deleted: over.len() as u64, next: Some(Seq(last)), room })
     }
 
     /// The end of a round.
@@ -95,15 +101,23 @@ impl SqliteStore {
         gone::forget(&self.db, repeats_from, self.watermark)?;
         run(&self.db, "COMMIT")?;
         self.recent.forget_before(repeats_from);
-        if self.squeeze == Squeeze::Delivered && self.is_over(retain)? {
+        let mut making = std::mem::take(&mut self.squeezed_some);
+        let too_large = self.is_too_large(retain)?;
+        if self.squeeze == Squeeze::Delivered && too_large {
             self.squeeze = Squeeze::Dead;
+            making = true;
         }
-        Ok(Swept { deleted: 0, next: None })
+        let room = match (too_large, making) {
+            (false, _) => Room::Enough,
+            (true, true) => Room::Making,
+            (true, false) => Room::None,
+        };
+        Ok(Swept { deleted: 0, next: None, room })
     }
 
     /// What may go now: by age, and where the file is too large, by state alone.
     fn horizons(&mut self, retain: Retain, now: Timestamp) -> rusqlite::Result<Horizons> {
-        match (self.is_over(retain)?, self.squeeze) {
+        match (self.is_too_large(retain)?, self.squeeze) {
             (false, _) => self.squeeze = Squeeze::No,
             (true, Squeeze::No) => self.squeeze = Squeeze::Delivered,
             (true, _) => {}
@@ -120,13 +134,14 @@ impl SqliteStore {
     }
 
     /// Whether the file holds more than it may. Pages that are free count for nothing: they are used again.
-    fn is_over(&self, retain: Retain) -> rusqlite::Result<bool> {
+    pub(super) fn is_too_large(&self, retain: Retain) -> rusqlite::Result<bool> {
         let Some(most) = retain.max_bytes else { return Ok(false) };
         Ok(used_bytes(&self.db)? > most)
     }
 
-    /// Deletes and overwrites these events, if their plan is closed; with `waiting`, also those of which something waits or is held.
-    pub(super) fn erase(&mut self, seqs: &[Seq], waiting: bool, now: Timestamp) -> rusqlite::Result<Slice> {
+    /// Deletes and overwrites these events, if their plan is closed; with `waiting`, also those of which something waits or is held, which
+    /// are then in `late`: an output may still have them.
+    pub(super) fn erase(&mut self, seqs: &[Seq], waiting: bool, now: Timestamp, late: &mut Vec<i64>) -> rusqlite::Result<Slice> {
         let may = "SELECT EXISTS(SELECT 1 FROM deliveries WHERE event = seq AND state IN (0, 1)) FROM events WHERE seq = ?
             AND targets <= (SELECT count(DISTINCT target) FROM deliveries WHERE event = seq AND closes = 1)";
         let mut changed = 0;
@@ -141,9 +156,7 @@ impl SqliteStore {
             }
             remember(&self.db, *seq)?;
             delete(&self.db, *seq)?;
-            if under_way {
-                self.erased.insert(*seq);
-            }
+            late.extend(under_way.then_some(*seq));
             changed += 1;
         }
         Ok(Slice { changed, next: None })

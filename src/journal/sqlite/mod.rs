@@ -58,6 +58,8 @@ pub struct SqliteStore {
     log: Log,
     /// What goes before its time.
     squeeze: leave::Squeeze,
+    /// Whether anything of this round did.
+    squeezed_some: bool,
     /// Events that were erased while something of them was under way: rows that come late are not written. At most what outputs had in
     /// memory and in the journal then; eight bytes each until the next start.
     erased: BTreeSet<i64>,
@@ -171,11 +173,13 @@ impl SqliteStore {
             watermark: 1,
             log,
             squeeze: leave::Squeeze::default(),
+            squeezed_some: false,
             erased: BTreeSet::new(),
             scratch: vec![],
             _lock: lock,
         };
         store.hear_log(pages).map_err(failed(path, "open"))?;
+        store.overwrite(false).map_err(failed(path, "set a pragma"))?;
         store.read_place().map_err(failed(path, "read the last place"))?;
         store.widen(window, now).map_err(failed(path, "read the dedupe keys"))?;
         Ok(store)
@@ -209,6 +213,9 @@ impl Store for SqliteStore {
     }
     fn sweep(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError> {
         self.sweep_slice(retain, now, after)
+    }
+    fn is_over(&mut self, retain: Retain) -> Result<bool, StoreError> {
+        self.is_too_large(retain).map_err(trouble("read the journal's size"))
     }
     fn tend(&mut self, why: Tend) -> Result<bool, StoreError> {
         self.tend_files(why).map_err(trouble("checkpoint"))

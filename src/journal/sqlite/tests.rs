@@ -518,3 +518,40 @@ fn what_is_under_way_is_erased_only_when_asked_for_and_its_late_row_is_not_writt
     yard.commit(&Batch { settlements: vec![settled(2, &chat, State::Delivered, NOW)], ..Batch::default() });
     assert_eq!(yard.count("deliveries"), 0);
 }
+
+/// Demand 42: the cleaner is not slower than the intake, and the intake does not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_at_full_speed_stays_as_large_as_it_may_be() {
+    const MAX: u64 = 4 << 20;
+    let mut yard = Yard::new();
+    let settings = crate::journal::Settings {
+        retain: Retain { max_bytes: Some(MAX), ..RETAIN },
+        clock: Arc::new(SystemClock::default()),
+        on_kept: Box::new(|_| ()),
+    };
+    let (journal, _) = crate::journal::Journal::start(Box::new(yard.store.take().unwrap()), settings).unwrap();
+    let chat = target("a", "chat");
+    let (mut largest, mut kept) = (0, 0);
+    let mut seq = 0;
+    while kept < 60 << 20 {
+        let appended: Vec<_> = (0..500)
+            .map(|_| {
+                seq += 1;
+                let event = event(seq, &"x".repeat(2_000), NOW + Duration::from_millis(seq));
+                let dedupe = Some(Dedupe::of(&event, Duration::from_secs(1)));
+                kept += event.size();
+                journal.append(event, plan(&[&chat]), dedupe)
+            })
+            .collect();
+        for appended in appended {
+            appended.await.unwrap();
+        }
+        let rows = (seq as i64 - 499..=seq as i64).map(|seq| settled(seq, &chat, State::Delivered, NOW)).collect();
+        journal.settle(rows, Box::new(|_| ()));
+        let stats = yard.archive().stats().unwrap();
+        largest = largest.max(stats.bytes - stats.free_bytes);
+    }
+    // What comes in between two looks and while a round begins, at this machine's full speed, and no more.
+    assert!(largest < 40 << 20, "{largest} bytes in use of {kept} kept, and {MAX} may be");
+    journal.close().await.unwrap();
+}

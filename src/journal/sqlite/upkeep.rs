@@ -89,21 +89,22 @@ impl SqliteStore {
         if let Operation::Scrub { rewrite } = operation {
             return self.scrub(*rewrite);
         }
-        match self.try_operate(operation, now, from) {
-            Ok(slice) => Ok(slice),
-            Err(error) => {
-                let error = trouble("change deliveries")(error);
-                self.roll_back()?;
-                Err(error)
-            }
+        let overwrite = |this: &Self, on| match operation {
+            Operation::Erase { .. } => this.overwrite(on).map_err(trouble("overwrite what is erased")),
+            _ => Ok(()),
+        };
+        overwrite(self, true)?;
+        let done = self.try_operate(operation, now, from).map_err(trouble("change deliveries"));
+        if done.is_err() {
+            self.roll_back()?;
         }
+        overwrite(self, false)?;
+        done
     }
 
     fn try_operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
-        if let Operation::Erase { .. } = operation {
-            self.overwrite(true)?;
-        }
         run(&self.db, "BEGIN IMMEDIATE")?;
+        let mut under_way = vec![];
         let slice = match operation {
             Operation::Hold { output, why } => self.hold(output, why, now)?,
             Operation::Unhold { output, why } => {
@@ -119,13 +120,11 @@ impl SqliteStore {
             Operation::Seal { key, seen, sealed } => self.seal(key, *seen, sealed)?,
             Operation::Overtake { output, before } => self.overtake(output, *before, now)?,
             Operation::PassBy(keys) => self.pass_by(keys, now)?,
-            Operation::Erase { seqs, waiting } => self.erase(seqs, *waiting, now)?,
+            Operation::Erase { seqs, waiting } => self.erase(seqs, *waiting, now, &mut under_way)?,
             Operation::Scrub { .. } => Slice { changed: 0, next: None },
         };
         run(&self.db, "COMMIT")?;
-        if let Operation::Erase { .. } = operation {
-            self.overwrite(false)?;
-        }
+        self.erased.extend(under_way);
         Ok(slice)
     }
 
