@@ -42,6 +42,7 @@ fn without_a_daemon_every_command_says_so_on_one_line() {
         "dead",
         "refused",
         "audit",
+        "erase --where true",
         "tail",
         "pause archive",
         "replay --state dead -y",

@@ -39,7 +39,7 @@ pub struct Api {
     pub stop: CancellationToken,
 }
 
-type Answered = Result<Value, Wrong>;
+pub(super) type Answered = Result<Value, Wrong>;
 
 impl From<StoreError> for Wrong {
     fn from(why: StoreError) -> Self {
@@ -108,6 +108,7 @@ impl Api {
             (&Method::POST, ["api", "outputs", name, "login"]) => self.login(name, body).await,
             (&Method::POST, ["api", "replay"]) => self.replay(body).await,
             (&Method::POST, ["api", "skip"]) => self.skip(body).await,
+            (method, ["api", "journal", asked]) => self.journal(method, asked, body).await,
             _ => Err(Wrong(404, "there is nothing here".into())),
         };
         match answered {

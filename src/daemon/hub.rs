@@ -78,6 +78,11 @@ impl Hub {
         Ok(fixed > 0)
     }
 
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     /// The routes that run now.
     pub fn router(&self) -> Arc<Router> {
         self.router.load_full()

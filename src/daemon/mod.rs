@@ -5,8 +5,10 @@
 //! to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of things
 //! in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
 
+mod audit;
 pub mod blueprint;
 mod door;
+pub mod erase;
 pub mod explain;
 mod homes;
 mod hub;
@@ -31,6 +33,8 @@ pub use process::prepare;
 pub use run::Ended;
 pub use start::{AdminDoor, Daemon, Doors, StartError, start};
 
+use crate::journal::Retain;
+use crate::journal::section::RetainSection;
 use std::path::{Path, PathBuf};
 
 /// The folder of a configuration's journal, where a running daemon says how to reach it; read without checking the rest.
@@ -38,10 +42,21 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The file can't be read, or says nothing usable of the journal.
 pub fn data_folder(config: &Path) -> Result<PathBuf, crate::config::CannotRead> {
+    journal_of(config).map(|(file, _)| folder_of(&file))
+}
+
+/// The journal's file and how long it keeps what is over, read without checking the rest: a journal must be looked after whatever else is
+/// wrong.
+///
+/// # Errors
+/// The file can't be read.
+pub fn journal_of(config: &Path) -> Result<(PathBuf, Retain), crate::config::CannotRead> {
     let file = crate::config::load(config, &crate::config::Process::beside(config))?;
-    let url = file.tree.as_ref().and_then(|tree| tree.get("journal")?.get("url")?.as_text().map(str::to_owned));
-    let path = url.as_deref().and_then(|url| url.strip_prefix("sqlite:")).unwrap_or("data/journal.db").to_owned();
-    Ok(folder_of(&blueprint::base(config).join(path)))
+    let section = file.tree.as_ref().and_then(|tree| tree.get("journal"));
+    let url = section.and_then(|section| section.get("url")?.as_text());
+    let path = url.and_then(|url| url.strip_prefix("sqlite:")).unwrap_or("data/journal.db");
+    let retain = section.and_then(|section| switchyard_api::tree::read::<RetainSection>(section.get("retain")?, &mut vec![]));
+    Ok((blueprint::base(config).join(path), retain.unwrap_or_default().into()))
 }
 
 /// jq workers of this very program.

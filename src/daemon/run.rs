@@ -59,6 +59,7 @@ impl Daemon {
             }
         });
         let overtaking = tokio::spawn(Arc::clone(self).overtake());
+        let auditing = tokio::spawn(Arc::clone(self).keep_auditing());
         loop {
             tokio::select! {
                 biased;
@@ -78,6 +79,7 @@ impl Daemon {
         tracing::info!("asked to end: finishing what is under way");
         recovering.abort();
         overtaking.abort();
+        auditing.abort();
         tokio::select! {
             biased;
             ended = self.drain(stop, served) => {

@@ -2,6 +2,7 @@
 //!
 //! Listening starts before the backlog is taken up, so that a restart costs senders as little as can be; `/ready` waits for it.
 
+use super::audit::Audited;
 use super::blueprint::Blueprint;
 use super::door;
 use super::hub::Hub;
@@ -11,10 +12,10 @@ use crate::deliver::section::DigestPolicy;
 use crate::deliver::{Fleet, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
 use crate::journal::{
-    Archive, Backlog, Journal, OpenError, Operation, Recovered, SealedVault, Settings, SqliteStore, StoreError, VaultKey,
+    Archive, Backlog, Journal, OpenError, Operation, Recovered, Retain, SealedVault, Settings, SqliteStore, StoreError, VaultKey,
 };
 use crate::model::{Clock, DeliveryKey, DeliveryRow, Instant, Kept, NotRendered, Seq, Settlement, State, Target};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -61,6 +62,11 @@ pub struct Daemon {
     pub ready: watch::Sender<bool>,
     /// When it started.
     pub started: Instant,
+    /// How long what is over is kept, as the writer knows it.
+    pub retain: Retain,
+    /// Held by whoever looks after the journal's file: one at a time.
+    pub doctor: tokio::sync::Mutex<()>,
+    pub(super) audited: ArcSwapOption<Audited>,
     pub(super) paused: Paused,
     pub(super) tls: Option<Tls>,
 }
@@ -170,7 +176,8 @@ pub async fn start(
     let store = SqliteStore::open(&blueprint.journal_file, window, clock.wall())?;
     let paused = Paused::read(&folder).map_err(|cause| StartError::Folder { folder: folder.clone(), cause })?;
     let (events, dispatcher) = (broadcast::Sender::new(FEED_MAX), Arc::new(OnceLock::<Dispatcher>::new()));
-    let settings = Settings { retain: blueprint.journal.retain.into(), clock: Arc::clone(&clock), on_kept: on_kept(&events, &dispatcher) };
+    let retain = Retain::from(blueprint.journal.retain);
+    let settings = Settings { retain, clock: Arc::clone(&clock), on_kept: on_kept(&events, &dispatcher) };
     let (journal, recovered) = Journal::start(Box::new(store), settings)?;
     let archive = Archive::new(&blueprint.journal_file, Arc::clone(&clock));
     let hub = Arc::new(Hub {
@@ -201,6 +208,9 @@ pub async fn start(
         events,
         ready: watch::Sender::new(false),
         started: clock.now(),
+        retain,
+        doctor: tokio::sync::Mutex::default(),
+        audited: ArcSwapOption::empty(),
         paused,
         tls,
         hub,

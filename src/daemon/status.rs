@@ -110,6 +110,7 @@ impl Daemon {
             outputs: self.fleet.status().iter().map(|(name, status)| numbers(name, status)).collect(),
             commits: counts.commits,
             settled: counts.settlements,
+            audit: self.audit_numbers(),
             uptime: self.hub.clock.now().since(self.started).as_secs_f64(),
         }
     }

@@ -7,7 +7,7 @@
 use super::sqlite::{self, Names, Scan, trouble};
 use super::store::{Collected, DeliveryFilter, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
 use crate::model::{COLLECTED, Clock, Cursor, DeliveryId, DeliveryKey, DeliveryRow, EventId, Kept, Seq, State, Timestamp, stands_in_line};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -319,7 +319,7 @@ impl Archive {
                 oldest: first.map(received).transpose()?.map(Timestamp),
                 bytes: (number("page_count")? * page) as u64,
                 free_bytes: (number("freelist_count")? * page) as u64,
-                watermark: watermark(db)?,
+                watermark: sqlite::watermark(db)?,
             })
         })
     }
@@ -327,14 +327,35 @@ impl Archive {
     /// Adds up every event's plan and rows, a few thousand at a time.
     pub fn audit(&self) -> Result<Audit, StoreError> {
         let mut audit = Audit::default();
-        let mut after = 0;
-        loop {
-            let next = self.read("audit", |db, _| audit_step(db, after, &mut audit))?;
-            match next {
-                Some(next) => after = next,
-                None => return Ok(audit),
-            }
+        let mut after = Some(Seq(0));
+        while let Some(from) = after {
+            after = self.audit_part(from, &mut audit)?;
         }
+        Ok(audit)
+    }
+
+    /// Adds the next few thousand events after a place; where it goes on, `None` at the end.
+    pub fn audit_part(&self, after: Seq, audit: &mut Audit) -> Result<Option<Seq>, StoreError> {
+        self.read("audit", |db, _| audit_step(db, after.0, audit)).map(|next| next.map(Seq))
+    }
+
+    /// The next events after a place, whole and with their rows, to another place (included). Few at a time: bodies may be large.
+    pub fn whole_events(&self, after: Seq, to: Seq, most: usize) -> Result<Vec<EventView>, StoreError> {
+        self.read("read events", |db, names| {
+            let mut found = vec![];
+            sqlite::each_event(db, names, after, most, |event, _| found.push(event))?;
+            found.retain(|event| event.kept.seq <= to);
+            let view = |found: sqlite::Found| {
+                let deliveries = sqlite::deliveries_of(db, names, found.kept.seq)?;
+                Ok(EventView { kept: found.kept, damaged: found.damaged, deliveries })
+            };
+            found.into_iter().map(view).collect()
+        })
+    }
+
+    /// The journal's file.
+    pub fn path(&self) -> &Path {
+        &self.0.path
     }
 
     fn read<T>(&self, doing: &'static str, read: impl FnOnce(&Connection, &mut Names) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -401,11 +422,6 @@ fn name_who_is_ahead(db: &Connection, names: &mut Names, row: &mut DeliveryRow) 
 
 fn contains(body: &[u8], text: &[u8]) -> bool {
     text.is_empty() || body.windows(text.len()).any(|part| part == text)
-}
-
-fn watermark(db: &Connection) -> rusqlite::Result<Seq> {
-    let stored = db.query_row("SELECT value FROM meta WHERE key = 'watermark'", [], |row| row.get(0)).optional()?;
-    Ok(Seq(stored.unwrap_or(1)))
 }
 
 fn audit_step(db: &Connection, after: i64, audit: &mut Audit) -> rusqlite::Result<Option<i64>> {

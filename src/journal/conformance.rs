@@ -14,7 +14,7 @@ use std::time::Duration;
 use switchyard_api::message::Digest;
 
 const WINDOW: Duration = Duration::from_millis(40);
-const RETAIN: Retain = Retain { delivered: Duration::from_millis(30), dead: Duration::from_millis(90) };
+const RETAIN: Retain = Retain { delivered: Duration::from_millis(30), dead: Duration::from_millis(90), max_bytes: None };
 const START: i64 = 1_772_445_600_000;
 
 /// A store under test and how it is opened again.
@@ -136,7 +136,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        2 => (0..11u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        2 => (0..14u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -258,6 +258,11 @@ impl<B: Bench> Pair<B> {
                 }
             }
             9 => Operation::Gather { output, before: Timestamp(self.now.0 - 10) },
+            11 | 12 => {
+                let seqs = self.disk.plans().into_iter().map(|(seq, _)| seq).skip(usize::from(which)).step_by(2).collect();
+                Operation::Erase { seqs, waiting: kind == 12 }
+            }
+            13 => Operation::Scrub { rewrite: which == 0 },
             8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
             _ => Operation::Replay(Which::Keys(self.disk.rows().into_iter().take(3).map(|row| row.key).collect())),
         };

@@ -3,8 +3,8 @@
 //! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache.
 
 use super::store::{
-    Batch, Collected, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, RowMark, Sealed, Slice, Store,
-    StoreError, Swept, Tend, Waiting, Which,
+    Batch, Collected, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed, Slice,
+    Store, StoreError, Swept, Tend, Waiting, Which,
 };
 use crate::model::{
     BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, Plan, Seq, Settlement, State,
@@ -21,6 +21,8 @@ pub struct Disk(Arc<Mutex<Durable>>);
 #[derive(Debug, Clone, Default)]
 struct Durable {
     events: BTreeMap<i64, Stored>,
+    /// Those that were erased: here whole, but only repeats of them are told by it.
+    gone: BTreeMap<i64, Stored>,
     rows: BTreeMap<Place, (DeliveryRow, bool)>,
     /// Those that are kept in order and not let go: their key, and since when it is their turn.
     line: BTreeMap<Place, (OrderKey, Option<Timestamp>)>,
@@ -105,7 +107,8 @@ impl Disk {
 
 impl Durable {
     fn next_seq(&self) -> i64 {
-        self.events.keys().last().map_or(1, |last| last + 1).max(self.watermark)
+        let last = self.events.keys().last().max(self.gone.keys().last());
+        last.map_or(1, |last| last + 1).max(self.watermark)
     }
 
     fn number(&mut self, target: &Arc<Target>) -> i64 {
@@ -250,7 +253,10 @@ impl Durable {
                 self.line.remove(&other);
                 changed += 1;
             }
-            changed += u64::from(digest.updated_at < before && self.free(place, now));
+            if digest.updated_at < before {
+                changed += u64::from(self.free(place, now));
+                self.rows.get_mut(&place).unwrap().0.message = None;
+            }
         }
         Slice { changed, next: None }
     }
@@ -258,6 +264,25 @@ impl Durable {
     /// Whether another one is before it in line.
     fn is_behind(&self, place: Place) -> bool {
         self.line.get(&place).is_some_and(|(order, _)| self.in_line(place, *order).any(|other| other < place))
+    }
+
+    fn erase(&mut self, seqs: &[Seq], waiting: bool, now: Timestamp) -> Slice {
+        let mut changed = 0;
+        for Seq(seq) in seqs {
+            let under_way = self.rows_of(*seq).any(|(_, (row, _))| matches!(row.state, State::Waiting | State::Held));
+            if self.open(*seq) > 0 || under_way && !waiting {
+                continue;
+            }
+            let Some(stored) = self.events.remove(seq) else { continue };
+            let places: Vec<Place> = self.rows_of(*seq).map(|(place, _)| *place).collect();
+            for place in places {
+                self.free(place, now);
+                self.rows.remove(&place);
+            }
+            self.gone.insert(*seq, stored);
+            changed += 1;
+        }
+        Slice { changed, next: None }
     }
 
     fn let_go(&mut self, now: Timestamp, which: impl Fn(&DeliveryRow, Timestamp) -> bool) -> Slice {
@@ -270,7 +295,7 @@ impl Durable {
     fn fate(&self, event: &Event, dedupe: Option<Dedupe>) -> Fate {
         let seq = Seq(self.next_seq());
         let Some(dedupe) = dedupe else { return Fate::New { seq, reused_id: false } };
-        let same = |stored: &&Stored| {
+        let same = |stored: &Stored| {
             stored.dedupe.is_some()
                 && stored.event.source == event.source
                 && event.received_at.since(stored.event.received_at) < dedupe.window
@@ -279,10 +304,11 @@ impl Durable {
                     None => stored.event.sender_id.is_none() && stored.event.topic == event.topic,
                 }
         };
-        let mut alike = self.events.values().rev().filter(same);
-        match alike.clone().find(|stored| stored.event.body == event.body) {
+        let mut alike: Vec<(&i64, &Stored)> = self.events.iter().chain(&self.gone).filter(|(_, stored)| same(stored)).collect();
+        alike.sort_by_key(|(seq, _)| std::cmp::Reverse(**seq));
+        match alike.iter().map(|(_, stored)| stored).find(|stored| stored.event.body == event.body) {
             Some(stored) => Fate::Duplicate { of: stored.event.id },
-            None => Fate::New { seq, reused_id: event.sender_id.is_some() && alike.next().is_some() },
+            None => Fate::New { seq, reused_id: event.sender_id.is_some() && !alike.is_empty() },
         }
     }
 
@@ -349,6 +375,8 @@ impl Store for MemoryStore {
             }
             Operation::Gather { output, before } => return Ok(disk.gather(output, *before, now)),
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
+            Operation::Erase { seqs, waiting } => return Ok(disk.erase(seqs, *waiting, now)),
+            Operation::Scrub { .. } => return Ok(Slice { changed: 1, next: None }),
             _ => {}
         }
         Ok(disk.change(now, |row, event, behind| match operation {
@@ -392,7 +420,7 @@ impl Store for MemoryStore {
         let gone: Vec<i64> = disk.events.iter().filter(past).map(|(seq, _)| *seq).collect();
         disk.events.retain(|seq, _| !gone.contains(seq));
         disk.rows.retain(|(seq, ..), _| !gone.contains(seq));
-        Ok(Swept { deleted: gone.len() as u64, next: None })
+        Ok(Swept { deleted: gone.len() as u64, next: None, room: Room::Enough })
     }
 
     fn tend(&mut self, _: Tend) -> Result<bool, StoreError> {

@@ -2,7 +2,7 @@
 //!
 //! Does: one writer thread over one store makes batches durable and answers after that (`writer`); SQLite is the store
 //! (`sqlite`); people and engines read beside it (`archive`, `backlog`); credentials that change while in use lie in it sealed
-//! (`vault`). Never: decides where an event goes, when a delivery
+//! (`vault`); `doctor` looks after the file. Never: decides where an event goes, when a delivery
 //! is tried, or what a sender is told. Holds: L1 answered means kept, repeats are recognised inside the append's own
 //! transaction; L6 every queue has a bound. Proven by `conformance` (one suite on the SQLite store and on one in memory
 //! that loses what was not committed) and by the tests of each file.
@@ -10,6 +10,7 @@
 pub mod archive;
 pub mod backlog;
 mod codec;
+pub mod doctor;
 mod inbox;
 mod open_plans;
 pub mod section;

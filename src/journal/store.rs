@@ -251,6 +251,20 @@ pub enum Operation {
         /// Unreadable without the vault's key.
         sealed: Vec<u8>,
     },
+    /// Events leave the journal with all their deliveries, and are overwritten; hashes stay, so that a repeat of them is not taken for a
+    /// new event. Not those whose plan is open. At most a page of them.
+    Erase {
+        /// Which.
+        seqs: Vec<Seq>,
+        /// Also those of which a delivery waits or is held: it is not sent any more.
+        waiting: bool,
+    },
+    /// After erasing: what is free in the file is given back, the log is cut. Changes one "row" when all of
+    /// it is done, none where a reader is in the way: ask again.
+    Scrub {
+        /// Writes the whole file anew: only then is no byte left of what was erased. The writer does nothing else meanwhile.
+        rewrite: bool,
+    },
 }
 
 /// A sealed value as it is kept.
@@ -291,6 +305,8 @@ pub struct Retain {
     pub delivered: Duration,
     /// Dead ones.
     pub dead: Duration,
+    /// Bytes in use beyond which delivered ones go before their time, the oldest first, and dead ones where that is not enough.
+    pub max_bytes: Option<u64>,
 }
 
 /// What one slice of retention did.
@@ -300,6 +316,19 @@ pub struct Swept {
     pub deleted: u64,
     /// Where the sweep goes on; `None`: it is through.
     pub next: Option<Seq>,
+    /// How the store's size stands after it.
+    pub room: Room,
+}
+
+/// How a store's size stands to what it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It fits.
+    Enough,
+    /// It is too large, and something goes: more is wanted soon.
+    Making,
+    /// It is too large, and nothing of what was looked at may go.
+    None,
 }
 
 /// Why the writer tends the store.
@@ -324,6 +353,10 @@ pub trait Store: Send {
     fn operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> Result<Slice, StoreError>;
     /// Looks at some events after `after` and deletes those whose plan is closed and whose deliveries are all past their time.
     fn sweep(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError>;
+    /// Whether the store is larger than it may be; one that has no size never is. Costs next to nothing.
+    fn is_over(&mut self, _: Retain) -> Result<bool, StoreError> {
+        Ok(false)
+    }
     /// Keeps its own files in order. Says whether there is more to do at once.
     fn tend(&mut self, why: Tend) -> Result<bool, StoreError>;
 }
@@ -349,7 +382,7 @@ pub enum StoreError {
     },
     /// The file is not what was written (exit 75).
     #[error(
-        "{doing}: the journal's file is damaged ({detail}): keep it aside and start with a copy made before, or with a new `journal.url`"
+        "{doing}: the journal's file is damaged ({detail}): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside"
     )]
     Corrupt {
         /// What was being done.

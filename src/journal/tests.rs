@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 const NOW: Timestamp = Timestamp(1_772_445_600_000);
 const WINDOW: Duration = Duration::from_mins(1);
-const RETAIN: Retain = Retain { delivered: Duration::from_hours(24), dead: Duration::from_hours(48) };
+const RETAIN: Retain = Retain { delivered: Duration::from_hours(24), dead: Duration::from_hours(48), max_bytes: None };
 
 /// A store whose commits wait to be let through.
 struct Gated {

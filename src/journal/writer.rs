@@ -7,7 +7,7 @@
 
 use super::inbox::{Answer, AppendError, Asked, Inbox, Work};
 use super::open_plans::OpenPlans;
-use super::store::{Append, Batch, Fate, Mark, Operation, Recovered, Retain, Store, StoreError, Tend};
+use super::store::{Append, Batch, Fate, Mark, Operation, Recovered, Retain, Room, Store, StoreError, Tend};
 use crate::fail;
 use crate::model::{Appended, Clock, Dedupe, Event, Instant, Kept, Plan, Seq, Settlement, Written};
 use std::collections::VecDeque;
@@ -24,6 +24,10 @@ const WATERMARK_EVENTS: i64 = 1_000;
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// Between two slices of retention while there is other work.
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
+/// The same two where the store is larger than it may be: faster than anything comes in, a few milliseconds of the writer's time each. Every
+/// so often it is also asked whether it is.
+const HURRY_EVERY: Duration = Duration::from_secs(1);
+const HURRY_PAUSE: Duration = Duration::from_millis(5);
 /// Without work for so long the writer puts its files in order.
 const IDLE: Duration = Duration::from_secs(1);
 /// On a full disk rows of deliveries are tried again this often, and with each append.
@@ -146,6 +150,7 @@ impl Journal {
             worked_at: now,
             sweep: None,
             sweep_at: now,
+            size_at: now,
             tidy: false,
             no_space: false,
             shared: Arc::clone(&shared),
@@ -255,6 +260,8 @@ struct Writer {
     sweep: Option<Seq>,
     /// When its next slice may be.
     sweep_at: Instant,
+    /// When it is asked whether the store is too large, between two rounds.
+    size_at: Instant,
     /// Whether the files are in order.
     tidy: bool,
     /// Whether rows of deliveries wait for space.
@@ -399,7 +406,7 @@ impl Writer {
             return FULL_WAIT;
         }
         let now = self.shared.clock.now();
-        let sweep = self.sweep_at.since(now);
+        let sweep = self.sweep_at.min(self.size_at).since(now);
         let at_rest = self.tidy && self.sweep.is_none();
         if at_rest { sweep } else { sweep.min((self.worked_at + IDLE).since(now)) }
     }
@@ -412,6 +419,12 @@ impl Writer {
         }
         let now = self.shared.clock.now();
         let idle = now.since(self.worked_at) >= IDLE;
+        if self.sweep.is_none() && now >= self.size_at && now < self.sweep_at {
+            self.size_at = now + HURRY_EVERY;
+            if self.store.is_over(self.retain)? {
+                self.sweep_at = now;
+            }
+        }
         if now >= self.sweep_at || idle && self.sweep.is_some() {
             self.sweep(now)?;
         }
@@ -442,7 +455,16 @@ impl Writer {
     fn sweep(&mut self, now: Instant) -> Result<(), StoreError> {
         let swept = goes_on(self.store.sweep(self.retain, self.shared.clock.wall(), self.sweep.unwrap_or_default()))?;
         self.sweep = swept.and_then(|swept| swept.next);
-        self.sweep_at = now + if self.sweep.is_some() { SWEEP_PAUSE } else { SWEEP_EVERY };
+        let room = swept.map_or(Room::Enough, |swept| swept.room);
+        self.sweep_at = now
+            + match (self.sweep.is_some(), room) {
+                (true, Room::Making) => HURRY_PAUSE,
+                (true, _) => SWEEP_PAUSE,
+                (false, Room::Making) => HURRY_EVERY,
+                (false, _) => SWEEP_EVERY,
+            };
+        // Where nothing may go, it is not asked again before the next round.
+        self.size_at = if room == Room::Enough && self.retain.max_bytes.is_some() { now + HURRY_EVERY } else { self.sweep_at };
         if let Some(swept) = swept.filter(|swept| swept.deleted > 0) {
             self.shared.counters.swept.fetch_add(swept.deleted, Ordering::Relaxed);
             self.tidy = false;

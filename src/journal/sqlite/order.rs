@@ -10,8 +10,9 @@
 use super::Names;
 use super::names::TargetNumber;
 use super::read::{Place, kept_of, state_of, target_number};
+use crate::journal::codec;
 use crate::journal::store::{Append, Collected};
-use crate::model::{BEHIND, COLLECTED, DeliveryKey, EventId, Message, OrderKey, Seq, State, Timestamp, stands_in_line};
+use crate::model::{BEHIND, COLLECTED, DeliveryKey, EventId, OrderKey, Seq, State, Timestamp, stands_in_line};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 
@@ -174,10 +175,17 @@ pub fn gather(
         }
         if digest.updated_at < before.0 {
             changed += usize::from(free(db, digest.place, now)?);
+            forget(db, digest.place)?;
         }
     }
     let next = over.last().filter(|_| over.len() == most).map(|last| (last.turn_at, last.place));
     Ok((changed as u64, next))
+}
+
+/// What stood in a digest is of several events, each of which may be erased. A replay sends it alone.
+fn forget(db: &Connection, place: Place) -> rusqlite::Result<()> {
+    let forget = "UPDATE deliveries SET message = NULL WHERE event = ? AND target = ? AND ordinal = ?";
+    db.prepare_cached(forget)?.execute(place).map(drop)
 }
 
 fn over(db: &Connection, output: i64, (turn_at, place): (i64, Place), most: usize) -> rusqlite::Result<Vec<Over>> {
@@ -188,7 +196,7 @@ fn over(db: &Connection, output: i64, (turn_at, place): (i64, Place), most: usiz
     )?;
     let (event, target, ordinal) = place;
     let rows = select.query_map(params![output, turn_at, event, target, ordinal, most as i64], |row| {
-        let message = row.get_ref(7)?.as_blob_or_null()?.and_then(Message::decode);
+        let message = row.get_ref(7)?.as_blob_or_null()?.and_then(codec::unseal);
         Ok(Over {
             place: (row.get(0)?, row.get(1)?, row.get(2)?),
             turn_at: row.get(3)?,

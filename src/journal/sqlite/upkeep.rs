@@ -1,10 +1,11 @@
-//! What is done between commits, in bounded slices: checkpoints, retention, what operators ask for.
+//! What is done between commits, in bounded slices: checkpoints, what operators ask for. Retention and erasure are `leave`'s.
 
 use super::read::{Scan, place_of, scan, target_number};
 use super::write::run;
 use super::{SqliteStore, order, trouble};
-use crate::journal::store::{DeliveryFilter, Mark, Operation, Retain, Slice, StoreError, Swept, Tend, Which};
-use crate::model::{BEHIND, DeliveryKey, Message, Seq, State, Timestamp};
+use crate::journal::codec;
+use crate::journal::store::{DeliveryFilter, Mark, Operation, Slice, StoreError, Tend, Which};
+use crate::model::{BEHIND, DeliveryKey, Message, State, Timestamp};
 use rusqlite::hooks::Wal;
 use rusqlite::params;
 use std::collections::BTreeSet;
@@ -16,8 +17,6 @@ use std::time::Duration;
 const CHECKPOINT_PAGES: u32 = 250;
 /// A log beyond this (64 MiB) is cut to nothing as soon as no reader holds it.
 const LOG_PAGES_MAX: u32 = 64 * 1024 * 1024 / 4096;
-/// Events that one slice of retention looks at.
-const SWEEP_EVENTS: i64 = 500;
 /// Rows that one slice of an operation looks at.
 const OPERATE_ROWS: usize = 1_000;
 /// Free pages left in the file for reuse before it is made smaller.
@@ -47,7 +46,7 @@ impl SqliteStore {
                 if pages > 0 || why == Tend::Closing {
                     self.cut_log()?;
                 }
-                if why == Tend::Idle { self.give_back() } else { Ok(false) }
+                if why == Tend::Idle { self.give_back(FREE_PAGES) } else { Ok(false) }
             }
         }
     }
@@ -60,7 +59,7 @@ impl SqliteStore {
     }
 
     /// Copies all and cuts the log to nothing, if no reader is in the way; else at a later call.
-    fn cut_log(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn cut_log(&mut self) -> rusqlite::Result<()> {
         // Does not wait for readers: appends would wait with it.
         self.db.busy_timeout(Duration::ZERO)?;
         let cut = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(2)?)));
@@ -75,10 +74,10 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Makes the file a little smaller where much of it is free. Whether there is more.
-    fn give_back(&mut self) -> rusqlite::Result<bool> {
+    /// Makes the file a little smaller where more than so many of its pages are free. Whether there is more.
+    pub(super) fn give_back(&mut self, most: i64) -> rusqlite::Result<bool> {
         let free: i64 = self.db.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        if free <= FREE_PAGES {
+        if free <= most {
             return Ok(false);
         }
         let mut vacuum = self.db.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
@@ -87,66 +86,26 @@ impl SqliteStore {
         Ok(true)
     }
 
-    pub(super) fn sweep_slice(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError> {
-        match self.try_sweep(retain, now, after.0) {
-            Ok(swept) => Ok(swept),
-            Err(error) => {
-                let error = trouble("delete what is past its time")(error);
-                self.roll_back()?;
-                Err(error)
-            }
-        }
-    }
-
-    fn try_sweep(&mut self, retain: Retain, now: Timestamp, after: i64) -> rusqlite::Result<Swept> {
-        let through = Swept { deleted: 0, next: None };
-        // An event is kept as long as a repeat of it can come, or the repeat would be a new event.
-        let received_before = (now - retain.delivered.max(self.window)).0;
-        // Below the watermark *of the file*: places above it may be given again after a crash.
-        let slice = "SELECT max(seq), min(received_at), count(*) FROM
-            (SELECT seq, received_at FROM events WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?)";
-        let found: (Option<i64>, Option<i64>, i64) = self
-            .db
-            .prepare_cached(slice)?
-            .query_row(params![after, self.watermark, SWEEP_EVENTS], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let (Some(last), Some(oldest), seen) = found else { return Ok(through) };
-        if oldest >= received_before {
-            return Ok(through);
-        }
-        run(&self.db, "BEGIN IMMEDIATE")?;
-        let delete = "DELETE FROM events WHERE seq > ? AND seq <= ? AND received_at < ?
-            AND targets <= (SELECT count(DISTINCT target) FROM deliveries WHERE event = seq AND closes = 1) AND NOT EXISTS
-            (SELECT 1 FROM deliveries WHERE event = seq AND (NOT (state = 2 AND updated_at < ? OR state = 3 AND updated_at < ?) OR order_key IS NOT NULL)) RETURNING seq";
-        let (delivered_before, dead_before) = ((now - retain.delivered).0, (now - retain.dead).0);
-        let gone: Vec<i64> = self
-            .db
-            .prepare_cached(delete)?
-            .query_map(params![after, last, received_before, delivered_before, dead_before], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        let mut rows = self.db.prepare_cached("DELETE FROM deliveries WHERE event = ?")?;
-        for seq in &gone {
-            rows.execute([seq])?;
-        }
-        drop(rows);
-        crate::fail::point("retention");
-        run(&self.db, "COMMIT")?;
-        self.recent.forget_before(now - self.window);
-        Ok(Swept { deleted: gone.len() as u64, next: (seen == SWEEP_EVENTS).then_some(Seq(last)) })
-    }
-
     pub(super) fn operate_slice(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> Result<Slice, StoreError> {
-        match self.try_operate(operation, now, from) {
-            Ok(slice) => Ok(slice),
-            Err(error) => {
-                let error = trouble("change deliveries")(error);
-                self.roll_back()?;
-                Err(error)
-            }
+        if let Operation::Scrub { rewrite } = operation {
+            return self.scrub(*rewrite);
         }
+        let overwrite = |this: &Self, on| match operation {
+            Operation::Erase { .. } => this.overwrite(on).map_err(trouble("overwrite what is erased")),
+            _ => Ok(()),
+        };
+        overwrite(self, true)?;
+        let done = self.try_operate(operation, now, from).map_err(trouble("change deliveries"));
+        if done.is_err() {
+            self.roll_back()?;
+        }
+        overwrite(self, false)?;
+        done
     }
 
     fn try_operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
         run(&self.db, "BEGIN IMMEDIATE")?;
+        let mut under_way = vec![];
         let slice = match operation {
             Operation::Hold { output, why } => self.hold(output, why, now)?,
             Operation::Unhold { output, why } => {
@@ -164,8 +123,11 @@ impl SqliteStore {
             Operation::Gather { output, before } => self.gather(output, *before, now, from)?,
             Operation::Fix { key, message } => self.fix(key, message)?,
             Operation::PassBy(keys) => self.pass_by(keys, now)?,
+            Operation::Erase { seqs, waiting } => self.erase(seqs, *waiting, now, &mut under_way)?,
+            Operation::Scrub { .. } => Slice { changed: 0, next: None },
         };
         run(&self.db, "COMMIT")?;
+        self.erased.extend(under_way);
         Ok(slice)
     }
 
@@ -231,7 +193,7 @@ impl SqliteStore {
     fn fix(&mut self, key: &DeliveryKey, message: &Message) -> rusqlite::Result<Slice> {
         let Some(target) = target_number(&self.db, &key.target)? else { return Ok(Slice { changed: 0, next: None }) };
         let fix = "UPDATE deliveries SET message = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 0 AND message IS NULL";
-        let changed = self.db.prepare_cached(fix)?.execute(params![message.encode(), key.seq.0, target, key.ordinal])?;
+        let changed = self.db.prepare_cached(fix)?.execute(params![codec::seal(message), key.seq.0, target, key.ordinal])?;
         Ok(Slice { changed: changed as u64, next: None })
     }
 
