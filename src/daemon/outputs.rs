@@ -57,13 +57,14 @@ pub fn read(
     let of = |entries| Node { span: node.span, value: Value::Map(entries) };
     let (delivery, settings) = (of(delivery), of(settings));
     let section = tree::read::<DeliverySection>(&delivery, problems);
-    let policy = section.as_ref().and_then(|section| section.build(kind.defaults(), problems));
-    let order_by = section.and_then(|section| Some(section.order_by?.value.key));
     let before = problems.len();
     let config = kind.read(&settings, problems);
     for problem in problems.iter_mut().skip(before).filter(|p| p.id == "unknown-key" && p.patch.is_none()) {
         suggest(problem, &settings, &fields);
     }
+    let defaults = config.as_ref().map(|config| config.defaults()).unwrap_or_default();
+    let policy = section.as_ref().and_then(|section| section.build(defaults, problems));
+    let order_by = section.and_then(|section| Some(section.order_by?.value.key));
     let name: Arc<str> = key.name.as_str().into();
     let message = OutputMessage {
         name: Arc::clone(&name),

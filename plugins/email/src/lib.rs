@@ -124,7 +124,7 @@ impl Kind for EmailKind {
         ]
     }
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, _config: &Config) -> Defaults {
         Defaults { rate: None, concurrency: Some(CONCURRENCY), ..Defaults::default() }
     }
 

@@ -16,7 +16,7 @@ use crate::request::{Call, CannotSend, Draft, Item};
 use crate::target::{encoded, query};
 use crate::template::{Filter, Json, Scope, Slot, Text};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -149,7 +149,7 @@ fn payload_type(parcel: &Parcel) -> HeaderValue {
     }
 }
 
-fn written(json: &Json, scope: &Scope<'_>) -> Result<String, CannotSend> {
+pub(crate) fn written(json: &Json, scope: &Scope<'_>) -> Result<String, CannotSend> {
     let mut out = String::new();
     json.write(scope, &mut out)?;
     Ok(out)

@@ -238,14 +238,15 @@ impl Kind for Http {
         self.0.as_ref().and_then(|preset| preset.total.clone())
     }
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, config: &Config) -> Defaults {
         let Some(preset) = &self.0 else { return Defaults::default() };
+        let looked_up = self.assembly(config).lookup().is_some();
         Defaults {
             rate: preset.rate,
             burst: preset.burst,
             concurrency: preset.concurrency,
             attempts: preset.attempts,
-            hold_unknown: preset.on_unknown == Some(OnUnknown::Hold),
+            hold_unknown: preset.on_unknown == Some(OnUnknown::Hold) && !looked_up,
         }
     }
 

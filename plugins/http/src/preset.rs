@@ -4,7 +4,8 @@
 //! A preset says what a destination's settings and fields are, how values in them are escaped, the requests they make, what
 //! its answers mean and how fast it may be called. It cannot say anything that the `http` output does not do.
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use switchyard_api::escape::Escape;
@@ -120,15 +121,30 @@ pub struct Preset {
     /// Where it takes the delivery's id to know a repeat.
     #[serde(default)]
     pub once: Option<Once>,
-    /// What is asked before a repeat.
+    /// What is asked before a repeat; of several the first that is for an output's settings.
     #[serde(default)]
-    pub lookup: Option<Lookup>,
+    pub lookup: Lookups,
     /// How several messages go in one request.
     #[serde(default)]
     pub batch: Option<Batch>,
     /// Messages are CloudEvents.
     #[serde(default)]
     pub cloudevents: Option<Mode>,
+}
+
+/// One lookup or several.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lookups(pub Vec<Lookup>);
+
+impl<'de> Deserialize<'de> for Lookups {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Not an untagged enum: that would not say which word is wrong.
+        let written = match Value::deserialize(deserializer)? {
+            Value::Array(several) => several,
+            one => vec![one],
+        };
+        written.into_iter().map(|one| serde_json::from_value(one).map_err(D::Error::custom)).collect::<Result<_, _>>().map(Lookups)
+    }
 }
 
 /// What happens to a delivery that was sent and never answered.

@@ -30,6 +30,8 @@ fn told(problems: &[Problem]) -> String {
 }
 
 const LOOKUP: &str = "{ url: 'https://a.example/x', lookup: { url: '{url}/find', query: { q: '{reference}' } } }";
+const FORTNOX: &str = "{ client_id: made-up-id, client_secret: made-up }";
+const AFAS: &str = "{ member: 12345, connector: FiEntries, find: Shop_Entries, key: Number, token: made-up }";
 const PAGER: &str = "{ routing_key: madeupmadeupmadeupmadeupmadeup12 }";
 const MAIL: &str = "{ domain: mg.shop.example, key: made-up, from: shop@shop.example }";
 
@@ -37,6 +39,10 @@ const MAIL: &str = "{ domain: mg.shop.example, key: made-up, from: shop@shop.exa
 fn what_can_never_be_meant_is_told_before_an_event_comes() {
     for (name, settings, message, expected) in [
         ("http", LOOKUP, "{}", "missing-field `lookup` asks for `{reference}`, and the message has no `reference`"),
+        ("fortnox", FORTNOX, "{ body: '{}' }", "missing-field `lookup` asks for `{reference}`, and the message has no `reference`"),
+        ("afas", AFAS, "{ body: '{}' }", "missing-field `lookup` asks for `{reference}`"),
+        ("http", &LOOKUP.replace("lookup: {", "lookup: { of: { a: b },"), "{}", "`of` is a word of rows"),
+        ("http", &LOOKUP.replace("lookup: {", "lookup: { absent: { status: 404 },"), "{}", "`absent` is asked of 2xx alone"),
         ("http", "{ url: 'https://a.example', lookup: { url: '{url}/{refrence}' } }", "{}", "did you mean `{reference}`?"),
         ("http", "{ url: 'https://a.example', query: { a: '{nope}' } }", "{}", "`{nope}` is no value of a delivery"),
         ("http", "{ url: 'https://a.example', batch: { max: 2, item: { a: $nope } } }", "{}", "`{nope}` is no value of a delivery"),
@@ -80,6 +86,9 @@ fn what_can_never_be_meant_is_told_before_an_event_comes() {
 fn what_can_be_meant_is_no_problem() {
     for (name, settings, message) in [
         ("http", LOOKUP, "{ reference: '{{ data.number }}' }"),
+        ("fortnox", FORTNOX, "{ body: '{}', reference: '{{ data.number }}' }"),
+        ("fortnox", &FORTNOX.replace('{', "{ entity: vouchers,"), "{ body: '{}' }"),
+        ("afas", &AFAS.replace("find: Shop_Entries, ", ""), "{ body: '{}' }"),
         ("http", "{ url: 'https://a.example', query: { a: '{event.topic}' } }", "{ body: '{\"s\": {{ data.s|tojson }} }' }"),
         ("http", "{ url: 'https://a.example' }", "{ headers: { content-type: text/plain }, body: 'Order {{ data.x }}' }"),
         ("http", "{ url: 'https://a.example' }", "{ path: 'orders/..a/{{ data.x }}' }"),
@@ -91,6 +100,24 @@ fn what_can_be_meant_is_no_problem() {
     ] {
         let (_, problems) = checked(name, settings, message);
         assert_eq!(problems, [], "{name} {settings} {message}");
+    }
+}
+
+#[test]
+fn what_was_not_answered_waits_for_a_person_where_it_is_not_looked_up() {
+    let own = "lookup: { url: 'https://api.fortnox.se/3/vouchers', query: { filter: '{reference}' } }";
+    for (name, settings, holds) in [
+        ("fortnox", FORTNOX, false),
+        ("fortnox", &FORTNOX.replace('{', "{ entity: vouchers,"), true),
+        ("fortnox", &FORTNOX.replace('{', &format!("{{ entity: vouchers, {own},")), false),
+        ("afas", AFAS, false),
+        ("afas", &AFAS.replace("find: Shop_Entries, ", ""), true),
+        ("postnl", "{ key: made-up }", true),
+        ("myparcel", "{ key: made-up }", false),
+    ] {
+        let (config, problems) = checked(name, settings, "{ body: '{}', reference: A }");
+        let config = config.unwrap_or_else(|| panic!("{name} {settings}: {problems:?}"));
+        assert_eq!(config.defaults().hold_unknown, holds, "{name} {settings}");
     }
 }
 

@@ -526,9 +526,36 @@ async fn before_a_repeat_it_is_asked_for_and_never_sent_again_where_it_is() {
         assert_eq!((got.len(), said.sent.len()), (requests, requests - 1), "{manner:?}: what is asked is not sent");
         assert_eq!((got[0].method.as_str(), got[0].target.as_str()), ("GET", "/orders/find?q=A%207%26x%3D1"));
     }
-    let replay = Parcel { replay: true, ..first };
+    let replay = Parcel { replay: true, ..first.clone() };
     server.then(Manner::answer(200, r#"{"total":1}"#));
     assert_eq!(deliver_one(&*output, replay).await.text(), "it is there already");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_say_it_is_not_there_sends_nothing() {
+    let server = WebServer::start().await;
+    let settings = "{ url: 'URL/orders', lookup: { url: '{url}/find', body: { q: $reference }, same: { in: /items, at: /ref, is: '{reference}' }, absent: { json: { /pages: [0, 1] } } } }";
+    let output = output("http", &server, settings).await;
+    let again = Parcel { attempt: 2, ..parcel(1, &message(vec![("reference", Rendered::Text("A\"7".into()))])) };
+    for (status, answer, word, text, requests) in [
+        (200, r#"{"items":[{"ref":"A\"7"}],"pages":9}"#, "delivered", "it is there already", 1),
+        (200, r#"{"items":[{"ref":"B"}],"pages":1}"#, "delivered", "200", 2),
+        (200, r#"{"items":[],"pages":0}"#, "delivered", "200", 2),
+        (200, r#"{"items":[{"ref":"B"}],"pages":2}"#, "retry", "does not say that it is not there", 1),
+        (200, r#"{"items":[]}"#, "retry", "does not say that it is not there", 1),
+        (200, r#"{"pages":0}"#, "retry", "cannot be read", 1),
+        (404, r#"{"items":[],"pages":0}"#, "retry", "cannot be read", 1),
+        (503, r#"{"items":[],"pages":0}"#, "down", "the lookup", 1),
+    ] {
+        let before = server.got().len();
+        server.then(Manner::answer(status, answer));
+        let outcome = deliver_one(&*output, again.clone()).await;
+        assert!(outcome.word() == word && outcome.text().contains(text), "{status} {answer}: {outcome:?}");
+        let got = server.got().split_off(before);
+        assert_eq!(got.len(), requests, "{status} {answer}");
+        assert_eq!((got[0].method.as_str(), got[0].text()), ("POST", r#"{"q":"A\"7"}"#.into()));
+        assert_eq!(got[0].header("content-type"), Some("application/json"));
+    }
 }
 
 #[tokio::test]

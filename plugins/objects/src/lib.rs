@@ -106,7 +106,7 @@ impl Kind for S3 {
     fn fields(&self) -> Vec<Field> {
         fields()
     }
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, _config: &S3Config) -> Defaults {
         DEFAULTS
     }
     fn validate(&self, config: &S3Config) -> Vec<Problem> {
@@ -136,7 +136,7 @@ impl Kind for Gcs {
     fn fields(&self) -> Vec<Field> {
         fields()
     }
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, _config: &GcsConfig) -> Defaults {
         DEFAULTS
     }
     fn validate(&self, config: &GcsConfig) -> Vec<Problem> {
@@ -166,7 +166,7 @@ impl Kind for AzureBlob {
     fn fields(&self) -> Vec<Field> {
         fields()
     }
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, _config: &AzureConfig) -> Defaults {
         DEFAULTS
     }
     fn validate(&self, config: &AzureConfig) -> Vec<Problem> {
