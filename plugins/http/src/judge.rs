@@ -1,7 +1,6 @@
 //! What `check` says of one target's message, output and route together: what a lookup asks for is there, constants are what
 //! their fields take, a body that goes out as JSON is JSON, a path has no steps.
 
-use switchyard_api::escape::Escape;
 use switchyard_api::tree::{Key, Value};
 use switchyard_api::{Field, Kind, Node, Problem, Shape, Written};
 
@@ -69,7 +68,7 @@ fn constant(rule: &FieldRule, key: &Key, node: &Node, text: &str) -> Option<Prob
 
 /// Whether a field is sent as JSON: what a row says is JSON, or a `body` whose type nobody set.
 fn is_json(kind: &Http, field: &Field, message: Written<'_>) -> bool {
-    if field.escape != Escape::Json || field.shape != Shape::Text {
+    if !field.escape.is_json() || field.shape != Shape::Text {
         return false;
     }
     let own = kind.0.as_ref().is_some_and(|preset| preset.body.is_some() || !preset.actions.is_empty());

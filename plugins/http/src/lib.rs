@@ -65,6 +65,7 @@ mod request;
 mod settings;
 mod target;
 mod template;
+mod texts;
 
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -18,6 +18,7 @@ use crate::cloudevents::Mode;
 use crate::lookup::Lookup;
 use crate::once::Once;
 use crate::template::{Json, Piece, Slot, Text};
+use crate::texts::TextCaps;
 
 #[cfg(test)]
 mod proofread;
@@ -247,6 +248,9 @@ pub struct PresetField {
     /// The destination's limit: `2000` characters, or `{ most: 2048, unit: bytes, over: split }`.
     #[serde(default)]
     pub cap: Option<Cap>,
+    /// The destination's limits for the texts within a JSON, in characters: `{ most: 12000, each: { text: 3000 } }`, by the keys that hold them.
+    #[serde(default)]
+    pub texts: Option<TextCaps>,
 }
 
 fn plain() -> Escape {

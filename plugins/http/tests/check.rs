@@ -32,6 +32,8 @@ fn told(problems: &[Problem]) -> String {
 const LOOKUP: &str = "{ url: 'https://a.example/x', lookup: { url: '{url}/find', query: { q: '{reference}' } } }";
 const FORTNOX: &str = "{ client_id: made-up-id, client_secret: made-up }";
 const AFAS: &str = "{ member: 12345, connector: FiEntries, find: Shop_Entries, key: Number, token: made-up }";
+const SLACK: &str = "{ url: 'https://hooks.slack.com/services/T0/B0/made-up' }";
+const DISCORD: &str = "{ url: 'https://discord.com/api/webhooks/1/made-up' }";
 const PAGER: &str = "{ routing_key: madeupmadeupmadeupmadeupmadeup12 }";
 const MAIL: &str = "{ domain: mg.shop.example, key: made-up, from: shop@shop.example }";
 
@@ -52,6 +54,8 @@ fn what_can_never_be_meant_is_told_before_an_event_comes() {
         ("http", "{ url: 'https://a.example' }", "{ path: '../{{ data.x }}' }", "`..` leads out of the URL's path"),
         ("http", "{ url: 'https://a.example' }", "{ body: '{ not json' }", "no-json `body` is sent as JSON and is none"),
         ("http", "{ url: 'https://a.example' }", "{ body: '{\"s\": {{ data.s }} }' }", "bare-value outside of quotes"),
+        ("slack", SLACK, "{ blocks: '[{\"text\": {{ data.x }} }]' }", "bare-value outside of quotes"),
+        ("discord", DISCORD, "{ embeds: '[no json' }", "no-json `embeds` is sent as JSON and is none"),
         ("exact", "{ division: 1, entity: a/B, client_id: a, client_secret: b }", "{ body: '{ not json', reference: A }", "no-json"),
         ("pagerduty", PAGER, "{ action: explode }", "`action` is none of its words write one of: acknowledge, resolve, trigger"),
         ("pagerduty", PAGER, "{ severity: bad }", "`severity` is none of its words"),
@@ -95,6 +99,8 @@ fn what_can_be_meant_is_no_problem() {
         ("pagerduty", PAGER, "{ action: '{{ data.x }}', severity: critical, link: 'https://shop.example/{{ data.x }}' }"),
         ("mailgun", MAIL, "{ to: 'Shop <orders@shop.example>, ann@shop.example' }"),
         ("mailgun", MAIL, "{ to: 'orders+{{ data.number }}@shop.example' }"),
+        ("slack", SLACK, "{ blocks: '[{\"text\": \"a {{ data.x }}\", \"n\": {{ data.x|tojson }} }]' }"),
+        ("discord", DISCORD, "{ embeds: '[{\"url\": \"https://shop.example/{{ data.id|urlencode }}\"}]' }"),
         ("telegram", "{ token: '1:made-up' }", "{ chat_id: '-100123', silent: 'true' }"),
         ("slack", "{ url: 'https://hooks.slack.com/services/T0/B0/made-up' }", "{ text: '{{ data.x }}' }"),
     ] {
@@ -145,6 +151,7 @@ async fn what_an_event_makes_unfit_is_refused_and_nothing_is_sent() {
         ("http", "{}", &[("path", "a/%2e%2e/b")], "not a plain path"),
         ("teams", "{}", &[("text", "a"), ("link", "javascript:alert(1)")], "`link` of this event does not look like one"),
         ("pagerduty", PAGER, &[("action", "trigger"), ("link", "data:text/html,x")], "`link` of this event does not look like one"),
+        ("slack", "{}", &[("text", "a"), ("blocks", "[{\"text\": }]")], "`blocks` of this event is no JSON"),
         ("pagerduty", PAGER, &[("action", "explode")], "`action` of this event is none of its words"),
         ("twilio", "{ account: AC1, token: a, from: '+1' }", &[("to", "+31_6-12"), ("text", "a")], "`to` of this event"),
         ("mailgun", MAIL, &[("to", "a@b.example\nBcc: c@d.example")], "`to` of this event"),

@@ -559,6 +559,23 @@ async fn an_answer_that_does_not_say_it_is_not_there_sends_nothing() {
 }
 
 #[tokio::test]
+async fn a_text_within_blocks_is_cut_where_the_chat_would_refuse_it() {
+    let long = "&amp; ".repeat(1500);
+    for (name, field, json, at, most) in [
+        ("slack", "blocks", format!(r#"[{{"type":"section","text":{{"type":"mrkdwn","text":"{long}"}}}}]"#), "/blocks/0/text/text", 3000),
+        ("discord", "embeds", format!(r#"[{{"fields":[{{"name":"a","value":"{long}"}}]}}]"#), "/embeds/0/fields/0/value", 1024),
+    ] {
+        let server = WebServer::start().await;
+        let output = output(name, &server, "{ url: 'URL/hook' }").await;
+        let fields = vec![("text", Rendered::Text("a".into())), (field, Rendered::Text(json))];
+        deliver_one(&*output, parcel(1, &message(fields))).await;
+        let body: serde_json::Value = serde_json::from_slice(&server.got()[0].body).unwrap();
+        let text = body.pointer(at).and_then(serde_json::Value::as_str).unwrap();
+        assert!(text.chars().count() <= most && text.ends_with(" more characters"), "{name}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn the_files_words_win_over_the_rows() {
     let server = WebServer::start().await;
     let settings = "{ url: 'URL/hook', ok: { text: fine }, query: { thread: a b }, map: [ { when: { status: 429 }, then: rejected } ] }";

@@ -43,6 +43,9 @@ impl Preset {
         if let Some(field) = self.fields.iter().find(|field| field.unset.is_some() && (field.required || field.default.is_some())) {
             return Err(format!("`{}` has `unset`, which nothing ever needs", field.name));
         }
+        if let Some(field) = self.fields.iter().find(|field| field.texts.is_some() && field.escape.within_json().is_none()) {
+            return Err(format!("`{}` has `texts`, and its `escape` says nothing of the texts in a JSON", field.name));
+        }
         let constant = |field: &&PresetField| field.default.as_ref().is_some_and(|text| !text.contains("{{"));
         let rules = crate::field::rules(Some(self));
         for field in self.fields.iter().filter(constant) {
@@ -213,6 +216,9 @@ lookup: { url: 'https://{region}.shop.example/v1/find', found: { status: 200 } }
         ("fields: [ {", "fields: [ { name: text, docs: A text., default: a, one_of: [b] }, {", "the default of `text`"),
         ("docs: A text.", "docs: A text., unset: '{list}'", "`unset` holds `list`"),
         ("body:", "form: {}\nbody:", "several bodies"),
+        ("docs: A text.", "docs: A text., texts: { most: 9, each: {} }", "`text` has `texts`"),
+        ("text: $text", "text: { $if: $txt, then: $text }", "it uses `txt`"),
+        ("text: $text", "text: { $if: yes, then: $text }", "`$if` takes a name"),
         ("$text", "$text|upper", "no filter `upper`"),
     ] {
         let told = read(&ROW.replacen(from, to, 1)).unwrap_err();
