@@ -48,7 +48,7 @@
 //! | 409, 429, 500, S3's `SlowDown`, Azure's `ServerBusy` | retry |
 //! | no connection, DNS, 503 | down |
 //! | wrong key, no rights, no such bucket or container, any other 4xx, a redirect (another region) | misconfigured |
-//! | sent, and no answer | unknown; asked for before it is sent again |
+//! | sent, and no answer in `timeout`, or the connection was lost | unknown; asked for before it is sent again |
 //! | a prefix that leads up, holds control characters or is too long | rejected |
 //!
 //! Keys come from the file; instance roles and Entra tokens are not spoken. A key needs the right to write, that to read for asking
