@@ -144,3 +144,27 @@ fn add(hash: &mut Sha256, node: &Node) {
         plain => hash.update(format!("{plain:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::OnUnknown;
+    use switchyard_api::Span;
+
+    fn on_unknown(settings: &[(&str, &str)]) -> OnUnknown {
+        let span = Span { start: 0, end: 0 };
+        let key = |name: &str| Key { span, name: name.to_owned() };
+        let entries = settings.iter().map(|(name, text)| (key(name), Node::text(*text))).collect();
+        let mut problems = vec![];
+        let (plan, _) = read(&key("books"), &Node { span, value: Value::Map(entries) }, &switchyard_plugins::kinds(), &[], &mut problems);
+        plan.unwrap_or_else(|| panic!("{problems:?}")).policy.on_unknown
+    }
+
+    #[test]
+    fn what_a_kind_suggests_is_for_the_settings_that_the_output_has() {
+        let vouchers = [("type", "fortnox"), ("client_id", "made-up"), ("client_secret", "made-up"), ("entity", "vouchers")];
+        assert_eq!(on_unknown(&vouchers), OnUnknown::Hold);
+        assert_eq!(on_unknown(&vouchers[..3]), OnUnknown::Retry);
+        assert_eq!(on_unknown(&[&vouchers[..3], &[("on_unknown", "hold")]].concat()), OnUnknown::Hold);
+    }
+}
