@@ -1,6 +1,7 @@
 //! What is asked before a delivery is sent again to a far side that knows no repeats: is it there already?
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use switchyard_api::Outcome;
@@ -45,6 +46,21 @@ pub struct Lookup {
     /// Where its name stands in the answer, or in the item that is the same (RFC 6901), for the delivery's detail.
     #[serde(default)]
     pub detail: Option<String>,
+}
+
+/// A row's lookups: one or several, of which the first counts that is for an output's settings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lookups(pub Vec<Lookup>);
+
+impl<'de> Deserialize<'de> for Lookups {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Not an untagged enum: that would not say which word is wrong.
+        let written = match Value::deserialize(deserializer)? {
+            Value::Array(several) => several,
+            one => vec![one],
+        };
+        written.into_iter().map(|one| serde_json::from_value(one).map_err(D::Error::custom)).collect::<Result<_, _>>().map(Lookups)
+    }
 }
 
 /// Which item of a list is the delivery: the one with this text there.

@@ -4,8 +4,7 @@
 //! A preset says what a destination's settings and fields are, how values in them are escaped, the requests they make, what
 //! its answers mean and how fast it may be called. It cannot say anything that the `http` output does not do.
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use switchyard_api::escape::Escape;
@@ -15,7 +14,7 @@ use switchyard_api::{Cap, Confine, Field, Rate, Shape, Total};
 use crate::Method;
 use crate::batch::Batch;
 use crate::cloudevents::Mode;
-use crate::lookup::Lookup;
+use crate::lookup::Lookups;
 use crate::once::Once;
 use crate::template::{Json, Piece, Slot, Text};
 use crate::texts::TextCaps;
@@ -131,21 +130,6 @@ pub struct Preset {
     /// Messages are CloudEvents.
     #[serde(default)]
     pub cloudevents: Option<Mode>,
-}
-
-/// One lookup or several.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Lookups(pub Vec<Lookup>);
-
-impl<'de> Deserialize<'de> for Lookups {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Not an untagged enum: that would not say which word is wrong.
-        let written = match Value::deserialize(deserializer)? {
-            Value::Array(several) => several,
-            one => vec![one],
-        };
-        written.into_iter().map(|one| serde_json::from_value(one).map_err(D::Error::custom)).collect::<Result<_, _>>().map(Lookups)
-    }
 }
 
 /// What happens to a delivery that was sent and never answered.

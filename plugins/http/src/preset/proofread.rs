@@ -3,6 +3,7 @@
 
 use super::*;
 
+use crate::lookup::Lookup;
 use crate::template::{self, ENVELOPE};
 use switchyard_api::http::answer::is_pointer;
 
