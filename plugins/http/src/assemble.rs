@@ -303,6 +303,7 @@ impl Assembly<'_> {
         if let Some(batch) = config.batch.as_ref().filter(|batch| batch.value.max == 0) {
             found.push((batch.span, "`max` is 0, so nothing would ever be sent: write at least 1".into()));
         }
+        found.extend(config.batch.iter().filter_map(|batch| Some((batch.span, batch.value.mistake()?))));
         let placed = self.preset.is_some_and(|preset| preset.once.is_some());
         if let Some(once) = config.once.as_ref().filter(|once| once.value.place == Place::Own && !placed) {
             found.push((once.span, "`own` is for rows that place the id themselves: write `{ header: Idempotency-Key }`".into()));

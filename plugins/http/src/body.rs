@@ -120,11 +120,15 @@ impl Draft {
         match (&call.body, batch.form) {
             (Body::CloudEvents(_), _) => Mode::Batch.content_type(),
             (_, BatchForm::Ndjson) => Some(NDJSON),
+            (_, BatchForm::Form) => Some(FORM),
             (_, BatchForm::Json) => Some(JSON),
         }
     }
 
     pub(crate) fn joined(&self, batch: &Batch, items: &[Item<'_>]) -> Result<Bytes, CannotSend> {
+        if batch.form == BatchForm::Form {
+            return self.joined_form(batch, items);
+        }
         let (start, joint, end) = if batch.form == BatchForm::Json { ("[", ",", "]") } else { ("", "\n", "\n") };
         let mut all = String::from(start);
         for (nth, item) in items.iter().enumerate() {
@@ -139,6 +143,20 @@ impl Draft {
             (Some((first, Body::Json(json))), BatchForm::Json) => Ok(written(json, &self.scope(first.parcel, 0, Some(&all)))?.into()),
             _ => Ok(all.into()),
         }
+    }
+
+    /// The row's own names, and then those of each item behind its number in this request.
+    fn joined_form(&self, batch: &Batch, items: &[Item<'_>]) -> Result<Bytes, CannotSend> {
+        let mut all = match items.first().map(|first| (first.parcel, &first.call.body)) {
+            Some((parcel, Body::Form(entries))) => query(entries, &self.scope(parcel, 0, None))?,
+            _ => vec![],
+        };
+        for (nth, item) in items.iter().enumerate() {
+            // Every item was written by us, as an object of texts.
+            let names: BTreeMap<String, String> = serde_json::from_slice(&item.body).unwrap_or_default();
+            all.extend(names.into_iter().map(|(name, text)| (encoded(&(batch.name_of(nth) + &name)), encoded(&text))));
+        }
+        Ok(all.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&").into())
     }
 }
 

@@ -58,6 +58,7 @@ mod field;
 mod json_text;
 mod judge;
 mod lookup;
+mod members;
 mod once;
 mod output;
 mod preset;

@@ -48,6 +48,8 @@ fn what_can_never_be_meant_is_told_before_an_event_comes() {
         ("http", "{ url: 'https://a.example', lookup: { url: '{url}/{refrence}' } }", "{}", "did you mean `{reference}`?"),
         ("http", "{ url: 'https://a.example', query: { a: '{nope}' } }", "{}", "`{nope}` is no value of a delivery"),
         ("http", "{ url: 'https://a.example', batch: { max: 2, item: { a: $nope } } }", "{}", "`{nope}` is no value of a delivery"),
+        ("http", "{ url: 'https://a.example', batch: { max: 2, as: form } }", "{}", "wrong-value a form has no `item` of names"),
+        ("http", "{ url: 'https://a.example', batch: { max: 2, names: 'a.{n}.' } }", "{}", "`names` is for forms take it out"),
         ("http", "{ url: 'https://a.example:0/x' }", "{}", "bad-url nothing listens at port 0"),
         ("http", "{ url: 'https://a.example', ok: { status: 999 } }", "{}", "`ok` is asked of 2xx alone"),
         ("http", "{ url: 'https://a.example', after: { header: X-Reset, unit: min } }", "{}", "unknown-word unknown word `min`"),

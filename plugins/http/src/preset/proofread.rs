@@ -91,6 +91,9 @@ impl Preset {
         if let Some(mistake) = tests.into_iter().find_map(Test::mistake) {
             return Err(mistake);
         }
+        if let Some(mistake) = self.batch.as_ref().and_then(Batch::mistake) {
+            return Err(mistake);
+        }
         let pointers = self.batch.iter().flat_map(Batch::pointers).chain(self.lookup.0.iter().flat_map(Lookup::pointers));
         pointers.into_iter().find(|pointer| !is_pointer(pointer)).map_or(Ok(()), |wrong| Err(format!("`{wrong}` is no JSON pointer")))
     }
@@ -217,6 +220,8 @@ lookup: { url: 'https://{region}.shop.example/v1/find', found: { status: 200 } }
         ("fields: [ {", "fields: [ { name: text, docs: A text., default: a, one_of: [b] }, {", "the default of `text`"),
         ("docs: A text.", "docs: A text., unset: '{list}'", "`unset` holds `list`"),
         ("body:", "form: {}\nbody:", "several bodies"),
+        ("ok:", "batch: { max: 2, as: form, item: { a: $text } }\nok:", "no `names` with `{n}`"),
+        ("ok:", "batch: { max: 2, names: 'a.{n}.' }\nok:", "`names` is for forms"),
         ("docs: A text.", "docs: A text., texts: { most: 9, each: {} }", "`text` has `texts`"),
         ("text: $text", "text: { $if: $txt, then: $text }", "it uses `txt`"),
         ("text: $text", "text: { $if: yes, then: $text }", "`$if` takes a name"),
