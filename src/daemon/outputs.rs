@@ -57,13 +57,14 @@ pub fn read(
     let of = |entries| Node { span: node.span, value: Value::Map(entries) };
     let (delivery, settings) = (of(delivery), of(settings));
     let section = tree::read::<DeliverySection>(&delivery, problems);
-    let policy = section.as_ref().and_then(|section| section.build(kind.defaults(), problems));
-    let line = section.and_then(|section| line(section, &fields, key, policy.as_ref(), problems));
     let before = problems.len();
     let config = kind.read(&settings, problems);
     for problem in problems.iter_mut().skip(before).filter(|p| p.id == "unknown-key" && p.patch.is_none()) {
         suggest(problem, &settings, &fields);
     }
+    let defaults = config.as_ref().map(|config| config.defaults()).unwrap_or_default();
+    let policy = section.as_ref().and_then(|section| section.build(defaults, problems));
+    let line = section.and_then(|section| line(section, &fields, key, policy.as_ref(), problems));
     let name: Arc<str> = key.name.as_str().into();
     let message = OutputMessage {
         name: Arc::clone(&name),
@@ -158,5 +159,29 @@ fn add(hash: &mut Sha256, node: &Node) {
             }
         }
         plain => hash.update(format!("{plain:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::OnUnknown;
+    use switchyard_api::Span;
+
+    fn on_unknown(settings: &[(&str, &str)]) -> OnUnknown {
+        let span = Span { start: 0, end: 0 };
+        let key = |name: &str| Key { span, name: name.to_owned() };
+        let entries = settings.iter().map(|(name, text)| (key(name), Node::text(*text))).collect();
+        let mut problems = vec![];
+        let (plan, _) = read(&key("books"), &Node { span, value: Value::Map(entries) }, &switchyard_plugins::kinds(), &[], &mut problems);
+        plan.unwrap_or_else(|| panic!("{problems:?}")).policy.on_unknown
+    }
+
+    #[test]
+    fn what_a_kind_suggests_is_for_the_settings_that_the_output_has() {
+        let vouchers = [("type", "fortnox"), ("client_id", "made-up"), ("client_secret", "made-up"), ("entity", "vouchers")];
+        assert_eq!(on_unknown(&vouchers), OnUnknown::Hold);
+        assert_eq!(on_unknown(&vouchers[..3]), OnUnknown::Retry);
+        assert_eq!(on_unknown(&[&vouchers[..3], &[("on_unknown", "hold")]].concat()), OnUnknown::Hold);
     }
 }

@@ -106,7 +106,7 @@ impl Fitting {
         let limit = self.fields.get(field).copied();
         let escape = self.escape(field);
         let (most, unit) = limit.and_then(|limit| limit.cap).map_or((usize::MAX, Unit::Chars), |cap| (cap.most, cap.unit));
-        let between = if escape == Escape::Html { "\n<hr>\n" } else { "\n" };
+        let between = if matches!(escape, Escape::Html | Escape::Matrix) { "\n<hr>\n" } else { "\n" };
         Fit { escape, most, unit, link: None }.list_of(items, between, total)
     }
 

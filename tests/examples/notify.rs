@@ -45,8 +45,12 @@ fn big_orders_are_told_small_ones_are_not_and_names_stay_text() {
         ]
     );
     for arrived in &arrived {
-        assert_eq!(arrived.json().as_object().unwrap().len(), 1, "a name became structure: {}", arrived.text());
+        assert_eq!(arrived.json().as_object().unwrap().len(), 2, "a name became structure: {}", arrived.text());
     }
+    let block = |kind: &str, form: &str, text: &str| json!({ "type": kind, "text": { "type": form, "text": text } });
+    let name = "&lt;!channel&gt; &lt;https://evil.example|click&gt; \", \"link_names\": true, \"x\": \"";
+    let blocks = [block("header", "plain_text", "Order 100236"), block("section", "mrkdwn", &format!("*2000 EUR* from {name}"))];
+    assert_eq!(arrived[1].json()["blocks"], json!(blocks));
     assert_eq!((chat.arrived().len(), pager.arrived().len()), (2, 0));
     nothing_is_lost(&yard);
 }

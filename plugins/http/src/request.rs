@@ -12,7 +12,7 @@ use switchyard_api::http::{Request, Rules, Signer, Url, gzip};
 use switchyard_api::{Outcome, Parcel, Wall};
 
 use crate::batch::Batch;
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::cloudevents::{self, Mode};
 use crate::field::{FieldRule, Misfit, NO_FIELDS};
 use crate::lookup::{Known, Lookup};
@@ -266,6 +266,10 @@ impl Draft {
         let mut request = Request::default();
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = self.target(call, parcel, &scope)?;
+        if let Body::Json(json) = &call.body {
+            *request.body_mut() = body::written(json, &scope)?.into();
+            request.headers_mut().insert(CONTENT_TYPE, body::JSON);
+        }
         let headers = request.headers_mut();
         for (name, text) in &call.headers {
             if let Some(text) = text.plain(&scope)? {

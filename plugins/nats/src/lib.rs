@@ -19,7 +19,7 @@
 //! | what happens | outcome |
 //! | --- | --- |
 //! | acknowledged with stream and sequence, also as a duplicate | delivered |
-//! | no connection; JetStream is not available; the stream has no leader | down |
+//! | no connection in half of `timeout`, at most 5 s, greeting and login included; the server takes nothing; JetStream is not available; the stream has no leader | down |
 //! | user, password or token refused, publishing to the subject not allowed; a certificate refused or unreadable; no stream takes the subject | misconfigured |
 //! | too large; wrong stream or last sequence; the stream is sealed; no subject | rejected |
 //! | another error, such as a full stream | retry |

@@ -20,7 +20,7 @@
 //! | what happens | outcome |
 //! | --- | --- |
 //! | the entry's id comes back | delivered |
-//! | no connection; LOADING, OOM, READONLY, MASTERDOWN, CLUSTERDOWN, MISCONF, NOREPLICAS, BUSY, TRYAGAIN | down |
+//! | no connection in half of `timeout`, at most 5 s, greeting and login included; LOADING, OOM, READONLY, MASTERDOWN, CLUSTERDOWN, MISCONF, NOREPLICAS, BUSY, TRYAGAIN | down |
 //! | user or password refused, NOPERM; a certificate refused or unreadable; MOVED (a cluster) | misconfigured |
 //! | WRONGTYPE (the key holds no stream), ERR (the entry is refused); a value longer than `proto-max-bulk-len` | rejected |
 //! | another error | retry |
