@@ -26,7 +26,7 @@ const SWEEP_EVERY: Duration = Duration::from_mins(1);
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 /// The same two where the store is larger than it may be: faster than anything comes in, a few milliseconds of the writer's time each. Every
 /// so often it is also asked whether it is.
-const HURRY_EVERY: Duration = Duration::from_secs(1);
+const HURRY_EVERY: Duration = Duration::from_millis(250);
 const HURRY_PAUSE: Duration = Duration::from_millis(5);
 /// Without work for so long the writer puts its files in order.
 const IDLE: Duration = Duration::from_secs(1);
@@ -406,7 +406,7 @@ impl Writer {
             return FULL_WAIT;
         }
         let now = self.shared.clock.now();
-        let sweep = self.sweep_at.min(self.size_at).since(now);
+        let sweep = self.sweep_at.since(now);
         let at_rest = self.tidy && self.sweep.is_none();
         if at_rest { sweep } else { sweep.min((self.worked_at + IDLE).since(now)) }
     }
