@@ -59,6 +59,8 @@ impl Daemon {
             }
         });
         let overtaking = tokio::spawn(Arc::clone(self).overtake());
+        let rounds = tokio::spawn(Arc::clone(self).rounds());
+        let beat = self.fleet.runtime().spawn(Arc::clone(self).beat());
         loop {
             tokio::select! {
                 biased;
@@ -78,6 +80,8 @@ impl Daemon {
         tracing::info!("asked to end: finishing what is under way");
         recovering.abort();
         overtaking.abort();
+        rounds.abort();
+        beat.abort();
         tokio::select! {
             biased;
             ended = self.drain(stop, served) => {

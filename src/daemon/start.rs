@@ -7,6 +7,7 @@ use super::door;
 use super::hub::Hub;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
+use super::rounds::{Noticed, Seen};
 use crate::deliver::{Fleet, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
 use crate::journal::{
@@ -18,7 +19,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use switchyard_api::kind::Wall;
 use switchyard_api::{AnyKind, ConnectError, Kit, Output, Secret};
@@ -33,6 +35,8 @@ const FEED_MAX: usize = 1_024;
 const RECOVERY_PAGE: usize = 500;
 /// What a reload waits for rows to be durable before it counts them.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// An output that has something to do and ends nothing for so long does not get on; longer where its timeout or rate is.
+const STILL: Duration = Duration::from_mins(1);
 /// jq processes: one waits for the next program while the other runs.
 const JQ_WORKERS: usize = 2;
 /// What a delivery says whose output the file no longer has.
@@ -62,6 +66,10 @@ pub struct Daemon {
     pub started: Instant,
     pub(super) paused: Paused,
     pub(super) tls: Option<Tls>,
+    /// Where the journal is.
+    pub(super) folder: PathBuf,
+    pub(super) seen: ArcSwap<Seen>,
+    pub(super) noticed: Noticed,
 }
 
 /// What runs now, for people; swapped whole by a reload.
@@ -80,6 +88,19 @@ pub struct Running {
     pub(super) vault: SealedVault,
     /// Outputs whose stuck deliveries let others pass, and after how long.
     pub(super) skips: Vec<(Arc<str>, Duration)>,
+    /// When an output is late, and when it does not get on.
+    pub(super) patience: BTreeMap<Arc<str>, Patience>,
+    /// `journal.reserve`, in bytes, where the file says it.
+    pub(super) reserve: Option<u64>,
+}
+
+/// How long an output may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Deliveries that are later are told.
+    pub late_after: Duration,
+    /// Where any are, and nothing ended for so long, it does not get on.
+    pub still: Duration,
 }
 
 /// Where events arrive: open and not served yet, and what is to be taken up before all is ready.
@@ -176,6 +197,8 @@ pub async fn start(
         router: ArcSwap::new(Arc::clone(&blueprint.router)),
         jq: super::jq_pool(JQ_WORKERS),
         clock: Arc::clone(&clock),
+        book: Mutex::new(super::told::read(&folder, clock.wall())),
+        reserved: AtomicBool::new(false),
     });
     let fleet = Arc::new(Fleet::new(Arc::clone(&hub), Arc::clone(&clock), deliver));
     // Set once, here, before anything can be kept.
@@ -200,6 +223,9 @@ pub async fn start(
         started: clock.now(),
         paused,
         tls,
+        folder,
+        seen: ArcSwap::from_pointee(Seen { at: clock.now(), ..Seen::default() }),
+        noticed: Noticed::default(),
         hub,
     };
     Ok((Arc::new(daemon), doors, admin))
@@ -233,8 +259,19 @@ impl Running {
             listen: blueprint.server.listen,
             logins: blueprint.outputs.iter().filter_map(|plan| Some((plan.name.to_string(), plan.config.login()?.authorize))).collect(),
             vault,
+            patience: blueprint.outputs.iter().map(|plan| (Arc::clone(&plan.name), Patience::of(plan))).collect(),
+            reserve: blueprint.journal.reserve.map(|reserve| reserve.0),
             skips: blueprint.outputs.iter().filter_map(|plan| Some((Arc::clone(&plan.name), plan.policy.order_by?.skip_after?))).collect(),
         }
+    }
+}
+
+impl Patience {
+    /// From its timeout and its rate: between two attempts may lie as much as its limit asks for.
+    fn of(plan: &OutputPlan) -> Self {
+        let policy = &plan.policy;
+        let interval = policy.limit.map_or(Duration::ZERO, |limit| limit.rate.per / limit.rate.count.max(1));
+        Patience { late_after: plan.late_after, still: STILL.max(policy.timeout * 2).max(interval * 2) }
     }
 }
 
