@@ -74,6 +74,9 @@ outputs:
     let plan: Vec<String> = plan.as_array().unwrap().iter().map(|target| format!("{} {}", target["route"], target["output"])).collect();
     assert_eq!(plan, ["\"trouble\" \"mail\"", "\"chat-alone\" \"chat\""]);
     // A restart says nothing twice, and owes the return.
+    wait_for("the book to be written", || {
+        std::fs::read_to_string(yard.path("data/told.json")).is_ok_and(|text| text.contains("output_down"))
+    });
     yard.kill();
     yard.run();
     yard.post("ORDER", "{}");
@@ -95,7 +98,8 @@ outputs:
 #[test]
 fn dead_deliveries_are_told_once_with_their_number_and_those_of_own_events_never() {
     let far = FarSide::start();
-    far.always(Behaviour::status(400));
+    // Another answer for what the daemon says: it would be another cause.
+    far.judge(|arrived| if arrived.text().contains("cause") { Behaviour::status(422) } else { Behaviour::status(400) });
     let file = format!(
         "routes:
   - {{ name: all, to: crm }}
@@ -167,6 +171,52 @@ outputs: {}
     (0..10).for_each(|_| assert_eq!(send(true), 200));
     wait_told(&yard, "subscription.at_risk", "over");
     wait_told(&yard, "source.rejecting", "over");
+}
+
+#[test]
+fn a_restart_does_not_begin_the_wait_for_a_silent_source_anew() {
+    let file = yard::usual() + "    silent_after: 3s\nroutes: []\noutputs: {}\n";
+    let mut yard = Yard::new("");
+    yard.write_whole(&file);
+    yard.run();
+    let event = yard.post("ORDER", "1");
+    let received = yard.admin("GET", &format!("/api/events/{event}"), "").json()["received_at"].clone();
+    yard.kill();
+    yard.run();
+    let silent = wait_told(&yard, "source.silent", "begins");
+    assert_eq!((silent["last_at"].clone(), silent["silent_after_seconds"].as_u64()), (received, Some(3)));
+}
+
+#[test]
+fn a_disk_that_fills_is_told_shuts_the_door_and_opens_it_by_itself() {
+    // A file system in memory that is seldom written to by others.
+    let memory = std::path::Path::new("/dev/shm");
+    let Ok(folder) = tempfile::Builder::new().prefix("switchyard-inside-").tempdir_in(memory) else {
+        panic!("/dev/shm can't be written: this test needs a disk that it may fill");
+    };
+    let free = {
+        let found = rustix::fs::statvfs(memory).unwrap();
+        found.f_bavail * found.f_frsize
+    };
+    // Twice the reserve is just below what is free, so a few megabytes make the difference.
+    let (reserve, lump) = ((free - (24 << 20)) / 2, 40 << 20);
+    let journal = folder.path().join("journal.db");
+    let usual = yard::usual().replace("sqlite:data/journal.db", &format!("sqlite:{}, reserve: {reserve}B", journal.display()));
+    let file = usual + "routes: [{ name: all, to: out }]\noutputs: { out: { type: file, path: out.ndjson } }\n";
+    let mut yard = Yard::new("");
+    std::os::unix::fs::symlink(folder.path(), yard.path("data")).unwrap();
+    yard.write_whole(&file);
+    yard.run();
+    yard.post("ORDER", "1");
+    std::fs::write(folder.path().join("lump"), vec![1; lump]).unwrap();
+    let low = wait_told(&yard, "disk.low", "begins");
+    assert_eq!(low["refusing"].as_bool(), Some(false), "{low}");
+    let event = yard.post("ORDER", "2");
+    yard.wait_state(&event, "out", "delivered");
+    assert_eq!(yard.admin("POST", "/api/replay", &serde_json::json!({ "ids": [event] }).to_string()).status, 503);
+    std::fs::remove_file(folder.path().join("lump")).unwrap();
+    wait_told(&yard, "disk.low", "over");
+    assert_eq!(yard.admin("POST", "/api/replay", &serde_json::json!({ "ids": [event] }).to_string()).status, 200);
 }
 
 #[test]
@@ -249,6 +299,13 @@ fn a_route_of_own_events_is_checked() {
     assert!(code == Some(0) && !told.contains("warning"), "{told}");
     let (code, told) = checked("{ from: switchyard, topic: output.dwon, to: out }");
     assert!(code == Some(0) && told.contains("did you mean `output.down`?"), "{told}");
+    let yard = Yard::new(
+        "routes: [{ name: own, from: switchyard, to: out }, { name: all, to: out }]\noutputs: { out: { type: file, path: x } }\n",
+    );
+    std::fs::write(yard.path("event.json"), "{}").unwrap();
+    let explained = yard.cli(&["explain", "--source", "switchyard", "--topic", "output.down", "event.json"]);
+    let explained = String::from_utf8(explained.stdout).unwrap();
+    assert!(explained.contains("own") && explained.contains("only `from: switchyard` takes what the daemon itself says"), "{explained}");
     let (code, told) = checked("{ from: swichyard, to: out }");
     assert!(code == Some(1) && told.contains("did you mean `switchyard`"), "{told}");
 }

@@ -28,7 +28,7 @@ pub struct Hub {
 impl Keep for Hub {
     async fn keep(&self, event: Event, dedupe: Option<Dedupe>) -> Result<Appended, NotKept> {
         if self.reserved.load(Ordering::Relaxed) {
-            return Err(NotKept::Full);
+            return Err(NotKept::Reserved);
         }
         let router = self.router.load();
         let plan = router.plan(&event, &self.jq).await;

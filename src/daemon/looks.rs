@@ -19,6 +19,9 @@ const SLOW_ONE: Duration = Duration::from_secs(5);
 pub fn output(name: &str, status: &OutputStatus) -> Look {
     let heard = status.counts.delivered + status.counts.retry + status.counts.rejected > 0;
     let cause = |misconfigured, why: &str| Cause::OutputDown { output: name.into(), misconfigured, why: cut(why) };
+    if status.failed {
+        return Look::Holds(cause(true, "its task stopped by a fault of ours: restart the daemon"));
+    }
     match &status.breaker {
         BreakerState::Open { misconfigured, why, .. } => Look::Holds(cause(*misconfigured, why)),
         BreakerState::Closed | BreakerState::Recovering if heard => Look::Not(cause(false, "").key()),
@@ -61,7 +64,7 @@ pub fn backlog(name: &str, lateness: Option<Lateness>, works: bool) -> Look {
     }
 }
 
-/// All there is to say of a source. `since`: the start, for one of which nothing is known.
+/// All there is to say of a source. `since`: when it came into the file, for one of which nothing is known.
 pub fn source(source: &Source, since: Timestamp, now: Timestamp) -> Vec<Look> {
     let standing = source.tally.standing();
     let name = &*source.name;
@@ -155,6 +158,14 @@ impl Motion {
     }
 }
 
+/// What health says of an output that works, has something that is too late, and ended nothing for as long as `still`. `None`: it gets on.
+pub fn stuck(name: &str, status: &OutputStatus, lateness: Lateness, motion: Motion, now: Instant, still: Duration) -> Option<String> {
+    let moves = now.since(motion.at) < still;
+    let (late, out) = (lateness.late.as_secs(), status.in_flight);
+    let line = || format!("the output `{name}` works, its oldest delivery is {late} s late, and nothing ends ({out} attempts under way)");
+    (works(status) && lateness.is_old() && !moves).then(line)
+}
+
 /// Whether an output is neither down nor paused, nor asked us to wait.
 pub fn works(status: &OutputStatus) -> bool {
     !matches!(status.breaker, BreakerState::Open { .. }) && !status.paused && status.asked_until.is_none()
@@ -236,6 +247,21 @@ mod tests {
         assert_eq!(Motion::seen(Some(still), &status(2, false), Instant(7)).at, Instant(7));
         let paused = Motion::seen(Some(still), &status(1, true), Instant(8));
         assert_eq!((paused.at, paused.able_since), (Instant(8), Instant(8)));
+    }
+
+    #[test]
+    fn an_output_is_stuck_where_nothing_ends_although_something_is_late() {
+        let second = |seconds: u64| Instant(seconds * 1_000_000_000);
+        let status = |paused| OutputStatus { paused, ..OutputStatus::default() };
+        let motion = Motion::seen(None, &status(false), second(0));
+        let look = |late, now, paused| {
+            let late_after = Duration::from_mins(15);
+            let lateness = Lateness { due: Timestamp(0), late: Duration::from_secs(late), able: Duration::from_hours(1), late_after };
+            stuck("a", &status(paused), lateness, motion, second(now), Duration::from_mins(1)).is_some()
+        };
+        assert_eq!([look(900, 60, false), look(900, 59, false), look(899, 60, false), look(900, 60, true)], [true, false, false, false]);
+        let failed = OutputStatus { failed: true, ..OutputStatus::default() };
+        assert_eq!(word(&output("a", &failed)), "holds");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::space::{Rung, Space};
 use super::start::Daemon;
 use super::told;
 use crate::alarm::{Cause, Look, Stage, Telling, cause::cut};
-use crate::deliver::OutputStatus;
+use crate::ingest::Source;
 use crate::journal::archive::EventFilter;
 use crate::model::printable::Printable;
 use crate::model::{Instant, Timestamp};
@@ -54,8 +54,10 @@ pub(super) struct Noticed {
 }
 
 /// What one round hands to the next.
+#[derive(Default)]
 struct Rounds {
-    since: Timestamp,
+    /// Since when each source is in the file, as far as this life knows.
+    sources: BTreeMap<Arc<str>, Timestamp>,
     number: u32,
     /// As the journal said last.
     oldest: BTreeMap<Arc<str>, Timestamp>,
@@ -65,8 +67,7 @@ struct Rounds {
 impl Daemon {
     /// Runs until dropped.
     pub(super) async fn rounds(self: Arc<Self>) {
-        let since = self.hub.clock.wall();
-        let mut rounds = Rounds { since, number: 0, oldest: BTreeMap::new(), motions: BTreeMap::new() };
+        let mut rounds = Rounds::default();
         // The disk first: nothing is to be taken in that it has no space for.
         self.round(&mut rounds).await;
         self.hear_of_before().await;
@@ -92,7 +93,7 @@ impl Daemon {
         rounds.number = rounds.number.wrapping_add(1);
         let before = self.seen.load().rung;
         let mut seen = Seen { at: now, ..Seen::default() };
-        let mut found: Vec<Look> = self.ingest.sources().iter().flat_map(|(_, source)| looks::source(source, rounds.since, wall)).collect();
+        let mut found = self.sources_now(rounds, wall);
         found.extend(self.outputs_now(rounds, &mut seen, now, wall));
         found.push(self.disk_now(before, &mut seen));
         found.push(looks::journal(self.hub.journal.commits()));
@@ -126,6 +127,14 @@ impl Daemon {
         found.map(|found| found.into_iter().collect()).inspect_err(|why| tracing::warn!(%why, "how late deliveries are is not known")).ok()
     }
 
+    fn sources_now(&self, rounds: &mut Rounds, wall: Timestamp) -> Vec<Look> {
+        let sources = self.ingest.sources();
+        let since = |name: &Arc<str>| (Arc::clone(name), rounds.sources.get(name).copied().unwrap_or(wall));
+        rounds.sources = sources.iter().map(|(_, source)| since(&source.name)).collect();
+        let look = |source: &Source| looks::source(source, rounds.sources.get(&source.name).copied().unwrap_or(wall), wall);
+        sources.iter().flat_map(|(_, source)| look(source)).collect()
+    }
+
     fn outputs_now(&self, rounds: &mut Rounds, seen: &mut Seen, now: Instant, wall: Timestamp) -> Vec<Look> {
         let (running, statuses) = (self.running.load(), self.fleet.status());
         let mut found = vec![];
@@ -139,8 +148,7 @@ impl Daemon {
             let lateness =
                 due.map(|due| Lateness { due, late: wall.since(due), able: now.since(motion.able_since), late_after: patience.late_after });
             found.push(looks::backlog(name, lateness, looks::works(status)));
-            let late = lateness.filter(|lateness| looks::works(status) && lateness.is_old() && now.since(motion.at) >= patience.still);
-            seen.stuck.extend(late.map(|lateness| stuck(name, status, lateness)));
+            seen.stuck.extend(lateness.and_then(|lateness| looks::stuck(name, status, lateness, motion, now, patience.still)));
             motions.insert(Arc::clone(name), motion);
         }
         rounds.motions = motions;
@@ -208,13 +216,4 @@ impl Daemon {
             tracing::warn!(%why, "what was told can't be written down: after a restart it may be told again");
         }
     }
-}
-
-/// Says of an output that it does not get on.
-fn stuck(name: &str, status: &OutputStatus, lateness: Lateness) -> String {
-    let late = lateness.late.as_secs();
-    format!(
-        "the output `{name}` works, its oldest delivery is {late} s late, and nothing goes out ({} attempts under way)",
-        status.in_flight
-    )
 }

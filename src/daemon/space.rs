@@ -13,8 +13,10 @@ const RESERVE: u64 = 1 << 30;
 const RESERVE_PART: u64 = 20;
 /// Space is low below so many times the reserve.
 const LOW: u64 = 2;
-/// A rung is left upwards once this part of its bound is free above it, so that nothing flickers.
-const SLACK: u64 = 16;
+/// A rung is left upwards once this part of its bound is free above it, so that nothing flickers,
+const SLACK_PART: u64 = 16;
+/// or so many bytes.
+const SLACK_MOST: u64 = 16 << 20;
 
 /// A disk's space, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +54,7 @@ impl Space {
     /// The rung it is on, coming from another.
     pub fn rung(self, before: Rung, reserve: u64) -> Rung {
         let low = reserve.saturating_mul(LOW);
-        let left = |bound: u64| self.free >= bound.saturating_add(bound / SLACK);
+        let left = |bound: u64| self.free >= bound.saturating_add((bound / SLACK_PART).min(SLACK_MOST));
         if self.free < reserve || before == Rung::Reserved && !left(reserve) {
             Rung::Reserved
         } else if self.free < low || before != Rung::Enough && !left(low) {

@@ -47,6 +47,8 @@ pub trait Keep: Send + Sync + 'static {
 pub enum NotKept {
     /// No room at the moment.
     Full,
+    /// The disk is below its reserve.
+    Reserved,
     /// It could not be written.
     Failed,
 }
@@ -192,6 +194,7 @@ impl<K: Keep> Ingest<K> {
         match tokio::time::timeout(KEPT_WITHIN, keeping).await {
             Ok(Ok(appended)) => Ok(appended),
             Ok(Err(NotKept::Full)) => Err(Refuse::Full),
+            Ok(Err(NotKept::Reserved)) => Err(Refuse::Reserved),
             Ok(Err(NotKept::Failed)) => Err(Refuse::Failed),
             Err(_) => Err(Refuse::Late),
         }
