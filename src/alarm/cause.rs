@@ -211,7 +211,7 @@ impl Cause {
             Cause::SourceRejecting { source, .. } => format!("source `{source}`: requests are taken again"),
             Cause::SubscriptionAtRisk { source, .. } => format!("source `{source}`: the sender hears 200 again"),
             Cause::ConfigRejected { file, .. } => format!("{file} runs"),
-            Cause::DiskLow { free_bytes, .. } => format!("the journal's disk has space again: {} free", human(*free_bytes)),
+            Cause::DiskLow { .. } => "the journal's disk has space again".into(),
             Cause::JournalSlow { .. } => "commits of the journal are quick again".into(),
         }
     }
@@ -374,8 +374,8 @@ mod tests {
         source.rejecting: source `shop`: requests are taken again (trouble since 1970-01-01T00:00:00.000Z)
         subscription.at_risk: source `shop`: the sender hears 200 again (trouble since 1970-01-01T00:00:00.000Z)
         config.rejected: routes.yaml runs (trouble since 1970-01-01T00:00:00.000Z)
-        disk.low: the journal's disk has space again: 1.4 GiB free (trouble since 1970-01-01T00:00:00.000Z)
-        disk.low: the journal's disk has space again: 900 B free (trouble since 1970-01-01T00:00:00.000Z)
+        disk.low: the journal's disk has space again (trouble since 1970-01-01T00:00:00.000Z)
+        disk.low: the journal's disk has space again (trouble since 1970-01-01T00:00:00.000Z)
         journal.slow: commits of the journal are quick again (trouble since 1970-01-01T00:00:00.000Z)
         ");
     }

@@ -1,5 +1,6 @@
 //! What a round sees of outputs, sources, disk and journal, as the book of causes wants it: functions of what stands there.
 
+use super::outputs::OutputPlan;
 use super::space::{Rung, Space};
 use crate::alarm::{Cause, Look, cause::cut};
 use crate::deliver::{BreakerState, OutputStatus};
@@ -11,6 +12,8 @@ use std::time::Duration;
 /// So many refusals in a row, or this part of the last 64, and people are told.
 const REJECTED_ROW: u32 = 10;
 const REJECTED_OF_64: u32 = 32;
+/// An output that has something to do and ends nothing for so long does not get on; longer where its timeout or rate is.
+const STILL: Duration = Duration::from_mins(1);
 /// So many slow commits in a row, or one that has taken so long, and people are told.
 const SLOW_ROW: u32 = 3;
 const SLOW_ONE: Duration = Duration::from_secs(5);
@@ -26,6 +29,24 @@ pub fn output(name: &str, status: &OutputStatus) -> Look {
         BreakerState::Open { misconfigured, why, .. } => Look::Holds(cause(*misconfigured, why)),
         BreakerState::Closed | BreakerState::Recovering if heard => Look::Not(cause(false, "").key()),
         BreakerState::Closed | BreakerState::Recovering => Look::Unknown(cause(false, "").key()),
+    }
+}
+
+/// How long an output may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Deliveries that are later are told.
+    pub late_after: Duration,
+    /// Where any are, and nothing ended for so long, it does not get on.
+    pub still: Duration,
+}
+
+impl Patience {
+    /// From its timeout and its rate: between two attempts may lie as much as its limit asks for.
+    pub fn of(plan: &OutputPlan) -> Self {
+        let policy = &plan.policy;
+        let interval = policy.limit.map_or(Duration::ZERO, |limit| limit.rate.per / limit.rate.count.max(1));
+        Patience { late_after: plan.late_after, still: STILL.max(policy.timeout * 2).max(interval * 2) }
     }
 }
 

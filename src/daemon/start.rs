@@ -5,6 +5,7 @@
 use super::blueprint::Blueprint;
 use super::door;
 use super::hub::Hub;
+use super::looks::Patience;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
 use super::rounds::{Noticed, Seen};
@@ -35,8 +36,6 @@ const FEED_MAX: usize = 1_024;
 const RECOVERY_PAGE: usize = 500;
 /// What a reload waits for rows to be durable before it counts them.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
-/// An output that has something to do and ends nothing for so long does not get on; longer where its timeout or rate is.
-const STILL: Duration = Duration::from_mins(1);
 /// jq processes: one waits for the next program while the other runs.
 const JQ_WORKERS: usize = 2;
 /// What a delivery says whose output the file no longer has.
@@ -92,15 +91,6 @@ pub struct Running {
     pub(super) patience: BTreeMap<Arc<str>, Patience>,
     /// `journal.reserve`, in bytes, where the file says it.
     pub(super) reserve: Option<u64>,
-}
-
-/// How long an output may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// Deliveries that are later are told.
-    pub late_after: Duration,
-    /// Where any are, and nothing ended for so long, it does not get on.
-    pub still: Duration,
 }
 
 /// Where events arrive: open and not served yet, and what is to be taken up before all is ready.
@@ -263,15 +253,6 @@ impl Running {
             reserve: blueprint.journal.reserve.map(|reserve| reserve.0),
             skips: blueprint.outputs.iter().filter_map(|plan| Some((Arc::clone(&plan.name), plan.policy.order_by?.skip_after?))).collect(),
         }
-    }
-}
-
-impl Patience {
-    /// From its timeout and its rate: between two attempts may lie as much as its limit asks for.
-    fn of(plan: &OutputPlan) -> Self {
-        let policy = &plan.policy;
-        let interval = policy.limit.map_or(Duration::ZERO, |limit| limit.rate.per / limit.rate.count.max(1));
-        Patience { late_after: plan.late_after, still: STILL.max(policy.timeout * 2).max(interval * 2) }
     }
 }
 

@@ -452,9 +452,12 @@ async fn where_space_is_short_delivered_events_go_before_their_time_and_nothing_
     assert!(journal.flush().await);
     assert_eq!(disk.bodies().len(), 4);
     journal.press(true);
-    while journal.counts().swept == 0 {
-        tokio::task::yield_now().await;
-    }
+    let swept = async {
+        while journal.counts().swept == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), swept).await.expect("nothing was deleted");
     assert_eq!(disk.bodies(), [b"2".to_vec(), b"3".to_vec(), b"4".to_vec()]);
 }
 
