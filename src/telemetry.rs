@@ -61,6 +61,8 @@ pub struct Snapshot {
     pub settled: u64,
     /// The last whole audit; none right after the start.
     pub audit: Option<AuditNumbers>,
+    /// Bytes free on the journal's disk, where they could be read.
+    pub free: Option<u64>,
     /// Seconds since the daemon started.
     pub uptime: f64,
 }
@@ -91,6 +93,8 @@ pub struct OutputNumbers {
     pub up: bool,
     /// Whether somebody paused it.
     pub paused: bool,
+    /// For how many seconds its oldest delivery has been due.
+    pub oldest_due: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -123,7 +127,7 @@ pub fn metrics(numbers: Snapshot) -> String {
     counters(&mut registry, "duplicates", "Repeats inside the window, answered and not kept again", by_source(numbers.duplicates));
     counters(&mut registry, "refused", "Requests refused", numbers.refused.into_iter().map(|(status, n)| (Status { status }, n)).collect());
     let mut outcomes = vec![];
-    let (mut waiting, mut in_flight, mut up, mut paused) = (vec![], vec![], vec![], vec![]);
+    let (mut waiting, mut in_flight, mut up, mut paused, mut oldest) = (vec![], vec![], vec![], vec![], vec![]);
     for one in numbers.outputs {
         let label = || Output { output: one.name.clone() };
         outcomes.extend(one.outcomes.iter().map(|(outcome, n)| (Attempt { output: one.name.clone(), outcome }, *n)));
@@ -131,12 +135,17 @@ pub fn metrics(numbers: Snapshot) -> String {
         in_flight.push((label(), one.in_flight));
         up.push((label(), u64::from(one.up)));
         paused.push((label(), u64::from(one.paused)));
+        oldest.push((label(), one.oldest_due));
     }
     counters(&mut registry, "deliveries", "Attempts of deliveries by outcome", outcomes);
     gauges(&mut registry, "waiting", "Deliveries in memory that are not over", waiting);
     gauges(&mut registry, "in_flight", "Attempts under way", in_flight);
     gauges(&mut registry, "output_up", "1 while the output's breaker is closed", up);
     gauges(&mut registry, "output_paused", "1 while somebody paused the output", paused);
+    gauges(&mut registry, "oldest_due_seconds", "For how long the output's oldest delivery has been due", oldest);
+    if let Some(free) = numbers.free {
+        registry.register("disk_free_bytes", "Free on the journal's disk", ConstGauge::new(i64::try_from(free).unwrap_or(i64::MAX)));
+    }
     registry.register("journal_commits", "Commits of the journal", ConstCounter::new(numbers.commits));
     registry.register("journal_settled", "Deliveries' rows written", ConstCounter::new(numbers.settled));
     if let Some(audit) = numbers.audit {

@@ -18,11 +18,13 @@ const GOOD: &str = r#"server:
 journal:
   url: sqlite:data/journal.db
   retain: { delivered: 3d, dead: 30d }
+  reserve: 1GiB
 sources:
   shop:
     verify: orderchamp
     secret: "${SHOP_SECRET}"
     dedupe: 72h
+    silent_after: 6h
   partner:
     path: /in/partner
     verify:
@@ -67,6 +69,7 @@ outputs:
     sign: { secret: "${SHIPPER_SIGNING}" }
     headers: { X-Shop: "{{ data.shop }}" }
     concurrency: 8
+    late_after: 15m
     timeout: 10s
     retry: { attempts: 5, over: 1h }
     on_unknown: retry
@@ -107,7 +110,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     Mistake("journal:", "«storage»:", "unknown-key", "expected one of: server, journal, egress, sources, routes, outputs"),
     Mistake(
-        "journal:\n  url: sqlite:data/journal.db\n  retain: { delivered: 3d, dead: 30d }\n",
+        "journal:\n  url: sqlite:data/journal.db\n  retain: { delivered: 3d, dead: 30d }\n  reserve: 1GiB\n",
         "journal: «sqlite:data/journal.db»\n",
         "wrong-type",
         "write its keys below it",
@@ -305,6 +308,11 @@ const MISTAKES: &[Mistake] = &[
     Mistake("method: PUT", "«mehtod»: PUT", "unknown-key", "did you mean `method`?"),
     Mistake("method: PUT", "method: «put»", "unknown-word", "did you mean `PUT`?"),
     Mistake("concurrency: 8", "«concurency»: 8", "unknown-key", "did you mean `concurrency`?"),
+    Mistake("late_after: 15m", "late_after: «10ms»", "delivery-late", "at least 1s, such as `15m`"),
+    Mistake("late_after: 15m", "«late_aftr»: 15m", "unknown-key", "did you mean `late_after`?"),
+    Mistake("silent_after: 6h", "silent_after: «0s»", "bad-silence", "at least 1s, such as `6h`"),
+    Mistake("silent_after: 6h", "«silentafter»: 6h", "unknown-key", "did you mean `silent_after`?"),
+    Mistake("reserve: 1GiB", "reserve: «much»", "wrong-value", "`64KiB`, `1MiB` or `20GiB`"),
     Mistake("concurrency: 8", "concurrency: «0»", "delivery-concurrency", "write a number from 1 to 1024"),
     Mistake("timeout: 10s", "timeout: «0s»", "delivery-timeout", "at most 1h"),
     Mistake("timeout: 10s", "timeout: «10»", "wrong-value", "such as `500ms`, `5s`, `10m`, `48h` or `3d`"),

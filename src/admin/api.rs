@@ -276,6 +276,9 @@ impl Api {
         if dry {
             return Ok(json!({ "count": count, "dry_run": true }));
         }
+        if self.daemon.is_short_of_space() {
+            return Err(Wrong(503, "the journal's disk is nearly full: replays wait until there is space; `/health` says more".into()));
+        }
         let count = self.daemon.hub.operate(Operation::Replay(which)).await?;
         self.daemon.look(outputs.as_ref());
         Ok(json!({ "count": count, "dry_run": false }))

@@ -1,12 +1,16 @@
 //! Where the rooms meet: keeps what `ingest` proved, and hosts what `deliver` delivers.
 
+use crate::alarm::Book;
 use crate::deliver::{Host, LoadError};
 use crate::ingest::{Keep, NotKept};
 use crate::journal::{AppendError, Backlog, Journal, Operation, StoreError};
-use crate::model::{Appended, Clock, Cursor, Dedupe, Event, Kept, Loaded, Message, NotRendered, Settlement, Target, Timestamp, Written};
+use crate::model::{
+    Appended, Clock, Cursor, Dedupe, Event, Kept, Loaded, Message, NotRendered, OWN_SOURCE, Settlement, Target, Timestamp, Written,
+};
 use crate::route::{Along, JqPool, Router};
 use arc_swap::ArcSwap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What routes and renders now, and the journal behind it.
 pub struct Hub {
@@ -15,10 +19,17 @@ pub struct Hub {
     pub(super) router: ArcSwap<Router>,
     pub(super) jq: JqPool,
     pub(super) clock: Arc<dyn Clock>,
+    /// What is wrong, as far as people are told.
+    pub(super) book: Mutex<Book>,
+    /// Whether the disk is below its reserve: nothing is taken in.
+    pub(super) reserved: AtomicBool,
 }
 
 impl Keep for Hub {
     async fn keep(&self, event: Event, dedupe: Option<Dedupe>) -> Result<Appended, NotKept> {
+        if self.reserved.load(Ordering::Relaxed) {
+            return Err(NotKept::Reserved);
+        }
         let router = self.router.load();
         let plan = router.plan(&event, &self.jq).await;
         drop(router);
@@ -37,6 +48,13 @@ impl Host for Hub {
 
     fn settle(&self, settlements: Vec<Settlement>, written: Written) {
         self.journal.settle(settlements, written);
+    }
+
+    fn died(&self, event: &Event, target: &Target, why: &str) {
+        // What becomes of the daemon's own events makes no new ones.
+        if *event.source != *OWN_SOURCE {
+            self.book().died(self.clock.wall(), &target.output, &target.route, event.id.to_string(), why);
+        }
     }
 
     async fn load(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<(Cursor, Loaded)>, LoadError> {
@@ -81,6 +99,11 @@ impl Hub {
     /// What time it is.
     pub fn now(&self) -> Timestamp {
         self.clock.wall()
+    }
+
+    /// What is wrong, as far as people are told. Every change of it is whole.
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The routes that run now.

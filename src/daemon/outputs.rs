@@ -6,6 +6,7 @@ use crate::route::{By, DIGESTED, Digested, Line, OutputMessage};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 use switchyard_api::problem::nearest;
 use switchyard_api::tls::NamedFiles;
 use switchyard_api::tree::{self, Key, Value};
@@ -23,6 +24,8 @@ pub struct OutputPlan {
     pub files: NamedFiles,
     /// How it is delivered to.
     pub policy: Arc<Policy>,
+    /// How late a delivery may be before people are told.
+    pub late_after: Duration,
     /// Changes when the settings change: a new connection is needed.
     pub fingerprint: u64,
 }
@@ -57,6 +60,7 @@ pub fn read(
     let of = |entries| Node { span: node.span, value: Value::Map(entries) };
     let (delivery, settings) = (of(delivery), of(settings));
     let section = tree::read::<DeliverySection>(&delivery, problems);
+    let late_after = section.as_ref().map(|section| section.late_after(problems));
     let before = problems.len();
     let config = kind.read(&settings, problems);
     for problem in problems.iter_mut().skip(before).filter(|p| p.id == "unknown-key" && p.patch.is_none()) {
@@ -75,9 +79,10 @@ pub fn read(
         total: kind.total(),
         line,
     };
-    let plan = policy.zip(config).map(|(policy, config)| {
+    let plan = policy.zip(late_after).zip(config).map(|((policy, late_after), config)| {
         let fingerprint = fingerprint(kind.name(), &settings, &policy, egress);
-        OutputPlan { name, kind: kind.name().to_owned(), config, files: kind.files(&settings), policy: Arc::new(policy), fingerprint }
+        let (files, policy) = (kind.files(&settings), Arc::new(policy));
+        OutputPlan { name, kind: kind.name().to_owned(), config, files, policy, late_after, fingerprint }
     });
     (plan, Some(message))
 }

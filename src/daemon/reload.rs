@@ -16,15 +16,21 @@ impl Daemon {
         self.reload_certificate();
         let file = match config::load(&self.config, &Process::beside(&self.config)) {
             Ok(file) => file,
-            Err(why) => return tracing::error!(%why, "the configuration can't be read; what runs is unchanged"),
+            Err(why) => {
+                self.rejected(1, &why.to_string());
+                return tracing::error!(%why, "the configuration can't be read; what runs is unchanged");
+            }
         };
         let drawn = blueprint::draw(&file, &self.kinds);
         let hidden = file.tree.as_ref().map(blueprint::literal_secrets).unwrap_or_default();
         let report = Report { file: &file, problems: &drawn.problems, hidden: &hidden };
         let Some(blueprint) = drawn.blueprint else {
+            let (problems, first) = report.first_error().unwrap_or_default();
+            self.rejected(problems, &first);
             return tracing::error!("the configuration does not run; what runs is unchanged\n{}", report.text(false));
         };
         if self.running.load().version == blueprint.version {
+            self.accepted();
             if asked {
                 tracing::info!(version = %blueprint.version, "the configuration is as it was");
             }
@@ -35,8 +41,14 @@ impl Daemon {
         }
         let version = blueprint.version.clone();
         match self.swap(blueprint).await {
-            Ok(()) => tracing::info!(%version, "the new configuration runs"),
-            Err(why) => tracing::error!(%why, "the new configuration can't be started; what runs is unchanged"),
+            Ok(()) => {
+                self.accepted();
+                tracing::info!(%version, "the new configuration runs");
+            }
+            Err(why) => {
+                self.rejected(1, &why.to_string());
+                tracing::error!(%why, "the new configuration can't be started; what runs is unchanged");
+            }
         }
     }
 

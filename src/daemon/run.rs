@@ -60,6 +60,8 @@ impl Daemon {
         });
         let overtaking = tokio::spawn(Arc::clone(self).overtake());
         let auditing = tokio::spawn(Arc::clone(self).keep_auditing());
+        let rounds = tokio::spawn(Arc::clone(self).rounds());
+        let beat = self.fleet.runtime().spawn(Arc::clone(self).beat());
         loop {
             tokio::select! {
                 biased;
@@ -80,6 +82,8 @@ impl Daemon {
         recovering.abort();
         overtaking.abort();
         auditing.abort();
+        rounds.abort();
+        beat.abort();
         tokio::select! {
             biased;
             ended = self.drain(stop, served) => {

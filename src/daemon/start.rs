@@ -6,8 +6,10 @@ use super::audit::Audited;
 use super::blueprint::Blueprint;
 use super::door;
 use super::hub::Hub;
+use super::looks::Patience;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
+use super::rounds::{Noticed, Seen};
 use crate::deliver::section::DigestPolicy;
 use crate::deliver::{Fleet, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
@@ -20,7 +22,8 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use switchyard_api::kind::Wall;
 use switchyard_api::{AnyKind, ConnectError, Kit, Output, Secret};
@@ -69,6 +72,10 @@ pub struct Daemon {
     pub(super) audited: ArcSwapOption<Audited>,
     pub(super) paused: Paused,
     pub(super) tls: Option<Tls>,
+    /// Where the journal is.
+    pub(super) folder: PathBuf,
+    pub(super) seen: ArcSwap<Seen>,
+    pub(super) noticed: Noticed,
 }
 
 /// What runs now, for people; swapped whole by a reload.
@@ -89,6 +96,10 @@ pub struct Running {
     pub(super) skips: Vec<(Arc<str>, Duration)>,
     /// Outputs whose deliveries go together, and how.
     pub(super) digests: Vec<(Arc<str>, DigestPolicy)>,
+    /// When an output is late, and when it does not get on.
+    pub(super) patience: BTreeMap<Arc<str>, Patience>,
+    /// `journal.reserve`, in bytes, where the file says it.
+    pub(super) reserve: Option<u64>,
 }
 
 /// Where events arrive: open and not served yet, and what is to be taken up before all is ready.
@@ -186,6 +197,8 @@ pub async fn start(
         router: ArcSwap::new(Arc::clone(&blueprint.router)),
         jq: super::jq_pool(JQ_WORKERS),
         clock: Arc::clone(&clock),
+        book: Mutex::new(super::told::read(&folder, clock.wall())),
+        reserved: AtomicBool::new(false),
     });
     let fleet = Arc::new(Fleet::new(Arc::clone(&hub), Arc::clone(&clock), deliver));
     // Set once, here, before anything can be kept.
@@ -213,6 +226,9 @@ pub async fn start(
         audited: ArcSwapOption::empty(),
         paused,
         tls,
+        folder,
+        seen: ArcSwap::from_pointee(Seen { at: clock.now(), ..Seen::default() }),
+        noticed: Noticed::default(),
         hub,
     };
     Ok((Arc::new(daemon), doors, admin))
@@ -246,6 +262,8 @@ impl Running {
             listen: blueprint.server.listen,
             logins: blueprint.outputs.iter().filter_map(|plan| Some((plan.name.to_string(), plan.config.login()?.authorize))).collect(),
             vault,
+            patience: blueprint.outputs.iter().map(|plan| (Arc::clone(&plan.name), Patience::of(plan))).collect(),
+            reserve: blueprint.journal.reserve.map(|reserve| reserve.0),
             skips: blueprint.outputs.iter().filter_map(|plan| Some((Arc::clone(&plan.name), plan.policy.order_by?.skip_after?))).collect(),
             digests: blueprint.outputs.iter().filter_map(|plan| Some((Arc::clone(&plan.name), plan.policy.digest?))).collect(),
         }

@@ -233,6 +233,11 @@ impl<P> Engine<P> {
         self.breaker.probe_at()
     }
 
+    /// Until when the far side asked to be left alone, if that is not over.
+    pub fn asked_until(&self, now: Instant) -> Option<Instant> {
+        self.limiter.held_until(now)
+    }
+
     /// Whether it was told to pause.
     pub fn is_paused(&self) -> bool {
         self.paused

@@ -98,6 +98,7 @@ impl<H: Host> Fleet<H> {
         let mut settlements = vec![];
         for (place, target) in kept.plan.targets.iter().enumerate() {
             if let Some((_, why)) = kept.plan.failed.iter().find(|(failed, _)| *failed == place) {
+                self.host.died(&kept.event, target, why);
                 settlements.push(self.first_row(kept, target, State::Dead, why.clone()));
                 continue;
             }
@@ -125,6 +126,7 @@ impl<H: Host> Fleet<H> {
     pub fn recover(&self, kept: &Arc<Kept>, target: &Arc<Target>, have: Vec<u32>) -> Result<(), UnknownOutput> {
         let place = kept.plan.targets.iter().position(|planned| planned == target);
         if let Some((_, why)) = kept.plan.failed.iter().find(|(failed, _)| Some(*failed) == place) {
+            self.host.died(&kept.event, target, why);
             self.host.settle(vec![self.first_row(kept, target, State::Dead, why.clone())], Box::new(|_| ()));
             return Ok(());
         }

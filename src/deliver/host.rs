@@ -3,7 +3,9 @@
 use super::breaker::BreakerState;
 use super::inbox::Inbox;
 use super::words::Counts;
-use crate::model::{Cursor, DeliveryId, EventId, Kept, Loaded, Message, NotRendered, Outcome, Settlement, Target, Timestamp, Written};
+use crate::model::{
+    Cursor, DeliveryId, Event, EventId, Kept, Loaded, Message, NotRendered, Outcome, Settlement, Target, Timestamp, Written,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ pub trait Host: Send + Sync + 'static {
     fn render(&self, kept: &Kept, target: &Target) -> impl Future<Output = Result<Vec<Arc<Message>>, NotRendered>> + Send;
     /// Writes settlements in one transaction, in the order of the calls. `written` is called once.
     fn settle(&self, settlements: Vec<Settlement>, written: Written);
+    /// Hears that a delivery is given up; its row is on its way. Nobody need listen.
+    fn died(&self, _event: &Event, _target: &Target, _why: &str) {}
     /// Waiting rows of an output that are due by then, in the order of due time and arrival, after the cursor. May give rows the engine holds already.
     fn load(
         &self,
@@ -64,6 +68,8 @@ pub struct OutputStatus {
     pub breaker: BreakerState,
     /// When it is probed next, where it is down.
     pub probe_at: Option<Timestamp>,
+    /// Until when the far side asked to be left alone.
+    pub asked_until: Option<Timestamp>,
     /// Whether somebody paused it.
     pub paused: bool,
     /// What happened since the start.
@@ -80,6 +86,7 @@ impl Default for OutputStatus {
             next_due: None,
             breaker: BreakerState::Closed,
             probe_at: None,
+            asked_until: None,
             paused: false,
             counts: Counts::default(),
             failed: false,

@@ -73,6 +73,11 @@ impl Limiter {
         self.held_until = self.held_until.max(until);
     }
 
+    /// Until when the far side asked to be left alone, if that is not over.
+    pub fn held_until(&self, now: Instant) -> Option<Instant> {
+        (now < self.held_until).then_some(self.held_until)
+    }
+
     /// Takes a new limit; an unchanged one keeps its bucket, a changed one starts empty.
     pub fn reconfigure(&mut self, limit: Option<Limit>, now: Instant) {
         if limit != self.limit {

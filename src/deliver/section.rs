@@ -12,7 +12,7 @@ use switchyard_api::tree::Template;
 use switchyard_api::{At, Defaults, Period, Problem, Rate};
 
 /// The keys of an output that are delivery's own; all others are settings of its type or message fields.
-pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "digest"];
+pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "digest", "late_after"];
 
 /// How many attempts are out at once where neither the file nor the output's type says.
 pub const CONCURRENCY: u32 = 32;
@@ -22,6 +22,8 @@ pub const CONCURRENCY_MAX: u32 = 1_024;
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest an attempt may take; `check` refuses more.
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(1);
+/// The shortest `late_after`; `check` refuses less.
+pub const LATE_MIN: Duration = Duration::from_secs(1);
 /// The shortest `skip_after`; `check` refuses less.
 pub const SKIP_MIN: Duration = Duration::from_secs(1);
 /// The shortest and the longest `every` of a digest; `check` refuses others.
@@ -30,6 +32,8 @@ pub const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=D
 pub const SHOWN: (u32, u32) = (20, 100);
 /// How many attempts a delivery gets where the file does not say.
 pub const ATTEMPTS: u32 = 20;
+/// How late a delivery may be before people are told, where the file does not say.
+pub const LATE: Duration = Duration::from_mins(15);
 /// In what time all attempts fall where the file does not say.
 pub const OVER: Duration = Duration::from_hours(48);
 /// The longest wait a far side may ask for where the file does not say.
@@ -59,6 +63,9 @@ pub struct DeliverySection {
     /// Which deliveries go one at a time, in the order of arrival: `{key: "{{ data.id }}"}`.
     #[serde(default)]
     pub order_by: Option<At<OrderSection>>,
+    /// How late a delivery may be at an output that works before people are told (`backlog.old`).   default: 15m
+    #[serde(default)]
+    pub late_after: Option<At<Period>>,
 }
 
 /// What is kept in order, as written.
@@ -216,6 +223,17 @@ impl DeliverySection {
             reject: retry.reject(problems),
         };
         (problems.len() == before).then_some(policy)
+    }
+
+    /// How late a delivery may be before people are told. Problems are pushed.
+    pub fn late_after(&self, problems: &mut Vec<Problem>) -> Duration {
+        let Some(written) = &self.late_after else { return LATE };
+        if written.value.0 < LATE_MIN {
+            let title = format!("`late_after` is {}", written.value);
+            let problem = Problem::error("delivery-late", written.span, title, "every delivery would be late");
+            problems.push(problem.help("write at least 1s, such as `15m`"));
+        }
+        written.value.0
     }
 
     fn limit(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> Option<Limit> {

@@ -475,8 +475,11 @@ impl<H: Host> Worker<H> {
 
     fn write(&mut self, count: usize) {
         let (updated_at, dead_holds) = (self.clock.wall(), self.engine.dead_holds());
-        let mut settlements = Vec::with_capacity(count);
+        let (mut settlements, host) = (Vec::with_capacity(count), Arc::clone(&self.host));
         self.engine.settlements(count, |verdict, delivery| {
+            if verdict.state == State::Dead {
+                host.died(&delivery.payload.kept.event, &delivery.key.target, &verdict.detail);
+            }
             settlements.push(settlement(verdict, delivery, dead_holds, updated_at));
         });
         let frees = settlements.iter().any(|settlement| matches!(settlement.order, Some(Order::Frees(_))));
@@ -531,6 +534,7 @@ impl<H: Host> Worker<H> {
             next_due,
             breaker: self.engine.breaker(),
             probe_at: self.engine.probe_at().map(|probe| at.timestamp(probe)),
+            asked_until: self.engine.asked_until(at.now).map(|until| at.timestamp(until)),
             paused: self.engine.is_paused(),
             counts: self.engine.counts(),
             failed: false,

@@ -305,6 +305,20 @@ impl Archive {
         })
     }
 
+    /// When the first waiting delivery of each output is due, of those that have one: one look into an index each.
+    pub fn oldest_due(&self) -> Result<Vec<(Arc<str>, Timestamp)>, StoreError> {
+        self.read("look for the oldest delivery", |db, names| {
+            names.reload(db)?;
+            let mut oldest = db.prepare_cached("SELECT min(due_at) FROM deliveries WHERE output = ? AND state = 0")?;
+            let mut found = vec![];
+            for (output, number) in names.outputs() {
+                let due = oldest.query_row([number], |row| row.get::<_, Option<i64>>(0))?;
+                found.extend(due.map(|due| (Arc::clone(output), Timestamp(due))));
+            }
+            Ok(found)
+        })
+    }
+
     /// The journal's size and age.
     pub fn stats(&self) -> Result<Stats, StoreError> {
         self.read("read the journal's size", |db, _| {

@@ -17,6 +17,9 @@ pub struct JournalSection {
     /// How long what is over is kept.
     #[serde(default)]
     pub retain: RetainSection,
+    /// Below so much free space on its disk senders hear 503 and deliveries go on; `0B`: never.   default: 1GiB, on a small disk a twentieth of it
+    #[serde(default)]
+    pub reserve: Option<Size>,
     /// What credentials are sealed with that change while in use: 32 bytes in base64.   example: ${VAULT_KEY}
     #[serde(default)]
     pub vault_key: Option<At<Secret>>,
@@ -44,7 +47,7 @@ fn default_url() -> At<String> {
 
 impl Default for JournalSection {
     fn default() -> Self {
-        JournalSection { url: default_url(), retain: RetainSection::default(), vault_key: None }
+        JournalSection { url: default_url(), retain: RetainSection::default(), reserve: None, vault_key: None }
     }
 }
 

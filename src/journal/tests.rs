@@ -438,6 +438,42 @@ async fn retention_runs_by_itself() {
 }
 
 #[tokio::test]
+async fn where_space_is_short_delivered_events_go_before_their_time_and_nothing_else_does() {
+    let disk = Disk::default();
+    // No repeat of it can come any more, and it is far from past its time.
+    let young = NOW - WINDOW - WINDOW;
+    let chat = target("a", "chat");
+    let append = |nth| store::Append { event: samples::event(nth, &nth.to_string(), young), plan: plan(&[&chat]), dedupe: None };
+    let states = [(1, State::Delivered), (2, State::Dead), (3, State::Held), (4, State::Waiting)];
+    let settlements = states.map(|(nth, state)| settled(nth, &chat, state, young)).to_vec();
+    let batch = Batch { appends: (1..=4).map(append).collect(), settlements, watermark: Some(Seq(5)) };
+    disk.open(WINDOW).commit(&batch).unwrap();
+    let (journal, ..) = start(disk.open(WINDOW));
+    assert!(journal.flush().await);
+    assert_eq!(disk.bodies().len(), 4);
+    journal.press(true);
+    let swept = async {
+        while journal.counts().swept == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), swept).await.expect("nothing was deleted");
+    assert_eq!(disk.bodies(), [b"2".to_vec(), b"3".to_vec(), b"4".to_vec()]);
+}
+
+#[tokio::test]
+async fn a_commit_that_does_not_end_is_seen() {
+    let (gated, gate) = Gate::before(Disk::default().open(WINDOW));
+    let (journal, ..) = start(gated);
+    let kept = put(&journal, &numbered(1), Plan::default());
+    gate.arrived();
+    assert!(journal.commits().under_way.is_some());
+    gate.let_through();
+    assert_eq!(kept.await, Ok(Appended::New));
+    assert_eq!((journal.commits().under_way, journal.commits().slow_in_row), (None, 0));
+}
+
+#[tokio::test]
 async fn the_watermark_is_written_with_a_commit_that_happens_anyway() {
     let disk = Disk::default();
     let (journal, ..) = start(disk.open(WINDOW));

@@ -7,12 +7,13 @@
 
 use super::inbox::{Answer, AppendError, Asked, Inbox, Work};
 use super::open_plans::OpenPlans;
+use super::pace::{Commits, Pace};
 use super::store::{Append, Batch, Fate, Mark, Operation, Recovered, Retain, Room, Store, StoreError, Tend};
 use crate::fail;
 use crate::model::{Appended, Clock, Dedupe, Event, Instant, Kept, Plan, Seq, Settlement, Written};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -95,6 +96,9 @@ struct Counters {
 struct Shared {
     inbox: Inbox,
     counters: Counters,
+    pace: Pace,
+    /// Whether space is short: what was delivered is deleted before its time.
+    pressed: AtomicBool,
     clock: Arc<dyn Clock>,
     fault: watch::Sender<Option<Fault>>,
     /// Whether the writer still owns the store.
@@ -133,6 +137,8 @@ impl Journal {
         let shared = Arc::new(Shared {
             inbox: Inbox::default(),
             counters: Counters::default(),
+            pace: Pace::default(),
+            pressed: AtomicBool::new(false),
             clock: Arc::clone(&settings.clock),
             fault: watch::Sender::new(None),
             running: watch::Sender::new(true),
@@ -151,6 +157,7 @@ impl Journal {
             sweep: None,
             sweep_at: now,
             size_at: now,
+            pressed: false,
             tidy: false,
             no_space: false,
             shared: Arc::clone(&shared),
@@ -216,6 +223,20 @@ impl Journal {
         self.shared.fault.subscribe()
     }
 
+    /// How the commits go.
+    pub fn commits(&self) -> Commits {
+        self.shared.pace.read(self.shared.clock.now())
+    }
+
+    /// Space is short, or not any more: while it is, delivered events are deleted as soon as no repeat of them can come, whatever
+    /// `retain` says, beginning now.
+    pub fn press(&self, pressed: bool) {
+        if self.shared.pressed.swap(pressed, Ordering::Relaxed) != pressed {
+            // Has the writer come by.
+            drop(self.flush());
+        }
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> Counts {
         let counters = &self.shared.counters;
@@ -262,6 +283,8 @@ struct Writer {
     sweep_at: Instant,
     /// When it is asked whether the store is too large, between two rounds.
     size_at: Instant,
+    /// Whether it deletes before its time.
+    pressed: bool,
     /// Whether the files are in order.
     tidy: bool,
     /// Whether rows of deliveries wait for space.
@@ -325,8 +348,10 @@ impl Writer {
         std::mem::swap(&mut batch.appends, &mut work.appends);
         std::mem::swap(&mut batch.settlements, &mut work.settlements);
         batch.watermark = self.due_watermark();
+        self.shared.pace.begin(self.shared.clock.now());
         let result = self.store.commit(batch);
         self.worked_at = self.shared.clock.now();
+        self.shared.pace.end(self.worked_at);
         self.tidy = false;
         let counters = &self.shared.counters;
         match result {
@@ -425,6 +450,10 @@ impl Writer {
                 self.sweep_at = now;
             }
         }
+        let pressed = self.shared.pressed.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.pressed, pressed) != pressed {
+            (self.sweep, self.sweep_at) = (None, now);
+        }
         if now >= self.sweep_at || idle && self.sweep.is_some() {
             self.sweep(now)?;
         }
@@ -453,7 +482,8 @@ impl Writer {
     }
 
     fn sweep(&mut self, now: Instant) -> Result<(), StoreError> {
-        let swept = goes_on(self.store.sweep(self.retain, self.shared.clock.wall(), self.sweep.unwrap_or_default()))?;
+        let retain = if self.pressed { Retain { delivered: Duration::ZERO, ..self.retain } } else { self.retain };
+        let swept = goes_on(self.store.sweep(retain, self.shared.clock.wall(), self.sweep.unwrap_or_default()))?;
         self.sweep = swept.and_then(|swept| swept.next);
         let room = swept.map_or(Room::Enough, |swept| swept.room);
         self.sweep_at = now

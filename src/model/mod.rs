@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod envelope;
 pub mod event;
 pub mod ids;
+pub mod own;
 pub mod plan;
 pub mod printable;
 
@@ -15,6 +16,7 @@ pub use clock::{Clock, Instant, SystemClock, Timestamp};
 pub use delivery::{BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, Loaded, Order, Settlement, State, Written, stands_in_line};
 pub use event::{Appended, Dedupe, Event, Headers, Kept, Seq};
 pub use ids::{DeliveryId, EventId};
+pub use own::{OWN_SOURCE, OwnTopic};
 pub use plan::{NotRendered, OrderKey, Plan, Target};
 pub use switchyard_api::{Message, Outcome, Period, Rate, Rendered, Secret, Size};
 

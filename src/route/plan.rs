@@ -11,7 +11,7 @@ use super::jq::{JqError, JqPool, Program};
 use super::message::{Digested, Fields, Lined, OutputMessage, line};
 use super::section::{RouteSection, ToSection};
 use super::template::{Context, Template};
-use crate::model::{Event, Message, OrderKey, Plan, Target, envelope};
+use crate::model::{Event, Message, OWN_SOURCE, OrderKey, OwnTopic, Plan, Target, envelope};
 use foldhash::{HashMap, HashMapExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -194,6 +194,7 @@ impl Builder<'_> {
         let name = self.name(i, section);
         let from: Vec<Option<Arc<str>>> = section.from.iter().map(|source| self.source(source)).collect();
         let topics: Vec<Option<Glob>> = section.topic.iter().map(|topic| self.topic(topic)).collect();
+        self.own_topics(&section.from, &section.topic);
         let filter = section.filter.as_ref().map(|filter| Filter::read(filter, &mut self.paths, self.problems));
         let condition = section.condition.as_ref().map(|jq| self.program("where", jq));
         let transform = section.transform.as_ref().map(|jq| self.program("transform", jq));
@@ -241,14 +242,40 @@ impl Builder<'_> {
     }
 
     fn source(&mut self, written: &At<String>) -> Option<Arc<str>> {
+        if written.value == OWN_SOURCE {
+            return Some(OWN_SOURCE.into());
+        }
         if let Some((name, _)) = self.sources.iter().find(|(name, _)| **name == *written.value) {
             return Some(Arc::clone(name));
         }
         let problem =
             Problem::error("unknown-source", written.span, format!("`{}` is not a source", written.value), "no source has this name");
         let names: Vec<(&str, Span)> = self.sources.iter().map(|(name, span)| (&**name, *span)).collect();
-        self.problems.push(near_miss(problem, &written.value, &names));
+        self.problems.push(match nearest(&written.value, names.iter().map(|(name, _)| *name).chain([OWN_SOURCE])) {
+            Some(OWN_SOURCE) => problem.help(format!("did you mean `{OWN_SOURCE}`, the daemon's own events?")).patch(OWN_SOURCE),
+            _ => near_miss(problem, &written.value, &names),
+        });
         None
+    }
+
+    /// The topics of the built-in source are known: a glob that none of them matches would wait in vain.
+    fn own_topics(&mut self, from: &[At<String>], topics: &[At<String>]) {
+        if from.is_empty() || from.iter().any(|source| source.value != OWN_SOURCE) {
+            return;
+        }
+        let words: Vec<&str> = OwnTopic::ALL.iter().map(|topic| topic.word()).collect();
+        for written in topics {
+            let Ok(glob) = Glob::parse(&written.value) else { continue };
+            if words.iter().any(|word| glob.matches(word)) {
+                continue;
+            }
+            let title = format!("`{}` is no topic of `{OWN_SOURCE}`", written.value);
+            let problem = Problem::warning("unknown-topic", written.span, title, "the daemon says nothing of this");
+            self.problems.push(match nearest(&written.value, words.iter().copied()) {
+                Some(word) => problem.help(format!("did you mean `{word}`?")).patch(word),
+                None => problem.help(format!("there are: {}", words.join(", "))),
+            });
+        }
     }
 
     fn topic(&mut self, written: &At<String>) -> Option<Glob> {

@@ -93,6 +93,9 @@ fn a_pager_that_is_gone_is_waited_for_and_a_refused_key_loses_no_alert_while_the
     yard.wait_state(&failed, "sales", "delivered");
     let duty = || yard.admin("GET", "/api/outputs", "").json().to_string();
     wait_until(|| duty().contains("\"down\":1"), duty);
+    // That the pager is down is told in the chat.
+    let told = || texts(&chat.arrived()).iter().any(|text| text.starts_with("output `duty` is down: "));
+    wait_until(told, || format!("the chat to hear of the pager: {:?}", texts(&chat.arrived())));
     let pager = FarSide::at(&address);
     let refused = json!({ "status": "invalid event", "errors": ["Length of routing_key is incorrect"] });
     pager.next([Behaviour::json(400, &refused)]);
