@@ -58,6 +58,7 @@ pub fn read(
     let (delivery, settings) = (of(delivery), of(settings));
     let section = tree::read::<DeliverySection>(&delivery, problems);
     let policy = section.as_ref().and_then(|section| section.build(kind.defaults(), problems));
+    let rate_key = section.as_ref().and_then(|section| section.rate.as_ref()?.value.key.clone());
     let order_by = section.and_then(|section| Some(section.order_by?.value.key));
     let before = problems.len();
     let config = kind.read(&settings, problems);
@@ -73,6 +74,7 @@ pub fn read(
         config: config.clone(),
         total: kind.total(),
         order_by,
+        rate_key,
     };
     let plan = policy.zip(config).map(|(policy, config)| {
         let fingerprint = fingerprint(kind.name(), &settings, &policy, egress);

@@ -7,7 +7,7 @@ use super::door;
 use super::hub::Hub;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
-use crate::deliver::{Fleet, OutputSpec};
+use crate::deliver::{Fleet, KeyOf, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
 use crate::journal::{
     Archive, Backlog, Journal, OpenError, Operation, Recovered, SealedVault, Settings, SqliteStore, StoreError, VaultKey,
@@ -260,6 +260,7 @@ pub(super) async fn connect(
             name: Arc::clone(&plan.name),
             fingerprint: plan.fingerprint,
             policy: Arc::clone(&plan.policy),
+            key_of: blueprint.router.pace(&plan.name).map(|pace| -> KeyOf { Arc::new(move |event| pace.key(event)) }),
             output,
             paused: paused.holds(&plan.name),
         });

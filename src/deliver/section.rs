@@ -4,15 +4,17 @@
 
 use super::limiter::Limit;
 use super::retry::{ATTEMPTS_MAX, Schedule};
+use crate::model::PACED;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::tree::Template;
 use switchyard_api::{At, Defaults, Period, Problem, Rate};
 
 /// The keys of an output that are delivery's own; all others are settings of its type or message fields.
-pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by"];
+pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "replay"];
 
 /// How many attempts are out at once where neither the file nor the output's type says.
 pub const CONCURRENCY: u32 = 32;
@@ -30,11 +32,15 @@ pub const ATTEMPTS: u32 = 20;
 pub const OVER: Duration = Duration::from_hours(48);
 /// The longest wait a far side may ask for where the file does not say.
 pub const MAX_WAIT: Duration = Duration::from_hours(1);
+/// How many of a hundred turns replays get while live deliveries wait, where the file does not say.
+pub const SHARE: u32 = 20;
+/// The most that they may get; `check` refuses more: live deliveries would stand behind them.
+pub const SHARE_MAX: u32 = 90;
 
 /// Delivery's own keys, as written.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 pub struct DeliverySection {
-    /// How many in what time, such as `30/min`; or `{limit: 600/min, burst: 20}`.   default: what the destination publishes, else none
+    /// How many in what time, such as `30/min`; or `{limit: 600/min, burst: 20, key: "{{ data.shop }}"}`.   default: what the destination publishes, else none
     #[serde(default)]
     pub rate: Option<At<RateSection>>,
     /// How many attempts may be out at once.   default: 32, or what fits the destination
@@ -52,6 +58,28 @@ pub struct DeliverySection {
     /// Which deliveries go one at a time, in the order of arrival: `{key: "{{ data.id }}"}`.
     #[serde(default)]
     pub order_by: Option<At<OrderSection>>,
+    /// What deliveries that somebody asked for again may take of the output.   default: {share: 20%}
+    #[serde(default)]
+    pub replay: Option<At<ReplaySection>>,
+}
+
+/// What replays may take, as written.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct ReplaySection {
+    /// Of the turns, while live deliveries wait: from `0%` to `90%`. With nothing live they may have all.   default: 20%
+    pub share: At<Percent>,
+}
+
+/// So many of a hundred, written `20%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent(pub u32);
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let whole = text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).map(Percent);
+        whole.ok_or_else(|| D::Error::custom(format!("`{text}` is not a share: write a whole number and `%`, such as `20%`")))
+    }
 }
 
 /// What is kept in order, as written.
@@ -83,13 +111,16 @@ pub struct OrderPolicy {
     pub skip_after: Option<Duration>,
 }
 
-/// How fast, as written: a rate, or a rate with a burst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How fast, as written: a rate, or a rate with a burst and a key.
+#[derive(Debug, Clone)]
 pub struct RateSection {
     /// How many in what time.
     pub limit: Rate,
     /// How many may go at once after a pause.   default: 1; above 100/s what falls into 10 ms
     pub burst: Option<u32>,
+    /// A template over the event: the limit is one for each text that it gives, and these are served in turn. Events for which it gives no
+    /// text, or cannot be rendered, share one.   example: "{{ data.shop }}"
+    pub key: Option<Template>,
 }
 
 /// When to try again, as written: `{attempts, over}` or a `schedule`.
@@ -131,6 +162,8 @@ pub enum OnUnknown {
 pub struct Policy {
     /// How fast; `None`: as fast as it takes.
     pub limit: Option<Limit>,
+    /// The template of the key that the limit is counted by; `None`: it is one for the output.
+    pub rate_key: Option<Arc<str>>,
     /// How many attempts are out at once, from 1.
     pub concurrency: u32,
     /// How long one attempt may take.
@@ -143,10 +176,20 @@ pub struct Policy {
     pub on_unknown: OnUnknown,
     /// How deliveries of a key follow each other; `None`: they do not.
     pub order_by: Option<OrderPolicy>,
+    /// How many of a hundred turns replays get while live deliveries wait.
+    pub share: u32,
     /// HTTP statuses that are worth another try; for the output, which alone knows statuses.
     pub retry_on: Vec<u16>,
     /// HTTP statuses that end a delivery; for the output.
     pub reject: Vec<u16>,
+}
+
+impl Policy {
+    /// What the row says of a delivery that waits because its key has had its share for now; `None`: the limit has no key.
+    pub fn paced(&self) -> Option<String> {
+        let (limit, key) = (self.limit?, self.rate_key.as_ref()?);
+        Some(format!("{PACED}{limit} for each `{key}`"))
+    }
 }
 
 impl DeliverySection {
@@ -157,6 +200,8 @@ impl DeliverySection {
         let retry = self.retry.as_ref().map_or(&empty, |retry| &retry.value);
         let policy = Policy {
             limit: self.limit(defaults, problems),
+            rate_key: self.rate.as_ref().and_then(|rate| Some(rate.value.key.as_ref()?.text.as_str().into())),
+            share: self.share(problems),
             concurrency: self.concurrency(defaults, problems),
             timeout: self.timeout(problems),
             schedule: retry.schedule(defaults, problems),
@@ -201,6 +246,16 @@ impl DeliverySection {
             problems.push(problem.help("write at least 1s, or take `order_by` out: nothing would be kept in order"));
         }
         Some(OrderPolicy { skip_after: written.skip_after.map(|skip| skip.value.0) })
+    }
+
+    fn share(&self, problems: &mut Vec<Problem>) -> u32 {
+        let Some(At { span, value: Percent(share) }) = self.replay.as_ref().map(|replay| replay.value.share) else { return SHARE };
+        if share > SHARE_MAX {
+            let title = format!("`share` is {share}%");
+            let problem = Problem::error("delivery-replay", span, title, "live deliveries would stand behind replays");
+            problems.push(problem.help(format!("write at most {SHARE_MAX}%")));
+        }
+        share
     }
 
     fn concurrency(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> u32 {
@@ -303,6 +358,8 @@ impl<'de> Deserialize<'de> for RateSection {
             limit: Rate,
             #[serde(default)]
             burst: Option<u32>,
+            #[serde(default)]
+            key: Option<Template>,
         }
         impl<'de> Visitor<'de> for Form {
             type Value = RateSection;
@@ -310,11 +367,11 @@ impl<'de> Deserialize<'de> for RateSection {
                 f.write_str("a rate such as `30/min`, or `{limit: 600/min, burst: 20}`")
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<RateSection, E> {
-                Rate::parse(text).map(|limit| RateSection { limit, burst: None }).map_err(E::custom)
+                Rate::parse(text).map(|limit| RateSection { limit, burst: None, key: None }).map_err(E::custom)
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RateSection, A::Error> {
                 let spelled = Spelled::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(RateSection { limit: spelled.limit, burst: spelled.burst })
+                Ok(RateSection { limit: spelled.limit, burst: spelled.burst, key: spelled.key })
             }
         }
         deserializer.deserialize_any(Form)

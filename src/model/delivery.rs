@@ -95,6 +95,9 @@ pub enum Order {
 /// The detail of a held row that waits for its turn within its key; nothing else has it.
 pub const BEHIND: &str = "waits behind an earlier one of its key";
 
+/// How the detail of a waiting row begins that was told when to come because its key has had its share for now; the limit follows.
+pub const PACED: &str = "waits for its turn: ";
+
 /// Hears whether a batch of settlements is durable. Called once, on the writer's thread: must not block.
 pub type Written = Box<dyn FnOnce(bool) + Send>;
 

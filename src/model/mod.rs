@@ -12,10 +12,10 @@ pub mod plan;
 pub mod printable;
 
 pub use clock::{Clock, Instant, SystemClock, Timestamp};
-pub use delivery::{BEHIND, Cursor, DeliveryKey, DeliveryRow, Loaded, Order, Settlement, State, Written};
+pub use delivery::{BEHIND, Cursor, DeliveryKey, DeliveryRow, Loaded, Order, PACED, Settlement, State, Written};
 pub use event::{Appended, Dedupe, Event, Headers, Kept, Seq};
 pub use ids::{DeliveryId, EventId};
-pub use plan::{NotRendered, OrderKey, Plan, Target};
+pub use plan::{NotRendered, OrderKey, Plan, RateKey, Target};
 pub use switchyard_api::{Message, Outcome, Period, Rate, Rendered, Secret, Size};
 
 /// The one JSON value type: keeps the order of keys and the digits of numbers, so that an amount never passes through a float.

@@ -162,6 +162,7 @@ mod tests {
             config: None,
             total,
             order_by: None,
+            rate_key: None,
         })
     }
 

@@ -31,6 +31,8 @@ pub struct OutputMessage {
     pub total: Option<Total>,
     /// The key by which its deliveries are kept in order.
     pub order_by: Option<tree::Template>,
+    /// The key by which its limit is counted.
+    pub rate_key: Option<tree::Template>,
 }
 
 /// Compiled templates by field. Shared between the routes of an output.
@@ -197,11 +199,11 @@ fn template(field: &Field, engine: &Engine, node: &Node, problems: &mut Vec<Prob
     compile(&field.name, &field.docs, engine, &written, problems)
 }
 
-/// The template of an output's order key; `Err`: it is wrong.
-pub fn order_template(output: &OutputMessage, problems: &mut Vec<Problem>) -> Result<Option<Arc<Template>>, ()> {
-    let Some(written) = &output.order_by else { return Ok(None) };
+/// The template of a key of an output, where it has one; `Err`: it is wrong.
+pub fn key_template(name: &str, written: Option<&tree::Template>, problems: &mut Vec<Problem>) -> Result<Option<Arc<Template>>, ()> {
+    let Some(written) = written else { return Ok(None) };
     let engine = Engine::new(Rules { escape: Escape::None, confine: Confine::Content });
-    compile("order_by.key", "", &engine, written, problems).ok_or(()).map(Some)
+    compile(name, "", &engine, written, problems).ok_or(()).map(Some)
 }
 
 fn compile(name: &str, docs: &str, engine: &Engine, written: &tree::Template, problems: &mut Vec<Problem>) -> Option<Arc<Template>> {

@@ -8,11 +8,13 @@ use super::filter::Filter;
 use super::glob::{GLOB_HELP, Glob, GlobError};
 use super::index::{Found, Index};
 use super::jq::{JqError, JqPool, Program};
-use super::message::{Fields, OutputMessage, order_template};
+use super::message::{Fields, OutputMessage, key_template};
+use super::pace::Pace;
 use super::section::{RouteSection, ToSection};
 use super::template::{Context, Template};
 use crate::model::{Event, Message, OrderKey, Plan, Target, envelope};
 use foldhash::{HashMap, HashMapExt};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use switchyard_api::problem::nearest;
 use switchyard_api::{At, Jq, Problem, Span};
@@ -28,6 +30,8 @@ pub struct Router {
     pub(super) plain: Arc<Message>,
     /// The admin side's public address.
     pub(super) link: Option<Arc<str>>,
+    /// Of each output that has one: by what its limit is counted.
+    pub(super) paces: BTreeMap<Arc<str>, Pace>,
 }
 
 #[derive(Debug)]
@@ -59,7 +63,8 @@ impl Router {
         problems: &mut Vec<Problem>,
     ) -> Option<Router> {
         let own: Vec<Option<Fields>> = outputs.iter().map(|output| Fields::of_output(output, problems)).collect();
-        let orders: Vec<_> = outputs.iter().map(|output| order_template(output, problems)).collect();
+        let orders: Vec<_> = outputs.iter().map(|output| key_template("order_by.key", output.order_by.as_ref(), problems)).collect();
+        let paces = super::pace::read(outputs, problems);
         let (paths, names, renderings) = (Paths::default(), HashMap::new(), HashMap::new());
         let mut builder = Builder { sources, outputs, own: &own, orders: &orders, paths, names, renderings, problems };
         let built: Vec<Option<Route>> = routes.iter().enumerate().map(|(i, route)| builder.route(i, route)).collect();
@@ -72,7 +77,7 @@ impl Router {
         for (i, route) in routes.iter().enumerate() {
             index.add(i as u32, &route.from, &route.topics);
         }
-        Some(Router { routes, paths, index, renderings, plain: Arc::default(), link: None })
+        Some(Router { routes, paths, index, renderings, plain: Arc::default(), link: None, paces: paces? })
     }
 
     /// Where people reach the admin side: a text that was cut links to its event there.

@@ -22,7 +22,7 @@ pub use schema::SCHEMA;
 
 pub(super) use names::Names;
 pub(super) use order::first_in_line;
-pub(super) use read::{RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, open_events, scan, waiting};
+pub(super) use read::{RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, next_due, open_events, scan, waiting};
 pub(super) use schema::open_reader;
 pub(super) use vault::sealed;
 

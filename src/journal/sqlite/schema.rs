@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 3;
+pub const SCHEMA: i64 = 4;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -80,8 +80,13 @@ ALTER TABLE deliveries ADD COLUMN turn_at INTEGER;
 CREATE INDEX deliveries_ordered ON deliveries(output, order_key, event, target, ordinal) WHERE order_key IS NOT NULL;
 CREATE INDEX deliveries_turn ON deliveries(output, turn_at) WHERE turn_at IS NOT NULL;
 ";
+/// What a file of schema 3 lacks: replays that wait do not stand between live deliveries.
+const REPLAYS: &str = "
+DROP INDEX deliveries_waiting;
+CREATE INDEX deliveries_waiting ON deliveries(output, (replays > 0), due_at, event, target, ordinal) WHERE state = 0;
+";
 /// From each earlier schema to the next, from 1 on.
-const STEPS: [&str; 2] = [VAULT, ORDER];
+const STEPS: [&str; 3] = [VAULT, ORDER, REPLAYS];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
