@@ -353,6 +353,7 @@ impl<P> Engine<P> {
                 if let Some(wait) = after {
                     self.limiter.hold(self.deliveries.get(&ticket).and_then(|delivery| delivery.rate_key), at.now + wait);
                 }
+                let why = after.map_or(why.clone(), |wait| format!("told to wait until {}: {why}", at.wall + wait));
                 self.again(at, ticket, why, after.unwrap_or_default());
             }
             Outcome::Unknown { why } => match policy.on_unknown {

@@ -403,7 +403,7 @@ impl World {
             Far::Well => Outcome::Delivered { detail: "200".into() },
             Far::Busy(after) => Outcome::Retry { why: why(), after: after.map(Duration::from_millis) },
             Far::Down => Outcome::Down { why: why(), after: None },
-            Far::Misconfigured => Outcome::Misconfigured { why: why() },
+            Far::Misconfigured => Outcome::Misconfigured { why: why(), after: None },
             Far::Refusing => Outcome::Rejected { why: why() },
             Far::Silent => Outcome::Unknown { why: why() },
         };

@@ -467,7 +467,7 @@ fn an_output_that_is_back_before_it_was_over_sends_nothing_twice() {
 
 #[test]
 fn a_changed_destination_gets_what_waited_for_the_one_before() {
-    let (before, after) = (Scripted::new(vec![Act::Say(Outcome::Misconfigured { why: "401".into() }); 9]), Scripted::new([]));
+    let (before, after) = (Scripted::new(vec![Act::Say(Outcome::Misconfigured { why: "401".into(), after: None }); 9]), Scripted::new([]));
     let yard = Yard::new(vec![spec("o", &before, policy())]);
     yard.post(1, &["r"]);
     yard.until("open", |yard| matches!(yard.fleet.status()["o"].breaker, BreakerState::Open { misconfigured: true, .. }));
