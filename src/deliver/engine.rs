@@ -43,7 +43,7 @@ pub const ROW_AFTER: Duration = Duration::from_secs(10);
 const ROW_LOOK: Duration = Duration::from_secs(1);
 /// The wait before what failed at the journal is tried again.
 pub(super) const JOURNAL_WAIT: Duration = Duration::from_secs(1);
-/// A delivery that brought the output down this often gives way to others at the next probes: it may be the cause.
+/// A delivery that brought the output down this often, or twice or three times as often, gives way to others at the next probes: it may be the cause.
 const DOWNS_MAX: u8 = 3;
 /// Most bytes of a row's detail.
 const DETAIL_MAX: usize = 512;
@@ -414,9 +414,9 @@ impl<P> Engine<P> {
         let Some(delivery) = self.deliveries.get_mut(&ticket) else { return };
         delivery.phase = Phase::Queued;
         if down {
-            delivery.downs += 1;
-            if delivery.downs >= DOWNS_MAX {
-                (delivery.downs, delivery.due) = (0, at.now);
+            delivery.downs = delivery.downs.saturating_add(1);
+            if delivery.downs.is_multiple_of(DOWNS_MAX) {
+                delivery.due = at.now;
             }
         }
         self.turns.insert((delivery.due, delivery.key.seq, ticket), delivery.is_replay());
@@ -526,9 +526,9 @@ impl<P> Engine<P> {
                 Allows::Calls(_) | Allows::Nothing => return,
             };
             let mut tickets = Vec::with_capacity(1);
-            let most = if probe { 1 } else { self.max_batch };
+            let mut most = if probe { 1 } else { self.max_batch };
             while tickets.len() < most {
-                match self.next_with_token(at, probe) {
+                match self.next_with_token(at, probe, tickets.len(), &mut most) {
                     Ok(Some(ticket)) => tickets.push(ticket),
                     Ok(None) => break,
                     Err(until) => {
@@ -549,16 +549,21 @@ impl<P> Engine<P> {
         }
     }
 
-    /// Takes the first out of line that is due and has a token (L4). One whose key has none is told when to come, so that it keeps no
-    /// other waiting.
-    fn next_with_token(&mut self, at: Moment, probe: bool) -> Result<Option<Ticket>, Instant> {
+    /// Takes the first out of line that is due and has a token (L4), if it may go with so many others; `most`, in all, becomes fewer
+    /// where it has failed. One whose key has no token is told when to come, so that it keeps no other waiting.
+    fn next_with_token(&mut self, at: Moment, probe: bool, with: usize, most: &mut usize) -> Result<Option<Ticket>, Instant> {
         while self.unsettled < UNSETTLED_MAX {
             let Some((place, replay)) = self.turns.next(at.now, self.policy.share) else { break };
             let ticket = place.2;
             let Some(delivery) = self.deliveries.get_mut(&ticket) else { break };
+            let company = company(self.max_batch, self.policy.schedule.attempts(), delivery.attempts + u32::from(delivery.downs));
+            if with >= company {
+                break;
+            }
             match self.limiter.take(at.now, delivery.rate_key, delivery.asks()) {
                 Token::NotBefore(until) => return Err(until),
                 Token::Go => {
+                    *most = (*most).min(company);
                     delivery.phase = Phase::Sent { probe };
                     self.turns.took(&place, replay, at.now, self.policy.share);
                     self.unsettled += 1;
@@ -631,6 +636,14 @@ impl Wake {
     fn by(&mut self, at: Instant) {
         self.0 = Some(self.0.map_or(at, |before| before.min(at)));
     }
+}
+
+/// How many go in one call with one that failed so often, of `most`: fewer each time and at the last attempt none, so that of a batch that
+/// fails as a whole because of one, only that one ends dead.
+fn company(most: usize, attempts: u32, failed: u32) -> usize {
+    let halvings = most.next_power_of_two().trailing_zeros();
+    let each = halvings.div_ceil(attempts.saturating_sub(1).max(1));
+    most.checked_shr(each.saturating_mul(failed)).unwrap_or(0).max(1)
 }
 
 /// One line of at most [`DETAIL_MAX`] bytes.

@@ -449,6 +449,20 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_by_key_says_so_in_the_rows_that_wait_for_it() {
+        let keyed = |burst| {
+            let rate = map([("limit", text("600/min")), ("burst", Value::Int(burst)), ("key", text("{{ data.shop }}"))]);
+            build(map([("rate", rate), ("replay", map([("share", text("35%"))]))])).unwrap()
+        };
+        let policy = keyed(20);
+        assert_eq!((policy.rate_key.as_deref(), policy.share), (Some("{{ data.shop }}"), 35));
+        assert_eq!(policy.paced().as_deref(), Some("waits for its turn: 600/m, burst 20, for each `{{ data.shop }}`"));
+        assert_eq!(keyed(1).paced().as_deref(), Some("waits for its turn: 600/m for each `{{ data.shop }}`"));
+        let plain = build(map([("rate", text("1/s"))])).unwrap();
+        assert_eq!((plain.paced(), plain.share), (None, SHARE));
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_all_at_once() {
         let problems = build(map([
             ("rate", map([("limit", text("1/s")), ("burst", Value::Int(0))])),

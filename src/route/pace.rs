@@ -10,6 +10,7 @@ use crate::model::{Event, RateKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use switchyard_api::Problem;
+use switchyard_api::tree;
 
 /// What gives an event's key.
 #[derive(Debug, Clone)]
@@ -24,10 +25,24 @@ impl Pace {
 
 /// Those of all outputs. Every problem is pushed; `None` if there is any.
 pub(super) fn read(outputs: &[OutputMessage], problems: &mut Vec<Problem>) -> Option<BTreeMap<Arc<str>, Pace>> {
-    let mut built = |output: &OutputMessage| key_template("rate.key", output.rate_key.as_ref(), problems);
+    let mut built = |output: &OutputMessage| {
+        problems.extend(output.rate_key.as_ref().and_then(constant));
+        key_template("rate.key", output.rate_key.as_ref(), problems)
+    };
     let built: Vec<_> = outputs.iter().map(|output| Some((Arc::clone(&output.name), built(output).ok()?))).collect();
     let built: Option<Vec<_>> = built.into_iter().collect();
     Some(built?.into_iter().filter_map(|(name, template)| Some((name, Pace(template?)))).collect())
+}
+
+/// One that gives every event the same key: most often a value without its braces.
+fn constant(written: &tree::Template) -> Option<Problem> {
+    if written.text.contains("{{") || written.text.contains("{%") {
+        return None;
+    }
+    let problem = Problem::error("constant-key", written.span, "`rate.key` is the same for every event", "not a value of the event");
+    let of_the_event = written.text.starts_with("data.") || written.text.starts_with("headers") || written.text == "topic";
+    let example = if of_the_event { written.text.as_str() } else { "data.shop" };
+    Some(problem.help(format!("write `\"{{{{ {example} }}}}\"`; for one limit over all, take `key` away")))
 }
 
 impl Router {

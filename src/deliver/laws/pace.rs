@@ -200,6 +200,59 @@ fn one_that_brings_the_output_down_each_time_keeps_a_hundred_good_ones_waiting_f
     }
 }
 
+/// Sends in calls of many; a call in which one stands that is poison fails as a whole. How many are delivered, and dead, after so long.
+fn in_batches(poison: i64, count: i64, outcome: &Outcome, time: Duration) -> (usize, Vec<i64>) {
+    let policy = Arc::new(Policy { schedule: Schedule::over(4, Duration::from_secs(30)), ..(*policy(0, 4, 4, OnUnknown::Retry)).clone() });
+    let mut at = Moment { now: Instant(1_000_000_000), wall: Timestamp(1_700_000_000_000) };
+    let (mut engine, end) = (Engine::new(policy, 50, at.now), at.now + time);
+    let (mut delivered, mut dead) = (BTreeSet::new(), vec![]);
+    for seq in 1..=count {
+        let new = New { key: World::key(seq).1, size: 300, seed: seq as u64, rate_key: None, row: None, payload: seq };
+        engine.step(at, Input::Arrived(new), &mut vec![]);
+    }
+    while at.now < end {
+        let mut actions = vec![];
+        engine.step(at, Input::Turn, &mut actions);
+        let mut wake = end;
+        for action in &actions {
+            match action {
+                Action::Send(tickets) => {
+                    let bad = tickets.iter().any(|ticket| engine.get(*ticket).is_some_and(|delivery| delivery.payload == poison));
+                    let said = if bad { outcome.clone() } else { Outcome::Delivered { detail: "200".into() } };
+                    for ticket in tickets {
+                        engine.step(at, Input::Outcome(*ticket, said.clone()), &mut vec![]);
+                    }
+                    engine.step(at, Input::CallEnded, &mut vec![]);
+                }
+                Action::Write(rows) => {
+                    engine.settlements(*rows, |verdict, delivery| match verdict.state {
+                        State::Delivered => drop(delivered.insert(delivery.payload)),
+                        State::Dead => dead.push(delivery.payload),
+                        State::Waiting | State::Held => {}
+                    });
+                    engine.step(at, Input::Written(true), &mut vec![]);
+                }
+                Action::Load { .. } => engine.step(at, Input::Loaded(Page { rows: vec![], more: None, next_due: None }), &mut vec![]),
+                Action::WakeAt(then) => wake = *then,
+                _ => {}
+            }
+        }
+        let busy = actions.iter().any(|action| !matches!(action, Action::WakeAt(_)));
+        let next = if busy { at.now } else { wake.min(end) };
+        at = Moment { now: next, wall: at.wall + next.since(at.now) };
+    }
+    (delivered.len(), dead)
+}
+
+#[test]
+fn of_a_batch_that_fails_because_of_one_the_others_get_through() {
+    let busy = Outcome::Retry { why: "500".into(), after: None };
+    assert_eq!(in_batches(17, 120, &busy, Duration::from_hours(1)), (119, vec![17]));
+    let down = Outcome::Down { why: "connection reset".into(), after: None };
+    let (delivered, dead) = in_batches(17, 120, &down, Duration::from_mins(15));
+    assert_eq!((delivered, dead), (119, vec![]));
+}
+
 /// reliability F13: up for a second, down for nine, then a long outage, with a hundred thousand waiting.
 #[test]
 fn a_flapping_output_and_a_long_line_behind_an_outage_stay_within_rate_and_concurrency() {
