@@ -322,6 +322,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake("retry: { attempts: 5, over: 1h }", "retry: { on: [«200»] }", "delivery-retry", "from 300 to 599"),
     Mistake("retry: { attempts: 5, over: 1h }", "retry: { «atempts»: 5 }", "unknown-key", "did you mean `attempts`?"),
     Mistake("retry: { attempts: 5, over: 1h }", "retry: «5»", "wrong-type", "write its keys below it"),
+    Mistake("archive: { type: file,", "archive: { type: file, retry: { reject: [«410»] },", "delivery-retry", "take `reject` away"),
     Mistake("archive: { type: file, path: \"data/{date}.ndjson\" }", "archive: «file»", "wrong-type", "write `archive: { type: file"),
     Mistake(
         "auth: { bearer: \"${SHIPPER_TOKEN}\" }",

@@ -412,7 +412,8 @@ impl<P> Engine<P> {
     /// An attempt that does not count: back to its place.
     fn came_back(&mut self, at: Moment, ticket: Ticket, down: bool) {
         let Some(delivery) = self.deliveries.get_mut(&ticket) else { return };
-        delivery.phase = Phase::Queued;
+        // It had its turn: those that come now stand behind it.
+        (delivery.phase, delivery.told) = (Phase::Queued, true);
         if down {
             delivery.downs = delivery.downs.saturating_add(1);
             if delivery.downs.is_multiple_of(DOWNS_MAX) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use switchyard_api::Rate;
 
 /// Keys of one output whose buckets are not full, or of which deliveries are told when to come. Deliveries of further keys come back when
-/// some are. About 6 MiB. Fewer in tests, which go beyond it.
+/// some are. About 8 MiB. Fewer in tests, which go beyond it.
 pub const KEYS_MAX: usize = if cfg!(test) { 128 } else { 131_072 };
 /// With fewer keys than this nobody looks for full buckets.
 const SWEEP_MIN: usize = if cfg!(test) { 16 } else { 1_024 };

@@ -135,7 +135,7 @@ pub struct RetrySection {
     /// The waits between attempts one by one, such as `[5s, 5m, 30m, 2h]`.
     #[serde(default)]
     pub schedule: Option<At<Vec<Period>>>,
-    /// HTTP statuses that are worth another try although they usually are not.
+    /// HTTP statuses that are worth another try although they usually are not; where the far side answers with such.
     #[serde(default)]
     pub on: Vec<At<u16>>,
     /// HTTP statuses that end the delivery although they usually do not.
@@ -209,7 +209,7 @@ impl DeliverySection {
             on_unknown: self.on_unknown.unwrap_or(if defaults.hold_unknown { OnUnknown::Hold } else { OnUnknown::Retry }),
             order_by: self.order(problems),
             retry_on: statuses(&retry.on, problems),
-            reject: retry.reject(problems),
+            reject: retry.reject(defaults, problems),
         };
         (problems.len() == before).then_some(policy)
     }
@@ -325,7 +325,12 @@ impl RetrySection {
         written.value.0
     }
 
-    fn reject(&self, problems: &mut Vec<Problem>) -> Vec<u16> {
+    fn reject(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> Vec<u16> {
+        let named = [("on", &self.on), ("reject", &self.reject)].into_iter().filter(|_| !defaults.statuses);
+        for (key, first) in named.filter_map(|(key, written)| Some((key, written.first()?))) {
+            let title = format!("`retry.{key}` names HTTP statuses, and an output of this type hears none");
+            problems.push(Problem::error("delivery-retry", first.span, title, "never answered").help(format!("take `{key}` away")));
+        }
         for both in self.reject.iter().filter(|status| self.on.iter().any(|on| on.value == status.value)) {
             let title = format!("status {} stands in `on` and in `reject`", both.value);
             problems.push(Problem::error("delivery-retry", both.span, title, "cannot be both").help("keep one of the two"));
@@ -384,6 +389,8 @@ mod tests {
     use switchyard_api::Span;
     use switchyard_api::tree::{self, Key, Node, Value};
 
+    const HTTP: Defaults = Defaults { rate: None, burst: None, concurrency: None, attempts: None, hold_unknown: false, statuses: true };
+
     /// A section of these keys; every value gets the place of its turn.
     fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
         let mut at = 0;
@@ -404,8 +411,7 @@ mod tests {
     fn build(section: Value) -> Result<Policy, Vec<String>> {
         let mut problems = vec![];
         let node = Node { span: Span { start: 0, end: 1_000 }, value: section };
-        let policy =
-            tree::read::<DeliverySection>(&node, &mut problems).and_then(|section| section.build(Defaults::default(), &mut problems));
+        let policy = tree::read::<DeliverySection>(&node, &mut problems).and_then(|section| section.build(HTTP, &mut problems));
         policy.ok_or_else(|| problems.iter().map(|p| format!("{}: {}: {}", p.id, p.title, p.label)).collect())
     }
 

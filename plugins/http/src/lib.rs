@@ -239,12 +239,13 @@ impl Kind for Http {
     }
 
     fn defaults(&self) -> Defaults {
-        let Some(preset) = &self.0 else { return Defaults::default() };
+        let Some(preset) = &self.0 else { return Defaults { statuses: true, ..Defaults::default() } };
         Defaults {
             rate: preset.rate,
             burst: preset.burst,
             concurrency: preset.concurrency,
             attempts: preset.attempts,
+            statuses: true,
             hold_unknown: preset.on_unknown == Some(OnUnknown::Hold),
         }
     }

@@ -87,6 +87,17 @@ fn one_that_is_late_goes_before_those_that_came_after_it() {
 }
 
 #[test]
+fn one_whose_turn_it_was_when_the_output_went_down_stays_first() {
+    let mut world = keyed(per_second(1, 1), 8, |_| 0);
+    arrive(&mut world, 20);
+    world.far = Far::Down;
+    world.pass(Duration::from_millis(500));
+    world.far = Far::Well;
+    world.pass(Duration::from_secs(4));
+    assert_eq!(world.delivered.first(), Some(&World::key(1).1), "{:?}", world.sends.iter().map(|sent| sent.seq).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_raised_limit_calls_those_back_that_were_told_to_come_much_later() {
     let mut world = keyed(limit(1, Duration::from_hours(1), 1), 8, |seq| (seq % 2) as u64);
     arrive(&mut world, 40);
