@@ -314,6 +314,14 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_was_promised_is_not_for_one_that_just_came() {
+        let mut limiter = Limiter::new(Some(limit("1/s", 1)), at(0));
+        let mut ask = |millis, asks| limiter.take(at(millis), Some(RateKey(1)), asks);
+        assert_eq!([ask(5_000, Asks::New), ask(5_100, Asks::New)], [Token::Go, Token::ComeBack(at(6_000))]);
+        assert_eq!([ask(6_000, Asks::New), ask(6_000, Asks::Told)], [Token::ComeBack(at(7_000)), Token::Go]);
+    }
+
+    #[test]
     fn idle_keys_are_forgotten_and_there_are_never_more_than_can_be() {
         let mut limiter = Limiter::new(Some(limit("1/s", 2)), at(0));
         for key in 0..100_000 {
