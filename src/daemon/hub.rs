@@ -1,11 +1,11 @@
 //! Where the rooms meet: keeps what `ingest` proved, and hosts what `deliver` delivers.
 
 use crate::alarm::Book;
-use crate::deliver::{Host, LoadError};
+use crate::deliver::{Due, Host, LoadError, Wanted};
 use crate::ingest::{Keep, NotKept};
 use crate::journal::{AppendError, Backlog, Journal, Operation, StoreError};
 use crate::model::{
-    Appended, Clock, Cursor, Dedupe, Event, Kept, Loaded, Message, NotRendered, OWN_SOURCE, Settlement, Target, Timestamp, Written,
+    Appended, Clock, Dedupe, Event, Kept, Loaded, Message, NotRendered, OWN_SOURCE, Settlement, Target, Timestamp, Written,
 };
 use crate::route::{Along, JqPool, Router};
 use arc_swap::ArcSwap;
@@ -57,10 +57,16 @@ impl Host for Hub {
         }
     }
 
-    async fn load(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<(Cursor, Loaded)>, LoadError> {
+    async fn load(&self, output: &str, wanted: Wanted) -> Result<Due, LoadError> {
         let (backlog, output, now) = (self.backlog.clone(), output.to_owned(), self.clock.wall());
-        let read = tokio::task::spawn_blocking(move || backlog.load(&output, after, due_by, most, now)).await;
-        let rows = read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))?;
+        let Wanted { replays, after, due_by, most } = wanted;
+        let read = tokio::task::spawn_blocking(move || {
+            let rows = backlog.load(&output, replays, after, due_by, most, now)?;
+            let next_due = if rows.len() < most { backlog.next_due(&output, replays, due_by)? } else { None };
+            Ok(Due { rows, next_due })
+        });
+        let read: Result<Due, StoreError> = read.await.map_err(|why| LoadError(why.to_string()))?;
+        let Due { rows, next_due } = read.map_err(|why| LoadError(why.to_string()))?;
         let router = self.router.load_full();
         let mut all = Vec::with_capacity(rows.len());
         for (cursor, mut loaded) in rows {
@@ -73,7 +79,12 @@ impl Host for Hub {
                 all.push((cursor, loaded));
             }
         }
-        Ok(all)
+        Ok(Due { rows: all, next_due })
+    }
+
+    async fn recall(&self, output: &str, but: Option<String>) -> Result<u64, LoadError> {
+        let recalled = self.operate(Operation::Recall { output: output.into(), but }).await;
+        recalled.map_err(|why| LoadError(why.to_string()))
     }
 }
 

@@ -61,6 +61,7 @@ pub fn read(
     let (delivery, settings) = (of(delivery), of(settings));
     let section = tree::read::<DeliverySection>(&delivery, problems);
     let late_after = section.as_ref().map(|section| section.late_after(problems));
+    let rate_key = section.as_ref().and_then(|section| section.rate.as_ref()?.value.key.clone());
     let before = problems.len();
     let config = kind.read(&settings, problems);
     for problem in problems.iter_mut().skip(before).filter(|p| p.id == "unknown-key" && p.patch.is_none()) {
@@ -78,6 +79,7 @@ pub fn read(
         config: config.clone(),
         total: kind.total(),
         line,
+        rate_key,
     };
     let plan = policy.zip(late_after).zip(config).map(|((policy, late_after), config)| {
         let fingerprint = fingerprint(kind.name(), &settings, &policy, egress);

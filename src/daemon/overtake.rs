@@ -32,10 +32,6 @@ impl Daemon {
             for (output, digest) in self.running.load().digests.clone() {
                 let before = self.hub.clock.wall() - digest.every;
                 self.moved(&output, Operation::Gather { output: Arc::clone(&output), before }).await;
-                if digest.first.is_some() {
-                    // Its rows are born with a due time to come, of which the engine knows nothing.
-                    let _ = self.fleet.look(&output);
-                }
             }
         }
     }

@@ -11,7 +11,7 @@ use super::outputs::OutputPlan;
 use super::paused::Paused;
 use super::rounds::{Noticed, Seen};
 use crate::deliver::section::DigestPolicy;
-use crate::deliver::{Fleet, OutputSpec};
+use crate::deliver::{Fleet, KeyOf, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
 use crate::journal::{
     Archive, Backlog, Journal, OpenError, Operation, Recovered, Retain, SealedVault, Settings, SqliteStore, StoreError, VaultKey,
@@ -292,6 +292,7 @@ pub(super) async fn connect(
             name: Arc::clone(&plan.name),
             fingerprint: plan.fingerprint,
             policy: Arc::clone(&plan.policy),
+            key_of: blueprint.router.pace(&plan.name).map(|pace| -> KeyOf { Arc::new(move |event| pace.key(event)) }),
             output,
             paused: paused.holds(&plan.name),
         });

@@ -95,6 +95,7 @@ impl Daemon {
             json!({
                 "name": name, "type": kind, "state": breaker_word(&status.breaker), "why": breaker_why(&status.breaker), "paused": status.paused,
                 "waiting": status.waiting, "in_flight": status.in_flight,
+                "told_to_wait_until": status.asked_until.map(|until| until.to_string()),
                 "outcomes": outcomes(status).into_iter().map(|(word, n)| (word.to_owned(), n.into())).collect::<serde_json::Map<_, _>>(),
             })
         };
@@ -108,7 +109,11 @@ impl Daemon {
         if status.paused {
             return Some(format!("the output is paused: `switchyard resume {output}` lets it go on"));
         }
-        let BreakerState::Open { misconfigured, why, since } = &status.breaker else { return None };
+        let BreakerState::Open { misconfigured, why, since } = &status.breaker else {
+            // Of one key the rows themselves tell.
+            let until = status.asked_until.filter(|_| !status.keyed)?;
+            return Some(format!("the far side told us to wait until {until}"));
+        };
         let state = if *misconfigured { "the output refuses us" } else { "the output is down" };
         let probe = status.probe_at.map(|at| format!(", tried again {at}")).unwrap_or_default();
         Some(format!("{state}: {why} (since {since}{probe})"))

@@ -9,7 +9,7 @@ use super::host::{Attempted, Host, OutputStatus, Shared};
 use super::inbox::{Arrival, Inbox, Note, Offered};
 use super::section::Policy;
 use super::shell::Worker;
-use crate::model::{Clock, DeliveryKey, DeliveryRow, Kept, Settlement, State, Target};
+use crate::model::{Clock, DeliveryKey, DeliveryRow, Event, Kept, RateKey, Settlement, State, Target};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 /// Attempts a slow listener of the feed may be behind; older ones it misses.
 pub const FEED_MAX: usize = 1_024;
 
+/// Gives the key by which an event's deliveries are limited.
+pub type KeyOf = Arc<dyn Fn(&Event) -> RateKey + Send + Sync>;
+
 /// An output as the running file wants it.
 #[derive(Clone)]
 pub struct OutputSpec {
@@ -33,6 +36,8 @@ pub struct OutputSpec {
     pub fingerprint: u64,
     /// How it is delivered to.
     pub policy: Arc<Policy>,
+    /// What gives the key that its limit is counted by; of the same text as the policy says.
+    pub key_of: Option<KeyOf>,
     /// The connected destination; [`Fleet::running`] has it where nothing changed.
     pub output: Arc<dyn Output>,
     /// Whether it starts paused. An output that runs already keeps its state.
@@ -47,15 +52,18 @@ pub struct UnknownOutput(pub Arc<str>);
 /// What changes at an output that runs.
 #[derive(Default)]
 pub struct Change {
-    /// New limits.
-    pub policy: Option<Arc<Policy>>,
+    /// New limits, and what gives their key.
+    pub policy: Option<(Arc<Policy>, Option<KeyOf>)>,
     /// Another destination.
     pub output: Option<Arc<dyn Output>>,
 }
 
 impl std::fmt::Debug for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Change").field("policy", &self.policy).field("output", &self.output.is_some()).finish()
+        f.debug_struct("Change")
+            .field("policy", &self.policy.as_ref().map(|(policy, _)| policy))
+            .field("output", &self.output.is_some())
+            .finish()
     }
 }
 
@@ -215,7 +223,7 @@ impl<H: Host> Fleet<H> {
             return self.start(spec, predecessor);
         };
         let change = Change {
-            policy: (before.spec.policy != spec.policy).then(|| Arc::clone(&spec.policy)),
+            policy: (before.spec.policy != spec.policy).then(|| (Arc::clone(&spec.policy), spec.key_of.clone())),
             output: (before.spec.fingerprint != spec.fingerprint).then(|| Arc::clone(&spec.output)),
         };
         let output = if change.output.is_some() { Arc::clone(&spec.output) } else { Arc::clone(&before.spec.output) };
@@ -240,7 +248,7 @@ impl<H: Host> Fleet<H> {
             Arc::clone(&self.clock),
             self.feed.clone(),
             Arc::clone(&spec.output),
-            engine,
+            (engine, spec.key_of.clone()),
         );
         let (watched, over) = (Arc::clone(&shared), CancellationToken::new());
         let guard = over.clone().drop_guard();

@@ -51,6 +51,7 @@ fn new(target: &Arc<Target>, ordinal: u32, row: Option<Standing>, payload: Paylo
         key: DeliveryKey { seq: payload.kept.seq, target: Arc::clone(target), ordinal },
         size: payload.kept.event.size() + payload.message.as_ref().map_or(0, |message| message.size()),
         seed: half(&id[..8]) ^ half(&id[8..]).rotate_left(ordinal % 64),
+        rate_key: None,
         row,
         payload,
     }
@@ -114,7 +115,9 @@ pub fn unrendered(arrival: &Arrival) -> New<Payload> {
 /// in the same batch, before any is sent.
 pub fn read_back(loaded: Loaded, rendered: Option<Rendered>) -> Vec<ReadBack<Payload>> {
     let Loaded { kept, row } = loaded;
-    let standing = Standing { due_at: row.due_at.unwrap_or(row.updated_at), attempts: row.attempts, replays: row.replays };
+    let due_at = row.due_at.unwrap_or(row.updated_at);
+    // What was to come later than it was written was told so.
+    let standing = Standing { due_at, attempts: row.attempts, replays: row.replays, told: due_at > row.updated_at };
     let (target, ordinal) = (&row.key.target, row.key.ordinal);
     // Its target's part of the plan is closed already.
     let payload = |message| Payload { kept: Arc::clone(&kept), message, siblings: None, closes: Some(false) };

@@ -140,6 +140,11 @@ pub struct OutputCounts {
     pub oldest_due: Option<Timestamp>,
 }
 
+/// By both halves of the index: over all at once it would look at every row.
+const OLDEST_DUE: &str =
+    "SELECT min(due_at) FROM (SELECT min(due_at) AS due_at FROM deliveries WHERE output = ?1 AND state = 0 AND (replays > 0) = 0
+    UNION ALL SELECT min(due_at) FROM deliveries WHERE output = ?1 AND state = 0 AND (replays > 0) = 1)";
+
 /// The journal's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
@@ -294,7 +299,7 @@ impl Archive {
                 rows.collect::<rusqlite::Result<foldhash::HashMap<_, _>>>()
             };
             let (waiting, held, dead) = (by_output(0)?, by_output(1)?, by_output(3)?);
-            let mut oldest = db.prepare_cached("SELECT min(due_at) FROM deliveries WHERE output = ? AND state = 0")?;
+            let mut oldest = db.prepare_cached(OLDEST_DUE)?;
             let mut counts = vec![];
             for (output, number) in outputs {
                 let of = |counts: &foldhash::HashMap<i64, i64>| counts.get(&number).copied().unwrap_or(0) as u64;
@@ -309,7 +314,7 @@ impl Archive {
     pub fn oldest_due(&self) -> Result<Vec<(Arc<str>, Timestamp)>, StoreError> {
         self.read("look for the oldest delivery", |db, names| {
             names.reload(db)?;
-            let mut oldest = db.prepare_cached("SELECT min(due_at) FROM deliveries WHERE output = ? AND state = 0")?;
+            let mut oldest = db.prepare_cached(OLDEST_DUE)?;
             let mut found = vec![];
             for (output, number) in names.outputs() {
                 let due = oldest.query_row([number], |row| row.get::<_, Option<i64>>(0))?;
@@ -400,8 +405,11 @@ impl Reads for Archive {
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError> {
         self.read("read open events", |db, names| sqlite::open_events(db, names, from, to, most))
     }
-    fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
-        self.read("read what waits", |db, names| sqlite::waiting(db, names, output, after, due_by, most))
+    fn waiting(&self, output: &str, replays: bool, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.read("read what waits", |db, names| sqlite::waiting(db, names, output, replays, after, due_by, most))
+    }
+    fn next_due(&self, output: &str, replays: bool, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read("read what waits", |db, names| sqlite::next_due(db, names, output, replays, after))
     }
     fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError> {
         self.read("read what is collected", |db, names| sqlite::collected(db, names, key, most))

@@ -6,7 +6,7 @@ use super::sqlite::SqliteStore;
 use super::store::{Append, Batch, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch, Which};
 use super::{Archive, memory};
 use crate::model::{
-    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, Plan, Seq, Settlement, State, SystemClock, Target, Timestamp,
+    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, PACED, Plan, Seq, Settlement, State, SystemClock, Target, Timestamp,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -136,7 +136,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        2 => (0..14u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        2 => (0..16u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -222,7 +222,7 @@ impl<B: Bench> Pair<B> {
             due_at: (outcome.state == State::Waiting).then(|| self.now + Duration::from_millis(outcome.due as u64)),
             attempts: outcome.due as u32,
             replays: 0,
-            detail: "said so".into(),
+            detail: if outcome.closes { format!("{PACED}1/s") } else { "said so".into() },
             message: outcome.message.then(|| {
                 let digest = (outcome.due % 2 == 1).then_some(Digest { count: 2, through: seq.0 + outcome.due });
                 Arc::new(Message { payload: Some("{}".into()), digest, ..Message::default() })
@@ -264,6 +264,7 @@ impl<B: Bench> Pair<B> {
             }
             13 => Operation::Scrub { rewrite: which == 0 },
             8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
+            14 | 15 => Operation::Recall { output, but: (kind == 15).then(|| format!("{PACED}1/s")) },
             _ => Operation::Replay(Which::Keys(self.disk.rows().into_iter().take(3).map(|row| row.key).collect())),
         };
         let run = |store: &mut dyn Store, now| {
@@ -289,7 +290,11 @@ impl<B: Bench> Pair<B> {
         for output in ["x", "y", "z"] {
             assert_eq!(self.under_test.reads().sealed(output).unwrap(), self.disk.sealed(output).unwrap());
             let due_by = Timestamp(self.now.0 + 10);
-            assert_eq!(all_waiting(self.under_test.reads(), output, due_by), all_waiting(&self.disk, output, due_by));
+            for replays in [false, true] {
+                assert_eq!(all_waiting(self.under_test.reads(), output, replays, due_by), all_waiting(&self.disk, output, replays, due_by));
+                let next = |reads: &dyn Reads| reads.next_due(output, replays, self.now).unwrap();
+                assert_eq!(next(self.under_test.reads()), next(&self.disk));
+            }
         }
         for row in self.disk.rows() {
             assert_eq!(self.under_test.reads().collected(&row.key, 2).unwrap(), self.disk.collected(&row.key, 2).unwrap());
@@ -297,10 +302,10 @@ impl<B: Bench> Pair<B> {
     }
 }
 
-fn all_waiting(reads: &dyn Reads, output: &str, due_by: Timestamp) -> Vec<(Cursor, memory::samples::Shown)> {
+fn all_waiting(reads: &dyn Reads, output: &str, replays: bool, due_by: Timestamp) -> Vec<(Cursor, memory::samples::Shown)> {
     let (mut found, mut after) = (vec![], Cursor::default());
     loop {
-        let page = reads.waiting(output, after, due_by, 3).unwrap();
+        let page = reads.waiting(output, replays, after, due_by, 3).unwrap();
         let Some(last) = page.last() else { return found };
         after = last.cursor;
         found.extend(page.into_iter().map(|waiting| {
@@ -348,8 +353,9 @@ fn what_is_released_stays_in_line(bench: &mut dyn Bench) {
     bench.store().commit(&Batch { settlements: vec![gone], ..Batch::default() }).unwrap();
     let unhold = Operation::Unhold { output: "y".into(), why: ["gone".into()].into() };
     bench.store().operate(&unhold, now, Mark::default()).unwrap();
-    let waiting =
-        |bench: &mut dyn Bench| -> Vec<i64> { all_waiting(bench.reads(), "y", now).into_iter().map(|(_, (kept, _))| kept.seq.0).collect() };
+    let waiting = |bench: &mut dyn Bench| -> Vec<i64> {
+        all_waiting(bench.reads(), "y", false, now).into_iter().map(|(_, (kept, _))| kept.seq.0).collect()
+    };
     assert_eq!(waiting(bench), [1], "the second stands behind the first");
     let over = Settlement { order: Some(Order::Frees(order)), ..samples::settled(1, &target, State::Delivered, now) };
     bench.store().commit(&Batch { settlements: vec![over], ..Batch::default() }).unwrap();

@@ -7,7 +7,7 @@ use super::store::{
     Store, StoreError, Swept, Tend, Waiting, Which,
 };
 use crate::model::{
-    BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, Plan, Seq, Settlement, State,
+    BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, PACED, Plan, Seq, Settlement, State,
     Target, Timestamp, stands_in_line,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -398,6 +398,17 @@ impl Store for MemoryStore {
                 row.message = Some(Arc::clone(message));
                 true
             }
+            Operation::Recall { output, but }
+                if row.key.target.output == *output
+                    && row.state == State::Waiting
+                    && row.due_at > Some(now)
+                    && row.detail.starts_with(PACED)
+                    && Some(&row.detail) != but.as_ref() =>
+            {
+                let detail = "waits for its turn anew: the limit is another".to_owned();
+                *row = DeliveryRow { due_at: Some(now), detail, updated_at: now, ..row.clone() };
+                true
+            }
             Operation::Replay(which) if row.state != State::Waiting && !behind && meant(which, row, event) => again(row),
             _ => false,
         }))
@@ -470,13 +481,14 @@ impl Reads for Disk {
         Ok(open.map(event).collect())
     }
 
-    fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
+    fn waiting(&self, output: &str, replays: bool, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
         let disk = self.lock();
         let mut found = vec![];
         for ((seq, target, ordinal), (row, _)) in &disk.rows {
             let Some((due_at, stored)) = row.due_at.zip(disk.events.get(seq)) else { continue };
             let cursor = Cursor { due_at, seq: Seq(*seq), nth: target << 32 | i64::from(*ordinal) };
-            if row.state == State::Waiting && &*row.key.target.output == output && due_at <= due_by && cursor > after {
+            let meant = row.state == State::Waiting && &*row.key.target.output == output && (row.replays > 0) == replays;
+            if meant && due_at <= due_by && cursor > after {
                 let kept = Arc::new(Kept { seq: Seq(*seq), event: stored.event.clone(), plan: stored.plan.clone() });
                 found.push(Waiting { cursor, loaded: Loaded { kept, row: row.clone() }, damaged: false });
             }
@@ -484,6 +496,11 @@ impl Reads for Disk {
         found.sort_by_key(|waiting| waiting.cursor);
         found.truncate(most);
         Ok(found)
+    }
+
+    fn next_due(&self, output: &str, replays: bool, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let later = self.waiting(output, replays, Cursor::default(), Timestamp(i64::MAX), usize::MAX)?;
+        Ok(later.into_iter().map(|waiting| waiting.cursor.due_at).find(|due_at| *due_at > after))
     }
 }
 

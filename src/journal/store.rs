@@ -125,8 +125,11 @@ pub struct Collected {
 pub trait Reads: Send + Sync {
     /// Events from `from` to `to` (both included) with an open plan, by place, at most `most`.
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError>;
-    /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor.
-    fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError>;
+    /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor: those that somebody asked for
+    /// again (`replays`), or the others.
+    fn waiting(&self, output: &str, replays: bool, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError>;
+    /// When the first of them is due that is due after then.
+    fn next_due(&self, output: &str, replays: bool, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
     /// What is collected behind a delivery that has the turn of its key: the first `most` of it.
     fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError>;
     /// What is sealed under a key.
@@ -242,6 +245,13 @@ pub enum Operation {
     },
     /// As [`Overtake`](Self::Overtake), for these, if it is their turn. At most a page of them.
     PassBy(Vec<DeliveryKey>),
+    /// Waiting deliveries of an output that a limit by key told when to come, and whose time is not there, wait for their turn anew, due now.
+    Recall {
+        /// Whose.
+        output: Arc<str>,
+        /// But for those whose rows say this: the limit is still that.
+        but: Option<String>,
+    },
     /// A sealed value is kept for an output; one row changed, or none where the version is not `seen` any more.
     Seal {
         /// Under which key.

@@ -398,7 +398,7 @@ async fn what_is_damaged_is_never_handed_out_and_ends_dead() {
     let (open, _) = backlog.open_events(recovered.watermark, recovered.last, 9, NOW).unwrap();
     assert_eq!(open.iter().map(|open| open.kept.seq.0).collect::<Vec<_>>(), [4]);
     // One at a time: a page of nothing but damage is not the end.
-    let waiting = backlog.load("chat", Cursor::default(), NOW, 1, NOW).unwrap();
+    let waiting = backlog.load("chat", false, Cursor::default(), NOW, 1, NOW).unwrap();
     assert_eq!(waiting.iter().map(|(_, loaded)| loaded.row.key.seq.0).collect::<Vec<_>>(), [3]);
     assert!(journal.flush().await);
     let dead = archive.deliveries(&DeliveryFilter { states: vec![State::Dead], ..all() }, None, 9).unwrap();

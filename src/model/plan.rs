@@ -66,10 +66,26 @@ pub struct OrderKey(pub u64);
 impl OrderKey {
     /// The key of this text. Stable for ever: it stands in the journal.
     pub fn of(text: &str) -> Self {
-        let mut key = [0; 8];
-        key.copy_from_slice(&Sha256::digest(text.as_bytes())[..8]);
-        OrderKey(u64::from_be_bytes(key))
+        OrderKey(hash(text))
     }
+}
+
+/// Deliveries of one output with the same key share one limit: a hash of what `rate.key` gave. Two keys that collide share theirs, which
+/// is slower and never too fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RateKey(pub u64);
+
+impl RateKey {
+    /// The key of this text.
+    pub fn of(text: &str) -> Self {
+        RateKey(hash(text))
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut key = [0; 8];
+    key.copy_from_slice(&Sha256::digest(text.as_bytes())[..8]);
+    u64::from_be_bytes(key)
 }
 
 /// Why a planned delivery could not be rendered.

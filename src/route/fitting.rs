@@ -168,7 +168,16 @@ mod tests {
             field("body", None),
             Field { shape: Shape::Map, ..field("headers", Some(Cap::chars(30))) },
         ];
-        Fitting::of(&OutputMessage { name: "chat".into(), span: Span::default(), fields, message: vec![], config: None, total, line: None })
+        Fitting::of(&OutputMessage {
+            name: "chat".into(),
+            span: Span::default(),
+            fields,
+            message: vec![],
+            config: None,
+            total,
+            line: None,
+            rate_key: None,
+        })
     }
 
     fn fields(of: &[(&str, String)]) -> BTreeMap<String, Rendered> {

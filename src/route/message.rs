@@ -32,6 +32,8 @@ pub struct OutputMessage {
     pub total: Option<Total>,
     /// What its deliveries stand in line by.
     pub line: Option<Line>,
+    /// The key by which its limit is counted.
+    pub rate_key: Option<tree::Template>,
 }
 
 /// What an output's deliveries stand in line by: to go one at a time, or together.
@@ -270,12 +272,18 @@ fn template(field: &Field, engine: &Engine, node: &Node, problems: &mut Vec<Prob
 /// What an output's deliveries stand in line by; `Err`: it is wrong.
 pub(super) fn line(output: &OutputMessage, problems: &mut Vec<Problem>) -> Result<Option<Lined>, ()> {
     let Some(Line { by, digest }) = &output.line else { return Ok(None) };
-    let engine = Engine::new(Rules { escape: Escape::None, confine: Confine::Content });
     let by = match by {
-        By::Template(name, written) => Some(compile(name, "", &engine, written, problems).ok_or(())?),
+        By::Template(name, written) => key_template(name, Some(written), problems)?,
         By::All => None,
     };
     Ok(Some(Lined { by, digest: *digest, who: vec![] }))
+}
+
+/// The template of a key of an output, where it has one; `Err`: it is wrong.
+pub fn key_template(name: &str, written: Option<&tree::Template>, problems: &mut Vec<Problem>) -> Result<Option<Arc<Template>>, ()> {
+    let Some(written) = written else { return Ok(None) };
+    let engine = Engine::new(Rules { escape: Escape::None, confine: Confine::Content });
+    compile(name, "", &engine, written, problems).ok_or(()).map(Some)
 }
 
 fn compile(name: &str, docs: &str, engine: &Engine, written: &tree::Template, problems: &mut Vec<Problem>) -> Option<Arc<Template>> {

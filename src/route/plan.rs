@@ -9,6 +9,7 @@ use super::glob::{GLOB_HELP, Glob, GlobError};
 use super::index::{Found, Index};
 use super::jq::{JqError, JqPool, Program};
 use super::message::{Digested, Fields, Lined, OutputMessage, line};
+use super::pace::Pace;
 use super::section::{RouteSection, ToSection};
 use super::template::{Context, Template};
 use crate::model::{Event, Message, OWN_SOURCE, OrderKey, OwnTopic, Plan, Target, envelope};
@@ -29,6 +30,8 @@ pub struct Router {
     pub(super) plain: Arc<Message>,
     /// The admin side's public address.
     pub(super) link: Option<Arc<str>>,
+    /// Of each output that has one: by what its limit is counted.
+    pub(super) paces: BTreeMap<Arc<str>, Pace>,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,7 @@ impl Router {
     ) -> Option<Router> {
         let own: Vec<Option<Fields>> = outputs.iter().map(|output| Fields::of_output(output, problems)).collect();
         let lines: Vec<_> = outputs.iter().map(|output| line(output, problems)).collect();
+        let paces = super::pace::read(outputs, problems);
         let (paths, names, renderings) = (Paths::default(), HashMap::new(), HashMap::new());
         let mut builder = Builder { sources, outputs, own: &own, lines: &lines, paths, names, renderings, problems };
         let built: Vec<Option<Route>> = routes.iter().enumerate().map(|(i, route)| builder.route(i, route)).collect();
@@ -75,7 +79,7 @@ impl Router {
         for (i, route) in routes.iter().enumerate() {
             index.add(i as u32, &route.from, &route.topics);
         }
-        Some(Router { routes, paths, index, renderings, plain: Arc::default(), link: None })
+        Some(Router { routes, paths, index, renderings, plain: Arc::default(), link: None, paces: paces? })
     }
 
     /// Where people reach the admin side: a text that was cut links to its event there.

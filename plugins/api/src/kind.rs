@@ -73,6 +73,8 @@ pub struct Defaults {
     pub attempts: Option<u32>,
     /// Whether a delivery that was sent and never answered waits for a person: the destination does not recognise a repeat.
     pub hold_unknown: bool,
+    /// Whether the far side answers with HTTP statuses, so that `retry: { on, reject }` can name them.
+    pub statuses: bool,
 }
 
 /// Why an output could not be made. `Display` is one line without secrets and without the name of the output, which the host says.

@@ -65,7 +65,7 @@ pub enum Outcome {
     Retry {
         /// What happened.
         why: String,
-        /// How long the far side asks to wait; for the whole output.
+        /// How long the far side asks to wait: for the key where the output's limit has one, else for the whole output.
         after: Option<Duration>,
     },
     /// The destination itself is down: the breaker opens, no attempt is counted.
@@ -79,6 +79,8 @@ pub enum Outcome {
     Misconfigured {
         /// What happened.
         why: String,
+        /// How long to wait at least before it is tried again.
+        after: Option<Duration>,
     },
     /// It will never accept this one: dead now, replayable.
     Rejected {
@@ -111,7 +113,7 @@ impl Outcome {
             Outcome::Delivered { detail: text }
             | Outcome::Retry { why: text, .. }
             | Outcome::Down { why: text, .. }
-            | Outcome::Misconfigured { why: text }
+            | Outcome::Misconfigured { why: text, .. }
             | Outcome::Rejected { why: text }
             | Outcome::Unknown { why: text } => text,
         }

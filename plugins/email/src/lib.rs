@@ -274,7 +274,7 @@ async fn token(tokens: &Tokens, deadline: Instant) -> Result<Token, Fault> {
     let token = token.map_err(|why| Fault::Judged(why.outcome()))?;
     // It goes on a line of its own making.
     if token.value.expose().is_empty() || token.value.expose().chars().any(char::is_control) {
-        return Err(Fault::Judged(Outcome::Misconfigured { why: "the token that was fetched is no token".into() }));
+        return Err(Fault::Judged(Outcome::Misconfigured { why: "the token that was fetched is no token".into(), after: None }));
     }
     Ok(token)
 }

@@ -230,7 +230,7 @@ impl Batch {
             Means::Delivered => Outcome::Delivered { detail: answer.status.to_string() },
             Means::Retry => Outcome::Retry { why, after: None },
             Means::Down => Outcome::Down { why, after: None },
-            Means::Misconfigured => Outcome::Misconfigured { why },
+            Means::Misconfigured => Outcome::Misconfigured { why, after: None },
             Means::Rejected => Outcome::Rejected { why },
             Means::Unknown => Outcome::Unknown { why },
         }

@@ -241,13 +241,14 @@ impl Kind for Http {
     }
 
     fn defaults(&self, config: &Config) -> Defaults {
-        let Some(preset) = &self.0 else { return Defaults::default() };
+        let Some(preset) = &self.0 else { return Defaults { statuses: true, ..Defaults::default() } };
         let looked_up = self.assembly(config).lookup().is_some();
         Defaults {
             rate: preset.rate,
             burst: preset.burst,
             concurrency: preset.concurrency,
             attempts: preset.attempts,
+            statuses: true,
             hold_unknown: preset.on_unknown == Some(OnUnknown::Hold) && !looked_up,
         }
     }

@@ -201,7 +201,7 @@ pub fn not_known(outcome: Outcome) -> Outcome {
     let told = |why: String| format!("the lookup before sending it again: {why}");
     match outcome {
         Outcome::Down { why, after } => Outcome::Down { why: told(why), after },
-        Outcome::Misconfigured { why } => Outcome::Misconfigured { why: told(why) },
+        Outcome::Misconfigured { why, after } => Outcome::Misconfigured { why: told(why), after },
         Outcome::Retry { why, after } => Outcome::Retry { why: told(why), after },
         Outcome::Rejected { why } | Outcome::Unknown { why } | Outcome::Delivered { detail: why } => {
             Outcome::Retry { why: told(why), after: None }

@@ -142,7 +142,7 @@ impl CannotSend {
     pub fn outcome(&self) -> Outcome {
         let why = self.to_string();
         match self {
-            CannotSend::Header(_) => Outcome::Misconfigured { why },
+            CannotSend::Header(_) => Outcome::Misconfigured { why, after: None },
             _ => Outcome::Rejected { why },
         }
     }

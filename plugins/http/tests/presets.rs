@@ -290,7 +290,9 @@ async fn answers_mean_what_the_destination_means() {
             let fields = answered.fields.as_ref().unwrap_or(&talk.sends[0].fields);
             let outcome = deliver_one(&*output, parcel(1, &message(&preset, fields))).await;
             let after = match &outcome {
-                Outcome::Retry { after, .. } | Outcome::Down { after, .. } => after.map(|after| after.as_secs_f64()),
+                Outcome::Retry { after, .. } | Outcome::Down { after, .. } | Outcome::Misconfigured { after, .. } => {
+                    after.map(|after| after.as_secs_f64())
+                }
                 _ => None,
             };
             let told = format!("{}: {} {}: {outcome:?}", preset.name(), answered.status, answered.body);

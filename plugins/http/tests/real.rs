@@ -243,7 +243,9 @@ async fn a_wish_to_wait_and_the_files_own_lists_are_heard() {
         server.then(manner);
         let outcome = deliver_one(&*output, parcel(1, &Message::default())).await;
         let after = match &outcome {
-            Outcome::Retry { after, .. } | Outcome::Down { after, .. } => after.map(|after| after.as_secs()),
+            Outcome::Retry { after, .. } | Outcome::Down { after, .. } | Outcome::Misconfigured { after, .. } => {
+                after.map(|after| after.as_secs())
+            }
             _ => None,
         };
         assert_eq!((outcome.word(), after), expected);

@@ -129,12 +129,12 @@ impl KafkaOutput {
         client.set("statistics.interval.ms", "100");
         let (until, name) = (Instant::now() + self.timeout, Arc::clone(&self.name));
         let asked = tokio::task::spawn_blocking(move || {
-            let lane = Lane::open(&client, &name).map_err(|error| Outcome::Misconfigured { why: refused_settings(&error) })?;
+            let lane = Lane::open(&client, &name).map_err(|error| Outcome::Misconfigured { why: refused_settings(&error), after: None })?;
             lane.ask(None, until)?;
             topics.iter().try_for_each(|topic| lane.ask(Some(topic), until))?;
             while !lane.has_id() {
                 if let Some(code) = lane.fatal() {
-                    return Err(Outcome::Misconfigured { why: verdict::says(code) });
+                    return Err(Outcome::Misconfigured { why: verdict::says(code), after: None });
                 }
                 if Instant::now() >= until {
                     return Err(Outcome::Down { why: "the brokers give no producer id; are enough of them up?".into(), after: None });
@@ -169,7 +169,7 @@ fn refused_settings(error: &KafkaError) -> String {
 /// Nothing goes out without a client.
 fn no_client(items: &[Item], why: &str, settle: &Settle) {
     for item in items {
-        settle.settle(item.handle, Outcome::Misconfigured { why: why.to_owned() });
+        settle.settle(item.handle, Outcome::Misconfigured { why: why.to_owned(), after: None });
     }
 }
 

@@ -56,6 +56,7 @@ pub fn unheard(subject: &str, asked: Option<Result<String, GetStreamByNameError>
         Some(Ok(stream)) => Outcome::Down { why: format!("stream {} has no leader for now", Printable(&stream)), after: None },
         Some(Err(error)) if matches!(error.kind(), GetStreamByNameErrorKind::NotFound) => Outcome::Misconfigured {
             why: format!("no stream takes `{subject}`; make one with that subject, or set `subject` to one that is taken"),
+            after: None,
         },
         _ => Outcome::Down { why: "JetStream is not available".to_owned(), after: None },
     }

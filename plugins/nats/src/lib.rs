@@ -221,7 +221,7 @@ impl NatsOutput {
             },
             // A refusal names the subject and not the message: all that wait for it are refused alike.
             Ok(_) = denied.wait_for(|denied| denied.contains(&subject)) => {
-                Err(Refusal::Said(Outcome::Misconfigured { why: format!("the user may not publish to `{subject}`") }))
+                Err(Refusal::Said(Outcome::Misconfigured { why: format!("the user may not publish to `{subject}`"), after: None }))
             }
         };
         (handle, subject, outcome)

@@ -189,7 +189,7 @@ impl Kind for AzureBlob {
 }
 
 /// One at a time: what comes meanwhile is the next object.
-const DEFAULTS: Defaults = Defaults { rate: None, burst: None, concurrency: Some(1), attempts: None, hold_unknown: false };
+const DEFAULTS: Defaults = Defaults { rate: None, burst: None, concurrency: Some(1), attempts: None, hold_unknown: false, statuses: true };
 
 fn fields() -> Vec<Field> {
     let field = |name: &'static str, docs: &'static str, escape, confine, default: Option<&'static str>| Field {

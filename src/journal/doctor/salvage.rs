@@ -18,7 +18,7 @@ const PLAIN: [(&str, i64, &str); 6] = [
     ("targets", 1, "id, route, output"),
     ("meta", 1, "key, value"),
     ("vault", 2, "key, version, sealed"),
-    ("gone", sqlite::SCHEMA, "seq, id, received_at, dedupe, who, what"),
+    ("gone", sqlite::SCHEMA_WITH_GONE, "seq, id, received_at, dedupe, who, what"),
 ];
 /// What the file beside holds: columns without types, for they hold whatever was found.
 const SIDE: &str = "CREATE TABLE events(place, why, id, source, topic, received_at, targets, reused_id, dedupe, crc, plan, sender_id, query, headers, body);

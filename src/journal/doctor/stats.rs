@@ -152,7 +152,7 @@ fn sizes(db: &Connection, schema: i64, retain: Retain, figures: &mut Figures) ->
     figures.free_bytes = (number("freelist_count")? * page) as u64;
     let used = figures.file_bytes - figures.free_bytes.min(figures.file_bytes);
     figures.over_max_size_bytes = retain.max_bytes.map_or(0, |most| used.saturating_sub(most));
-    if schema >= sqlite::SCHEMA {
+    if schema >= sqlite::SCHEMA_WITH_GONE {
         figures.gone = db.query_row("SELECT count(*) FROM gone", [], |row| row.get::<_, i64>(0))? as u64;
     }
     Ok(())

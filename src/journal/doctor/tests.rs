@@ -135,7 +135,7 @@ fn a_flipped_bit_never_gives_out_other_bytes() {
         Some(views.into_iter().map(|view| (view.kept.seq.0, (view.damaged, view.kept.event.body.to_vec()))).collect())
     };
     let sound = bodies(&yard.archive()).unwrap();
-    let messages = yard.archive().waiting("books", Cursor::default(), NOW, 99).unwrap();
+    let messages = yard.archive().waiting("books", false, Cursor::default(), NOW, 99).unwrap();
     assert_eq!(messages.len(), 5);
     let (mut told, mut nth) = (0, 0x9e37_79b9_u64);
     for round in 0..200 {
@@ -151,7 +151,7 @@ fn a_flipped_bit_never_gives_out_other_bytes() {
             let same = sound.get(&seq).is_some_and(|(_, kept)| *kept == body);
             assert!(is_damaged || same, "byte {at}: event {seq} is given out with other bytes");
         }
-        for waiting in archive(&path).waiting("books", Cursor::default(), NOW, 99).unwrap_or_default() {
+        for waiting in archive(&path).waiting("books", false, Cursor::default(), NOW, 99).unwrap_or_default() {
             let kept = messages.iter().any(|kept| kept.loaded.row.message == waiting.loaded.row.message);
             assert!(waiting.damaged || kept, "byte {at}: a message is given out with other bytes");
         }
@@ -274,7 +274,7 @@ fn every_damaged_row_goes_aside_is_told_and_the_rest_stays() {
         assert_eq!(std::fs::read(&report.before).unwrap(), before, "the damaged file is as it was");
         assert!(report.damaged.exists());
         assert_eq!(yard.store().recover().unwrap().last, Seq(8), "{sql}");
-        assert_eq!(yard.archive().waiting("line", Cursor::default(), NOW + Duration::from_hours(1), 9).unwrap().len(), 1, "{sql}");
+        assert_eq!(yard.archive().waiting("line", false, Cursor::default(), NOW + Duration::from_hours(1), 9).unwrap().len(), 1, "{sql}");
     }
 }
 

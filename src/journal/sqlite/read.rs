@@ -72,18 +72,19 @@ pub fn waiting(
     db: &Connection,
     names: &mut Names,
     output: &str,
+    replays: bool,
     after: Cursor,
     due_by: Timestamp,
     most: usize,
 ) -> rusqlite::Result<Vec<Waiting>> {
     let Some(output) = names.output_number(db, output)? else { return Ok(vec![]) };
     let sql = format!(
-        "SELECT {DELIVERY} FROM deliveries WHERE output = ? AND state = 0 AND due_at <= ? AND (due_at, event, target, ordinal) > (?, ?, ?, ?)
+        "SELECT {DELIVERY} FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = ? AND due_at <= ? AND (due_at, event, target, ordinal) > (?, ?, ?, ?)
         ORDER BY due_at, event, target, ordinal LIMIT ?"
     );
     let mut select = db.prepare_cached(&sql)?;
     let (target, ordinal) = (after.nth >> 32, after.nth & 0xffff_ffff);
-    let mut rows = select.query(params![output, due_by.0, after.due_at.0, after.seq.0, target, ordinal, most as i64])?;
+    let mut rows = select.query(params![output, replays, due_by.0, after.due_at.0, after.seq.0, target, ordinal, most as i64])?;
     let mut found = vec![];
     // Deliveries of one event stand side by side as a rule: it is read once.
     let mut events: HashMap<Seq, Found> = HashMap::new();
@@ -102,6 +103,13 @@ pub fn waiting(
         found.push(Waiting { cursor, loaded, damaged: event.damaged || !whole });
     }
     Ok(found)
+}
+
+/// As [`Reads::next_due`](crate::journal::store::Reads::next_due).
+pub fn next_due(db: &Connection, names: &mut Names, output: &str, replays: bool, after: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
+    let Some(output) = names.output_number(db, output)? else { return Ok(None) };
+    let sql = "SELECT min(due_at) FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = ? AND due_at > ?";
+    db.prepare_cached(sql)?.query_row(params![output, replays, after.0], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp)))
 }
 
 /// The event at a place.

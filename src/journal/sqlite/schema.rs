@@ -10,9 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 4;
+pub const SCHEMA: i64 = 5;
 /// From this one on deliveries have `order_key`.
 pub const SCHEMA_WITH_ORDER: i64 = 3;
+/// From this one on there is `gone`.
+pub const SCHEMA_WITH_GONE: i64 = 4;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -96,8 +98,13 @@ CREATE TABLE gone(
 ) STRICT;
 CREATE INDEX gone_received ON gone(received_at, dedupe);
 ";
+/// What a file of schema 4 lacks: replays that wait do not stand between live deliveries.
+const REPLAYS: &str = "
+DROP INDEX deliveries_waiting;
+CREATE INDEX deliveries_waiting ON deliveries(output, (replays > 0), due_at, event, target, ordinal) WHERE state = 0;
+";
 /// From each earlier schema to the next, from 1 on.
-const STEPS: [&str; 3] = [VAULT, ORDER, GONE];
+const STEPS: [&str; 4] = [VAULT, ORDER, GONE, REPLAYS];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -131,7 +131,7 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
         assert_eq!(std::fs::read(yard.path()).unwrap(), before);
         format!("{} {}", error.exit_code(), error.to_string().replace(&yard.path().display().to_string(), "journal.db"))
     };
-    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 4: start the newer program that wrote it, or restore the copy made before it ran");
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 5: start the newer program that wrote it, or restore the copy made before it ran");
     insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA application_id = 7")), @"74 journal.db is a database of something else: point `journal.url` at a file of its own");
     let garble = |yard: &Yard| std::fs::write(yard.path(), vec![b'x'; 8192]).unwrap();
     insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside");
@@ -150,6 +150,37 @@ fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() 
     assert_eq!(store.db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)), Ok(SCHEMA));
     assert_eq!(store.seal("books", 0, b"sealed").map(|slice| slice.changed), Ok(1));
     assert_eq!(store.recover().unwrap().last, Seq(1));
+}
+
+#[test]
+fn a_file_of_the_schema_before_replays_had_their_own_line_is_taken_along() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    yard.append(event(1, "a", NOW), plan(&[&chat]));
+    yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Waiting, NOW)], ..Batch::default() });
+    yard.tamper(
+        "DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
+        CREATE INDEX deliveries_waiting ON deliveries(output, due_at, event, target, ordinal) WHERE state = 0",
+    );
+    yard.reopen();
+    let db = &yard.store().db;
+    assert_eq!(db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)), Ok(SCHEMA));
+    // What waits is found by the index alone, in its order.
+    let plan = |sql: &str| {
+        let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        explain.query_map([], |row| row.get::<_, String>(3)).unwrap().map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    };
+    let of = "FROM deliveries WHERE output = 1 AND state = 0 AND (replays > 0) = 1";
+    let page = plan(&format!(
+        "SELECT detail {of} AND due_at <= 9 AND (due_at, event, target, ordinal) > (1, 1, 1, 1) ORDER BY due_at, event, target, ordinal"
+    ));
+    assert_eq!(
+        page,
+        "SEARCH deliveries USING INDEX deliveries_waiting (output=? AND <expr>=? AND (due_at,event,target,ordinal)>(?,?,?,?) AND due_at<?)"
+    );
+    let next = plan(&format!("SELECT min(due_at) {of} AND due_at > 9"));
+    assert_eq!(next, "SEARCH deliveries USING INDEX deliveries_waiting (output=? AND <expr>=? AND due_at>?)");
+    assert_eq!(yard.archive().waiting("chat", false, Cursor::default(), NOW, 9).unwrap().len(), 1);
 }
 
 #[test]
@@ -242,7 +273,7 @@ fn a_damaged_row_is_seen_when_it_is_read() {
     let archive = yard.archive();
     let open = archive.open_events(Seq(1), Seq(9), 9).unwrap();
     assert_eq!(open.iter().map(|event| (event.kept.seq.0, event.damaged)).collect::<Vec<_>>(), [(1, false), (3, true)]);
-    let waiting = archive.waiting("chat", Cursor::default(), NOW, 9).unwrap();
+    let waiting = archive.waiting("chat", false, Cursor::default(), NOW, 9).unwrap();
     assert_eq!(waiting.iter().map(|waiting| waiting.damaged).collect::<Vec<_>>(), [true]);
 }
 
@@ -421,7 +452,12 @@ fn a_replay_over_thousands_goes_in_slices_and_meets_each_once() {
         }
     }
     assert_eq!(changed, [1_000, 1_000, 500]);
-    assert_eq!(yard.archive().waiting("chat", Cursor::default(), NOW, 9_999).unwrap().len(), 2_499);
+    assert_eq!(yard.archive().waiting("chat", true, Cursor::default(), NOW, 9_999).unwrap().len(), 2_499);
+    assert_eq!(
+        yard.archive().waiting("chat", false, Cursor::default(), NOW, 9_999).unwrap().len(),
+        0,
+        "they do not stand between the others"
+    );
 }
 
 #[test]

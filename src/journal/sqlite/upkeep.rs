@@ -5,7 +5,7 @@ use super::write::run;
 use super::{SqliteStore, order, trouble};
 use crate::journal::codec;
 use crate::journal::store::{DeliveryFilter, Mark, Operation, Slice, StoreError, Tend, Which};
-use crate::model::{BEHIND, DeliveryKey, Message, State, Timestamp};
+use crate::model::{BEHIND, DeliveryKey, Message, PACED, State, Timestamp};
 use rusqlite::hooks::Wal;
 use rusqlite::params;
 use std::collections::BTreeSet;
@@ -118,6 +118,7 @@ impl SqliteStore {
                 states.retain(|state| filter.states.is_empty() || filter.states.contains(state));
                 self.wake(filter, &states, None, now, from)?
             }
+            Operation::Recall { output, but } => self.recall(output, but.as_deref(), now, from)?,
             Operation::Seal { key, seen, sealed } => self.seal(key, *seen, sealed)?,
             Operation::Overtake { output, before } => self.overtake(output, *before, now)?,
             Operation::Gather { output, before } => self.gather(output, *before, now, from)?,
@@ -175,6 +176,34 @@ impl SqliteStore {
         }
         let next = start.saturating_add(OPERATE_ROWS);
         Ok(Slice { changed, next: (next < keys.len()).then_some(Mark(next as i64, 0, 0, 0)) })
+    }
+
+    /// One slice of those that are due later: first live ones, then replays, each by due time.
+    fn recall(&mut self, output: &str, but: Option<&str>, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
+        const LATER: &str =
+            "SELECT due_at, event, target, ordinal, detail FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = ?
+            AND due_at > ? AND (due_at, event, target, ordinal) > (?, ?, ?, ?) ORDER BY due_at, event, target, ordinal LIMIT ?";
+        const ANEW: &str = "UPDATE deliveries SET due_at = ?1, updated_at = ?1, detail = 'waits for its turn anew: the limit is another'
+            WHERE event = ?2 AND target = ?3 AND ordinal = ?4";
+        let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(Slice { changed: 0, next: None }) };
+        let Mark(replays, due_at, event, nth) = from;
+        let mut later = self.db.prepare_cached(LATER)?;
+        let bounds = params![number, replays, now.0, due_at, event, nth >> 32, nth & 0xffff_ffff, OPERATE_ROWS as i64];
+        let found = later.query_map(bounds, |row| {
+            let place = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?);
+            let detail = row.get_ref(4)?.as_str()?;
+            Ok((place, detail.starts_with(PACED) && Some(detail) != but))
+        });
+        let found: Vec<_> = found?.collect::<Result<_, _>>()?;
+        let mut changed = 0;
+        for ((_, event, target, ordinal), _) in found.iter().filter(|(_, other)| *other) {
+            changed += self.db.prepare_cached(ANEW)?.execute(params![now.0, event, target, ordinal])? as u64;
+        }
+        let next = match found.last().filter(|_| found.len() == OPERATE_ROWS) {
+            Some(((due_at, event, target, ordinal), _)) => Some(Mark(replays, *due_at, *event, target << 32 | ordinal)),
+            None => (replays == 0).then_some(Mark(1, 0, 0, 0)),
+        };
+        Ok(Slice { changed, next })
     }
 
     fn overtake(&mut self, output: &str, before: Timestamp, now: Timestamp) -> rusqlite::Result<Slice> {
