@@ -11,8 +11,9 @@ use crate::telemetry::AuditNumbers;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// From the end of one round to the next.
+/// From the end of one round to the next, at least, and at least three times what the round took: a large journal is read from the disk.
 const EVERY: Duration = Duration::from_mins(1);
+const PAUSE: u32 = 3;
 /// The rest after a read, as a multiple of what it took.
 const REST: u32 = 20;
 
@@ -27,6 +28,7 @@ impl Daemon {
     /// Runs until dropped.
     pub(super) async fn keep_auditing(self: Arc<Self>) {
         loop {
+            let began = self.hub.clock.now();
             match self.audit_round().await {
                 Ok(found) => {
                     if found.lost > 0 {
@@ -40,7 +42,7 @@ impl Daemon {
                 // The next round reads again; a journal that failed ends the daemon by itself.
                 Err(why) => tracing::warn!(%why, "the audit could not read the journal"),
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(EVERY.max(self.hub.clock.now().since(began) * PAUSE)).await;
         }
     }
 

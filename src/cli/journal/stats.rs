@@ -51,10 +51,10 @@ fn tell(place: &str, found: &Value) {
         show::say(&format!("received    from {} to {}", show::clock(&found["oldest"]), show::clock(&found["newest"])));
     }
     show::say(&format!("last 24 h   {}, {}", count("day_events"), size("day_bytes")));
-    show::say(&format!("retention   takes {}, {} now, but those whose repeat can still come", count("over_events"), size("over_bytes")));
+    show::say(&format!("retention   takes {}, {} now, fewer where a repeat can still come", count("over_events"), size("over_bytes")));
     if number("over_max_size_bytes") > 0 {
         show::say(&format!("max_size    {} too much is in use: the oldest delivered ones go first", size("over_max_size_bytes")));
     }
-    show::say(&format!("gone        {} kept as hashes, to recognise repeats", count("gone")));
+    show::say(&format!("gone        {}, of which hashes are kept to recognise repeats", count("gone")));
     show::rows(found["outputs"].as_array().map(Vec::as_slice).unwrap_or_default(), &COLUMNS, false, "no output ever had a delivery");
 }

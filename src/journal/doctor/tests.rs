@@ -364,9 +364,9 @@ fn a_repair_never_gives_out_other_bytes_and_never_ends_unsound() {
         let at = (nth >> 20) as usize % whole.len();
         let mut damaged = whole.clone();
         if round % 2 == 0 {
-            damaged[at] ^= 1 << (round % 8)
+            damaged[at] ^= 1 << (round % 8);
         } else {
-            damaged[at / 4_096 * 4_096..][..4_096].fill(round as u8)
+            damaged[at / 4_096 * 4_096..][..4_096].fill(round as u8);
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.db");

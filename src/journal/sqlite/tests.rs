@@ -588,7 +588,6 @@ async fn a_journal_at_full_speed_stays_as_large_as_it_may_be() {
         let stats = yard.archive().stats().unwrap();
         largest = largest.max(stats.bytes - stats.free_bytes);
     }
-    println!("{largest} bytes in use at most, {kept} kept");
     // What comes in between two looks and while a round begins, at this machine's full speed, and no more.
     assert!(largest < 40 << 20, "{largest} bytes in use of {kept} kept, and {MAX} may be");
     journal.close().await.unwrap();
