@@ -218,7 +218,7 @@ impl<B: Bench> Pair<B> {
             state: outcome.state,
             due_at: (outcome.state == State::Waiting).then(|| self.now + Duration::from_millis(outcome.due as u64)),
             attempts: outcome.due as u32,
-            replays: 0,
+            replays: outcome.ordinal,
             detail: if outcome.closes { format!("{PACED}1/s") } else { "said so".into() },
             message: outcome.message.then(|| Arc::new(Message { payload: Some("{}".into()), ..Message::default() })),
             updated_at: self.now,
