@@ -221,7 +221,7 @@ impl<B: Bench> Pair<B> {
             state: outcome.state,
             due_at: (outcome.state == State::Waiting).then(|| self.now + Duration::from_millis(outcome.due as u64)),
             attempts: outcome.due as u32,
-            replays: 0,
+            replays: outcome.ordinal,
             detail: if outcome.closes { format!("{PACED}1/s") } else { "said so".into() },
             message: outcome.message.then(|| {
                 let digest = (outcome.due % 2 == 1).then_some(Digest { count: 2, through: seq.0 + outcome.due });

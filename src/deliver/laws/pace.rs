@@ -181,6 +181,7 @@ fn replays_take_their_share_and_live_deliveries_do_not_stand_behind_them() {
     // A live one among thousands of replays, in memory and in the journal: the next turn but one is its.
     let from = world.sends.len();
     world.arrive(1);
+    assert!(!world.durable.rows.contains_key(&World::key(3_001).1), "and it needs no row for that");
     world.pass(Duration::from_millis(100));
     assert!(world.sends[from..].iter().position(|sent| sent.seq == 3_001).is_some_and(|at| at <= 2), "it waits behind replays");
     // A rush of them: a fifth of the turns is left to replays as long as it lasts.
