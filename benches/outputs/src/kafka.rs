@@ -48,6 +48,8 @@ impl FarSide for Broker {
     }
     async fn make(&self, place: &str) -> anyhow::Result<()> {
         let topic = NewTopic::new(place, PARTITIONS, TopicReplication::Fixed(1)).set("file.delete.delay.ms", "1000");
+        // Their time is long past: by default the broker would soon remove them.
+        let topic = topic.set("retention.ms", "-1");
         for made in self.admin()?.create_topics([&topic], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await? {
             made.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
         }

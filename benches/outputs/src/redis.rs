@@ -23,7 +23,7 @@ impl Server {
 
 impl FarSide for Server {
     const NAME: &'static str = "redis";
-    const COUNT: u64 = 100_000;
+    const COUNT: u64 = 40_000;
     type Bare = Crew<Share>;
 
     fn start(_scratch: &Path) -> anyhow::Result<Self> {

@@ -22,9 +22,21 @@ pub struct Options {
     /// Deliveries a turn, instead of each one's own number.
     #[arg(long)]
     count: Option<u64>,
+    /// Only this side, for a look with a profiler.
+    #[arg(long)]
+    side: Option<Side>,
     /// Files are made below it: on the disk that is meant.
     #[arg(long)]
     scratch: PathBuf,
+}
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Side {
+    /// The library alone.
+    Bare,
+    /// The output.
+    Ours,
 }
 
 /// Measures one.
@@ -72,24 +84,27 @@ async fn rounds<F: FarSide>(options: &Options, far: &F) -> anyhow::Result<()> {
     let at_once = Ours::connect(far, "nowhere").await?.at_once();
     for round in 1..=options.rounds {
         eprintln!("{}: round {round} of {}", F::NAME, options.rounds);
-        let mut figures = [Value::Null, Value::Null];
-        for side in [round % 2, (round + 1) % 2] {
-            figures[side] = if side == 0 { bare(far, round, at_once, count).await? } else { ours(far, round, at_once, count).await? };
+        let (mut bare, mut ours) = (Value::Null, Value::Null);
+        let order = if round % 2 == 1 { [Side::Bare, Side::Ours] } else { [Side::Ours, Side::Bare] };
+        for side in order.into_iter().filter(|side| options.side.is_none_or(|only| only == *side)) {
+            match side {
+                Side::Bare => bare = measure_bare(far, round, at_once, count).await?,
+                Side::Ours => ours = measure_ours(far, round, at_once, count).await?,
+            }
         }
-        let [bare, ours] = figures;
         println!("{}", json!({ "output": F::NAME, "at_once": at_once.deliveries(), "round": round, "bare": bare, "ours": ours }));
     }
     Ok(())
 }
 
-async fn bare<F: FarSide>(far: &F, round: usize, at_once: AtOnce, count: u64) -> anyhow::Result<Value> {
+async fn measure_bare<F: FarSide>(far: &F, round: usize, at_once: AtOnce, count: u64) -> anyhow::Result<Value> {
     let place = format!("bare{round}");
     far.make(&place).await?;
     let bare = far.bare(&place, at_once).await.context("the bare client")?;
     turn(far, &place, at_once, bare, count).await.context("the bare client")
 }
 
-async fn ours<F: FarSide>(far: &F, round: usize, at_once: AtOnce, count: u64) -> anyhow::Result<Value> {
+async fn measure_ours<F: FarSide>(far: &F, round: usize, at_once: AtOnce, count: u64) -> anyhow::Result<Value> {
     let place = format!("ours{round}");
     far.make(&place).await?;
     let ours = Ours::connect(far, &place).await.context("the output")?;

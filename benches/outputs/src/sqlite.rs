@@ -5,7 +5,7 @@ use crate::delivery::{Delivery, Sample};
 use crate::far_side::{AtOnce, FarSide, text};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use switchyard_api::{AnyKind, Rendered, kind};
 
 /// The statement of both sides; each writes its parameters in its own way.
@@ -35,8 +35,8 @@ impl Database {
 
 impl FarSide for Database {
     const NAME: &'static str = "sqlite";
-    const COUNT: u64 = 200_000;
-    type Bare = Crew<Open>;
+    const COUNT: u64 = 60_000;
+    type Bare = Crew<Writer>;
 
     fn start(scratch: &Path) -> anyhow::Result<Self> {
         Ok(Database(scratch.to_owned()))
@@ -54,9 +54,9 @@ impl FarSide for Database {
     fn message(&self, place: &str, sample: &Sample) -> Vec<(&'static str, Rendered)> {
         message(place, sample)
     }
-    async fn bare(&self, place: &str, _at_once: AtOnce) -> anyhow::Result<Crew<Open>> {
+    async fn bare(&self, place: &str, _at_once: AtOnce) -> anyhow::Result<Crew<Writer>> {
         let connection = rusqlite::Connection::open(self.file(place))?;
-        Ok(Crew::new(vec![Open { connection, insert: insert(place, ["?", "?"]) }]))
+        Ok(Crew::new(vec![Writer { connection: Arc::new(Mutex::new(connection)), insert: insert(place, ["?", "?"]).into() }]))
     }
     async fn arrived(&self, place: &str) -> anyhow::Result<u64> {
         let connection = rusqlite::Connection::open(self.file(place))?;
@@ -69,23 +69,28 @@ impl FarSide for Database {
     }
 }
 
-/// The one writer of a file.
-pub struct Open {
-    connection: rusqlite::Connection,
-    insert: String,
+/// The one writer of a file. Used where it does not block who else uses the runtime, as tokio's docs ask.
+pub struct Writer {
+    connection: Arc<Mutex<rusqlite::Connection>>,
+    insert: Arc<str>,
 }
 
-impl Hand for Open {
+impl Hand for Writer {
     type Item = Delivery;
 
     async fn send(&mut self, batch: Vec<Delivery>) -> anyhow::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        {
-            let mut insert = transaction.prepare_cached(&self.insert)?;
-            for delivery in &batch {
-                insert.execute((&delivery.id, &delivery.sample.body))?;
+        let (connection, insert) = (Arc::clone(&self.connection), Arc::clone(&self.insert));
+        let written = tokio::task::spawn_blocking(move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            {
+                let mut insert = transaction.prepare_cached(&insert)?;
+                for delivery in &batch {
+                    insert.execute((&delivery.id, &delivery.sample.body))?;
+                }
             }
-        }
-        Ok(transaction.commit()?)
+            transaction.commit()
+        });
+        Ok(written.await??)
     }
 }
