@@ -22,8 +22,8 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures the daemon beside the floor, in turn, and prints figures, ratios and goals.
-    Bench(bench::Options),
+    /// Measures the daemon beside the floor (or outputs beside their client libraries), in turn, and prints figures, ratios and goals.
+    Bench(bench::Bench),
     /// Ends the daemon in the worst moments and proves that nothing answered 200 is lost (L1).
     #[command(subcommand)]
     Torture(torture::Command),
@@ -37,7 +37,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Line::parse().command {
-        Command::Bench(options) => bench::run(&options).map(|()| true),
+        Command::Bench(bench) => bench::run(&bench).map(|()| true),
         Command::Torture(command) => torture::run(&command),
         Command::Services(command) => services::run(&command).map(|()| true),
         Command::PowerWriter(options) => torture::self_check::write(&options).map(|()| true),

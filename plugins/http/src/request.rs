@@ -222,17 +222,22 @@ impl Draft {
         items.iter().take(most).take_while(fits).count().max(1)
     }
 
-    /// The request for one item, or for several of a batch.
+    /// The request for one item, or for several of a batch. One alone goes into it with what it is made of: it is sent once.
     ///
     /// # Errors
     /// Why it cannot be sent.
-    pub fn request(&self, items: &[Item<'_>]) -> Result<Request, CannotSend> {
-        let Some(first) = items.first() else { return Ok(Request::default()) };
-        let mut body = match &self.batch {
-            Some(batch) => self.joined(batch, items)?,
-            None => first.body.clone(),
+    pub fn request(&self, items: &mut [Item<'_>]) -> Result<Request, CannotSend> {
+        let mut body = match (&self.batch, &mut *items) {
+            (Some(batch), items) => self.joined(batch, items)?,
+            (None, [first, ..]) => std::mem::take(&mut first.body),
+            (None, []) => Bytes::new(),
         };
-        let mut headers = first.headers.clone();
+        let (call, mut target, mut headers) = match &mut *items {
+            [one] => (one.call, std::mem::take(&mut one.target), std::mem::take(&mut one.headers)),
+            [first, ..] => (first.call, first.target.clone(), first.headers.clone()),
+            [] => return Ok(Request::default()),
+        };
+        let items = &*items;
         if self.gzip && !body.is_empty() {
             // Before it is signed: a signature is over what is sent.
             body = gzip::compress(&body);
@@ -245,12 +250,11 @@ impl Draft {
         self.sign(&id, &body, &mut headers)?;
         name_deliveries(&id, items, &mut headers)?;
         headers.insert(USER_AGENT, self.user_agent.clone());
-        let mut target = first.target.clone();
         if self.batch.is_some() {
             self.know_repeats(&id, &mut headers, &mut target)?;
         }
         let mut request = Request::new(body.into());
-        *request.method_mut() = first.call.method.clone();
+        *request.method_mut() = call.method.clone();
         *request.uri_mut() = target;
         *request.headers_mut() = headers;
         Ok(request)

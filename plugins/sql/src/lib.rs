@@ -81,7 +81,7 @@ pub use output::{BATCH_MAX, SqlOutput};
 pub use tls::{Mode, TlsSection};
 
 /// Connections where the file says nothing.
-const CONNECTIONS: u16 = 4;
+pub const CONNECTIONS: u16 = 4;
 /// Most connections of one output.
 const CONNECTIONS_MAX: u16 = 64;
 
