@@ -153,8 +153,11 @@ impl Durable {
                     seq.0,
                     Stored { event: append.event.clone(), plan: Plan { collected: vec![], ..append.plan.clone() }, dedupe: append.dedupe },
                 );
-                for (place, order) in &append.plan.ordered {
-                    let target = &append.plan.targets[*place];
+                // By their places in line, which are those in which targets were seen first.
+                let mut born: Vec<_> =
+                    append.plan.ordered.iter().map(|(place, order)| (place, &append.plan.targets[*place], order)).collect();
+                born.sort_unstable_by_key(|(_, target, _)| self.number(target));
+                for (place, target, order) in born {
                     let now = append.event.received_at;
                     let wait = append.plan.collected.iter().find_map(|(collected, wait)| (collected == place).then_some(*wait));
                     let row = DeliveryRow {

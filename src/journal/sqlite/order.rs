@@ -30,13 +30,18 @@ pub fn append(db: &Connection, names: &mut Names, seq: Seq, append: &Append) -> 
     const BORN: &str =
         "INSERT INTO deliveries(event, target, ordinal, output, state, closes, due_at, attempts, replays, updated_at, detail)
         VALUES(?1, ?2, 0, ?3, 0, 1, ?5, 0, 0, ?4, 'has its turn')";
+    let now = append.event.received_at;
+    let mut born = vec![];
     for (place, key) in &append.plan.ordered {
         let Some(target) = append.plan.targets.get(*place) else { continue };
-        let TargetNumber { target, output } = names.target(db, target)?;
-        let now = append.event.received_at;
-        let wait = append.plan.collected.iter().find_map(|(collected, wait)| (collected == place).then_some(*wait));
+        born.push((names.target(db, target)?, *place, *key));
+    }
+    // By their places in line: a target that is seen for the first time stands behind those that were known, whatever the file says.
+    born.sort_unstable_by_key(|(number, ..)| number.target);
+    for (TargetNumber { target, output }, place, key) in born {
+        let wait = append.plan.collected.iter().find_map(|(collected, wait)| (*collected == place).then_some(*wait));
         db.prepare_cached(BORN)?.execute(params![seq.0, target, output, now.0, (now + wait.unwrap_or_default()).0])?;
-        line_up(db, output, *key, (seq.0, target, 0), now, if wait.is_some() { COLLECTED } else { BEHIND })?;
+        line_up(db, output, key, (seq.0, target, 0), now, if wait.is_some() { COLLECTED } else { BEHIND })?;
     }
     Ok(())
 }
