@@ -3,7 +3,7 @@
 use super::{DoctorError, open};
 use crate::journal::sqlite::{self, LooseRow, Names, trouble};
 use crate::journal::store::StoreError;
-use crate::model::{BEHIND, EventId, Seq, State, Target};
+use crate::model::{EventId, Seq, State, Target};
 use rusqlite::{Connection, ErrorCode};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -205,7 +205,7 @@ fn judge_row(row: &LooseRow, seen: &mut BTreeMap<Seq, Seen>, checkup: &mut Check
 /// Deliveries that wait behind another of their key, and there is none.
 fn stuck(db: &Connection, checkup: &mut Checkup) -> rusqlite::Result<()> {
     let todo = "`switchyard replay` with the event sends it";
-    for (seq, id) in sqlite::behind_nobody(db, BEHIND, FAULTS_MAX)? {
+    for (seq, id) in sqlite::behind_nobody(db, FAULTS_MAX)? {
         checkup.fault(Some((seq, id)), "a delivery waits behind another of its key, and there is none", todo);
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::repair::Repaired;
 use crate::journal::backlog::DAMAGED;
 use crate::journal::sqlite::{self, Found, LooseRow, Names};
-use crate::model::{BEHIND, Seq, State, Timestamp};
+use crate::model::{BEHIND, COLLECTED, Seq, State, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params_from_iter};
 use std::collections::BTreeMap;
@@ -286,9 +286,9 @@ impl Salvage<'_> {
             AND (other.event, other.target, other.ordinal) < (deliveries.event, deliveries.target, deliveries.ordinal))";
         let turn = format!(
             "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, detail = 'has its turn', turn_at = iif(order_key IS NULL, NULL, ?1)
-            WHERE state = 1 AND detail = ?2 AND {first}"
+            WHERE state = 1 AND detail IN (?2, ?3) AND {first}"
         );
-        self.to.execute(&turn, (now.0, BEHIND)).map(drop)
+        self.to.execute(&turn, (now.0, BEHIND, COLLECTED)).map(drop)
     }
 
     /// What was planned and has no row any more is delivered: recovery begins at the lowest such event.

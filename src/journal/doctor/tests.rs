@@ -100,6 +100,10 @@ fn every_damage_is_one_line_that_says_where() {
             "UPDATE deliveries SET order_key = NULL WHERE event = 8",
             "(place 8): a delivery waits behind another of its key, and there is none",
         ),
+        (
+            "UPDATE deliveries SET order_key = NULL, detail = 'collected for the next digest of its key' WHERE event = 8",
+            "(place 8): a delivery waits behind another of its key, and there is none",
+        ),
         (index, "the file: row"),
     ] {
         let yard = Yard::new();
@@ -257,6 +261,12 @@ fn every_damaged_row_goes_aside_is_told_and_the_rest_stays() {
         // The first of its line goes with its event: the next has its turn.
         (
             "UPDATE events SET body = x'00' WHERE seq = 7",
+            7,
+            vec!["event evt_019cadfda45870000000000000000007 (place 7): its bytes are not those that were kept"],
+            2,
+        ),
+        (
+            "UPDATE deliveries SET detail = 'collected for the next digest of its key' WHERE event = 8; UPDATE events SET body = x'00' WHERE seq = 7",
             7,
             vec!["event evt_019cadfda45870000000000000000007 (place 7): its bytes are not those that were kept"],
             2,

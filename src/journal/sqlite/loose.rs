@@ -2,7 +2,7 @@
 
 use super::Names;
 use super::read::{DELIVERY, EVENT, Found, Place, delivery_of, event_of};
-use crate::model::{DeliveryRow, EventId, Seq};
+use crate::model::{BEHIND, COLLECTED, DeliveryRow, EventId, Seq};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// A delivery's row as it stands.
@@ -64,13 +64,13 @@ pub fn each_row(db: &Connection, names: &mut Names, after: Seq, to: Seq, mut eac
     Ok(())
 }
 
-/// Events of which a delivery is held with these words, behind another of its key, where there is none: at most `most`.
-pub fn behind_nobody(db: &Connection, behind: &str, most: usize) -> rusqlite::Result<Vec<(Seq, EventId)>> {
-    let sql = "SELECT event, (SELECT id FROM events WHERE seq = event) FROM deliveries AS this WHERE state = 1 AND detail = ?
+/// Events of which a delivery is held for standing behind another of its key, where there is none: at most `most`.
+pub fn behind_nobody(db: &Connection, most: usize) -> rusqlite::Result<Vec<(Seq, EventId)>> {
+    let sql = "SELECT event, (SELECT id FROM events WHERE seq = event) FROM deliveries AS this WHERE state = 1 AND detail IN (?, ?)
         AND NOT EXISTS (SELECT 1 FROM deliveries WHERE output = this.output AND order_key = this.order_key
         AND (event, target, ordinal) < (this.event, this.target, this.ordinal)) LIMIT ?";
     let mut select = db.prepare(sql)?;
-    let rows = select.query_map(params![behind, most as i64], |row| {
+    let rows = select.query_map(params![BEHIND, COLLECTED, most as i64], |row| {
         let id: Option<Vec<u8>> = row.get(1)?;
         Ok((Seq(row.get(0)?), EventId(id.and_then(|id| id.try_into().ok()).unwrap_or_default())))
     })?;
