@@ -1,7 +1,7 @@
 //! The daemon's life: draw the file, open the journal, recover, serve, reload, drain. The only room that spawns and opens.
 //!
-//! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `start` opening and recovery ·
-//! `reload` swapping whole · `run` the life itself · `status` what it says about itself · `door`, `watch`, `signals` its ways
+//! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `works` what runs between the doors, recovery
+//! included · `start` opening · `reload` swapping whole · `run` the life itself · `status` what it says about itself · `door`, `watch`, `signals` its ways
 //! to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of things
 //! in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
 
@@ -12,7 +12,6 @@ mod homes;
 mod hub;
 mod login;
 pub mod outputs;
-mod overtake;
 mod paused;
 mod process;
 mod reload;
@@ -22,13 +21,15 @@ mod signals;
 mod start;
 mod status;
 mod watch;
+mod works;
 
 pub use door::ADMIN_FILE;
-pub use hub::Hub;
+pub use hub::{Hub, Reading};
 pub use login::CannotLogin;
 pub use process::prepare;
 pub use run::Ended;
-pub use start::{AdminDoor, Daemon, Doors, StartError, start};
+pub use start::{AdminDoor, Daemon, Doors, Lent, StartError, connect, start};
+pub use works::{GONE, Laid, Parts, Works};
 
 use std::path::{Path, PathBuf};
 

@@ -342,3 +342,25 @@ fn what_is_released_stays_in_line_on_every_store() {
     what_is_released_stays_in_line(&mut InMemory { disk, store });
     what_is_released_stays_in_line(&mut OnSqlite::new());
 }
+
+/// Two routes of one event to one output by one key: one of them has the turn, whichever of the targets was seen first.
+fn of_two_targets_of_one_event_one_has_the_turn(bench: &mut dyn Bench) {
+    let now = Timestamp(START);
+    let (late, early) = (samples::target("late", "y"), samples::target("early", "y"));
+    let append = |nth, targets: &[&Arc<Target>]| {
+        let ordered = (0..targets.len()).map(|place| (place, OrderKey(nth))).collect();
+        Append { event: samples::event(nth, "1", now), plan: Plan { ordered, ..samples::plan(targets) }, dedupe: None }
+    };
+    let appends = vec![append(1, &[&early]), append(2, &[&late, &early])];
+    bench.store().commit(&Batch { appends, ..Batch::default() }).unwrap();
+    let waiting: Vec<_> = all_waiting(bench.reads(), "y", now).into_iter().map(|(_, (_, row))| (row.key.seq.0, row.key.target)).collect();
+    assert_eq!(waiting, [(1, Arc::clone(&early)), (2, early)]);
+}
+
+#[test]
+fn of_two_targets_of_one_event_one_has_the_turn_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    of_two_targets_of_one_event_one_has_the_turn(&mut InMemory { disk, store });
+    of_two_targets_of_one_event_one_has_the_turn(&mut OnSqlite::new());
+}

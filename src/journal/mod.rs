@@ -10,7 +10,9 @@
 pub mod archive;
 pub mod backlog;
 mod codec;
+mod driven;
 mod inbox;
+pub mod memory;
 mod open_plans;
 pub mod section;
 pub mod sqlite;
@@ -21,12 +23,11 @@ mod writer;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
-pub mod memory;
-#[cfg(test)]
 mod tests;
 
 pub use archive::Archive;
 pub use backlog::Backlog;
+pub use driven::{Driven, Wants};
 pub use inbox::{AppendError, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX};
 pub use section::JournalSection;
 pub use sqlite::{OpenError, SqliteStore};

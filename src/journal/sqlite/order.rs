@@ -25,12 +25,17 @@ pub fn append(db: &Connection, names: &mut Names, seq: Seq, append: &Append) -> 
     const BORN: &str =
         "INSERT INTO deliveries(event, target, ordinal, output, state, closes, due_at, attempts, replays, updated_at, detail)
         VALUES(?1, ?2, 0, ?3, 0, 1, ?4, 0, 0, ?4, 'has its turn')";
+    let now = append.event.received_at;
+    let mut born = vec![];
     for (place, key) in &append.plan.ordered {
         let Some(target) = append.plan.targets.get(*place) else { continue };
-        let TargetNumber { target, output } = names.target(db, target)?;
-        let now = append.event.received_at;
+        born.push((names.target(db, target)?, *key));
+    }
+    // By their places in line: a target that is seen for the first time stands behind those that were known, whatever the file says.
+    born.sort_unstable_by_key(|(number, _)| number.target);
+    for (TargetNumber { target, output }, key) in born {
         db.prepare_cached(BORN)?.execute(params![seq.0, target, output, now.0])?;
-        line_up(db, output, *key, (seq.0, target, 0), now)?;
+        line_up(db, output, key, (seq.0, target, 0), now)?;
     }
     Ok(())
 }
