@@ -433,6 +433,8 @@ impl Writer {
             self.sweep(now)?;
         }
         if idle && !self.tidy {
+            // Retention never looks beyond the watermark, and where nothing is going on no commit writes it.
+            self.write_watermark()?;
             self.tidy = !goes_on(self.store.tend(Tend::Idle))?.unwrap_or(false);
         }
         Ok(())
@@ -457,10 +459,6 @@ impl Writer {
     }
 
     fn sweep(&mut self, now: Instant) -> Result<(), StoreError> {
-        if self.sweep.is_none() {
-            // Retention never looks beyond the watermark, and where nothing is going on no commit has written it.
-            self.write_watermark()?;
-        }
         let swept = goes_on(self.store.sweep(self.retain, self.shared.clock.wall(), self.sweep.unwrap_or_default()))?;
         self.sweep = swept.and_then(|swept| swept.next);
         self.sweep_at = now + if self.sweep.is_some() { SWEEP_PAUSE } else { SWEEP_EVERY };
