@@ -68,10 +68,10 @@ pub const MUTANTS: [Mutant; 14] = [
         bad: "            let interval = interval.clamp(first, most) / 50;",
     },
     Mutant {
-        bug: "a retry that leaves memory is not looked for when it is due",
+        bug: "a delivery of which nothing was heard counts as delivered",
         file: "src/deliver/engine.rs",
-        good: "            OnUnknown::Hold => self.over(at, ticket, State::Held, unheard(&why)),",
-        bad: "            OnUnknown::Hold => self.over(at, ticket, State::Dead, unheard(&why)),",
+        good: "OnUnknown::Retry => self.again(at, ticket, why, Duration::ZERO),",
+        bad: "OnUnknown::Retry => self.over(at, ticket, State::Delivered, why),",
     },
     Mutant {
         bug: "a write that fails is forgotten",
@@ -98,16 +98,16 @@ pub const MUTANTS: [Mutant; 14] = [
         bad: "State::Delivered => Order::Keeps(key),",
     },
     Mutant {
-        bug: "arrivals are not held back while older ones wait in the journal, and rows are read that are in memory",
+        bug: "rows are read back that are in memory",
         file: "src/deliver/engine.rs",
         good: "} else if !self.held.contains_key(&row.key) {",
         bad: "} else {",
     },
     Mutant {
-        bug: "deliveries of an output that leaves are not held",
-        file: "src/daemon/works.rs",
-        good: "if !has && count.waiting > 0 {",
-        bad: "if !has && count.waiting > 1_000 {",
+        bug: "an output that is back does not wait for its predecessor",
+        file: "src/deliver/fleet.rs",
+        good: "let predecessor = leaving.remove(&spec.name);",
+        bad: "let predecessor = leaving.remove(&spec.name).filter(|_| false);",
     },
 ];
 
