@@ -5,18 +5,30 @@ use crate::deliver::{Due, Host, LoadError, Wanted};
 use crate::ingest::{Keep, NotKept};
 use crate::journal::{AppendError, Backlog, Journal, Operation, StoreError};
 use crate::model::{
-    Appended, Clock, Dedupe, Event, Kept, Loaded, Message, NotRendered, OWN_SOURCE, Settlement, Target, Timestamp, Written,
+    Appended, Clock, Dedupe, DeliveryRow, Event, Kept, Loaded, Message, NotRendered, OWN_SOURCE, Settlement, State, Target, Timestamp,
+    Written,
 };
 use crate::route::{Along, JqPool, Router};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::task::JoinError;
+
+/// Where reading the journal blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// On threads kept for it.
+    Threads,
+    /// Here: the journal is in memory, and nothing may run beside the task whose turn it is.
+    Here,
+}
 
 /// What routes and renders now, and the journal behind it.
 pub struct Hub {
     pub(super) journal: Journal,
     pub(super) backlog: Backlog,
-    pub(super) router: ArcSwap<Router>,
+    pub(super) reading: Reading,
+    pub(super) router: Arc<ArcSwap<Router>>,
     pub(super) jq: JqPool,
     pub(super) clock: Arc<dyn Clock>,
     /// What is wrong, as far as people are told.
@@ -47,7 +59,21 @@ impl Host for Hub {
     }
 
     fn settle(&self, settlements: Vec<Settlement>, written: Written) {
-        self.journal.settle(settlements, written);
+        let gone: Vec<Arc<Target>> = settlements.iter().filter_map(|settlement| gone(&settlement.row)).collect();
+        if gone.is_empty() {
+            return self.journal.settle(settlements, written);
+        }
+        let (journal, router) = (self.journal.clone(), Arc::clone(&self.router));
+        let written = move |ok| {
+            written(ok);
+            // What was rendered by the routes before the last reload may be held only now: nobody looks for it again.
+            for target in gone.iter().filter(|target| ok && router.load().targets().any(|has| has == *target)) {
+                let why = [&target.route, &target.output].map(|name| NotRendered::Gone(name.to_string()).to_string());
+                // It is queued by that; who waits for the answer is nobody.
+                drop(journal.operate(Operation::Unhold { output: Arc::clone(&target.output), why: why.into() }));
+            }
+        };
+        self.journal.settle(settlements, Box::new(written));
     }
 
     fn died(&self, event: &Event, target: &Target, why: &str) {
@@ -58,9 +84,9 @@ impl Host for Hub {
     }
 
     async fn load(&self, output: &str, wanted: Wanted) -> Result<Due, LoadError> {
-        let (backlog, output, now) = (self.backlog.clone(), output.to_owned(), self.clock.wall());
+        let (output, now) = (output.to_owned(), self.clock.wall());
         let Wanted { replays, after, due_by, most } = wanted;
-        let read = tokio::task::spawn_blocking(move || {
+        let read = self.read(move |backlog| {
             let rows = backlog.load(&output, replays, after, due_by, most, now)?;
             let next_due = if rows.len() < most { backlog.next_due(&output, replays, due_by)? } else { None };
             Ok(Due { rows, next_due })
@@ -88,6 +114,13 @@ impl Host for Hub {
     }
 }
 
+/// Its target, where a row is held because the configuration did not have its route or output when it was rendered.
+fn gone(row: &DeliveryRow) -> Option<Arc<Target>> {
+    let target = (row.state == State::Held).then_some(&row.key.target)?;
+    let says = |name: &str| row.detail == NotRendered::Gone(name.to_owned()).to_string();
+    (says(&target.route) || says(&target.output)).then(|| Arc::clone(target))
+}
+
 impl Hub {
     /// Gives a delivery that goes together with others the message of all of them, and writes it down: an attempt that nobody heard of again
     /// must not be followed by one that says more. Where there is no message it is rendered as any other, which says why. Whether it still waits.
@@ -95,8 +128,8 @@ impl Hub {
         if loaded.kept.plan.order_of(&loaded.row.key.target).is_none() {
             return Ok(true);
         }
-        let (backlog, key) = (self.backlog.clone(), loaded.row.key.clone());
-        let read = tokio::task::spawn_blocking(move || backlog.collected(&key, most.saturating_sub(1))).await;
+        let key = loaded.row.key.clone();
+        let read = self.read(move |backlog| backlog.collected(&key, most.saturating_sub(1))).await;
         let collected = read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))?;
         let along = Along { first: &collected.first, count: collected.count, through: collected.through };
         let message = router.digest(&loaded.kept.event, &loaded.row.key.target, along, &self.jq).await;
@@ -115,6 +148,20 @@ impl Hub {
     /// What is wrong, as far as people are told. Every change of it is whole.
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the journal. An error: the reading itself was cut off.
+    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Backlog) -> T + Send + 'static) -> Result<T, JoinError> {
+        if self.reading == Reading::Here {
+            return Ok(read(&self.backlog));
+        }
+        let backlog = self.backlog.clone();
+        tokio::task::spawn_blocking(move || read(&backlog)).await
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The routes that run now.

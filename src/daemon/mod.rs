@@ -1,8 +1,8 @@
 //! The daemon's life: draw the file, open the journal, recover, serve, reload, drain. The only room that spawns and opens.
 //!
-//! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `start` opening and recovery ·
-//! `reload` swapping whole · `reach` asking outputs without a daemon · `run` the life itself · `rounds` what is wrong, told as events
-//! (`looks` at what, `space` on the disk, `told` before) · `status` what it says about itself · `door`, `watch`, `signals` its ways
+//! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `works` what runs between the doors, recovery
+//! included · `start` opening · `reload` swapping whole · `reach` asking outputs without a daemon · `run` the life itself · `rounds` what is
+//! wrong, told as events (`looks` at what, `space` on the disk, `told` before) · `status` what it says about itself · `door`, `watch`, `signals` its ways
 //! to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of things
 //! in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
 
@@ -16,7 +16,6 @@ mod hub;
 mod login;
 mod looks;
 pub mod outputs;
-mod overtake;
 mod paused;
 mod process;
 pub mod reach;
@@ -30,13 +29,15 @@ mod start;
 mod status;
 mod told;
 mod watch;
+mod works;
 
 pub use door::ADMIN_FILE;
-pub use hub::Hub;
+pub use hub::{Hub, Reading};
 pub use login::CannotLogin;
 pub use process::prepare;
 pub use run::Ended;
-pub use start::{AdminDoor, Daemon, Doors, StartError, start};
+pub use start::{AdminDoor, Daemon, Doors, Lent, StartError, connect, start};
+pub use works::{GONE, Laid, Parts, Works};
 
 use crate::journal::Retain;
 use crate::journal::section::RetainSection;

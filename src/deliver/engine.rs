@@ -105,6 +105,8 @@ impl<P> Delivery<P> {
 pub struct Engine<P> {
     policy: Arc<Policy>,
     max_batch: usize,
+    /// Most deliveries in memory.
+    window: usize,
     limiter: Limiter,
     breaker: Breaker,
     next_ticket: u64,
@@ -136,6 +138,7 @@ impl<P> Engine<P> {
             limiter: Limiter::new(policy.limit, now),
             policy,
             max_batch: max_batch.max(1),
+            window: WINDOW_PARCELS,
             breaker: Breaker::default(),
             next_ticket: 0,
             deliveries: BTreeMap::new(),
@@ -155,6 +158,12 @@ impl<P> Engine<P> {
             stopped: false,
             counts: Counts::default(),
         }
+    }
+
+    /// The same with room for so many deliveries instead of [`WINDOW_PARCELS`].
+    #[must_use]
+    pub fn within(self, window: usize) -> Self {
+        Engine { window, ..self }
     }
 
     /// Takes one input. Actions come at [`Input::Turn`], but for what cannot wait for it.
@@ -197,7 +206,7 @@ impl<P> Engine<P> {
 
     /// Parcels and bytes that still fit into the window.
     pub fn room(&self) -> (usize, usize) {
-        (WINDOW_PARCELS.saturating_sub(self.deliveries.len() + self.reading.coming()), WINDOW_BYTES.saturating_sub(self.bytes))
+        (self.window.saturating_sub(self.deliveries.len() + self.reading.coming()), WINDOW_BYTES.saturating_sub(self.bytes))
     }
 
     /// Deliveries in memory that are not out.

@@ -83,6 +83,8 @@ pub struct Fleet<H: Host> {
     clock: Arc<dyn Clock>,
     runtime: tokio::runtime::Handle,
     feed: broadcast::Sender<Arc<Attempted>>,
+    /// Deliveries of one output in memory.
+    window: usize,
     lanes: ArcSwap<Lanes>,
     /// One change at a time. Outputs that left and may not be over yet.
     leaving: Mutex<BTreeMap<Arc<str>, CancellationToken>>,
@@ -91,7 +93,14 @@ pub struct Fleet<H: Host> {
 impl<H: Host> Fleet<H> {
     /// Without outputs. Their tasks run on `runtime`.
     pub fn new(host: Arc<H>, clock: Arc<dyn Clock>, runtime: tokio::runtime::Handle) -> Self {
-        Fleet { host, clock, runtime, feed: broadcast::Sender::new(FEED_MAX), lanes: ArcSwap::default(), leaving: Mutex::default() }
+        let (feed, lanes, leaving) = (broadcast::Sender::new(FEED_MAX), ArcSwap::default(), Mutex::default());
+        Fleet { host, clock, runtime, feed, window: WINDOW_PARCELS, lanes, leaving }
+    }
+
+    /// The same with fewer deliveries of one output in memory, so that few go beyond it.
+    #[must_use]
+    pub fn within(self, window: usize) -> Self {
+        Fleet { window, ..self }
     }
 
     // === deliveries ===
@@ -235,12 +244,12 @@ impl<H: Host> Fleet<H> {
     }
 
     fn start(&self, spec: OutputSpec, predecessor: Option<CancellationToken>) -> Lane {
-        let shared =
-            Arc::new(Shared { name: Arc::clone(&spec.name), inbox: Inbox::new((WINDOW_PARCELS, WINDOW_BYTES)), status: Mutex::default() });
+        let inbox = Inbox::new((self.window, WINDOW_BYTES));
+        let shared = Arc::new(Shared { name: Arc::clone(&spec.name), inbox, status: Mutex::default() });
         if spec.paused {
             shared.inbox.note(Note::Pause);
         }
-        let engine = Engine::new(Arc::clone(&spec.policy), spec.output.max_batch(), self.clock.now());
+        let engine = Engine::new(Arc::clone(&spec.policy), spec.output.max_batch(), self.clock.now()).within(self.window);
         let _inside = self.runtime.enter();
         let worker = Worker::new(
             Arc::clone(&shared),

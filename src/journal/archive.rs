@@ -402,6 +402,9 @@ impl Archive {
 }
 
 impl Reads for Archive {
+    fn counts(&self) -> Result<Vec<OutputCounts>, StoreError> {
+        Archive::counts(self)
+    }
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError> {
         self.read("read open events", |db, names| sqlite::open_events(db, names, from, to, most))
     }

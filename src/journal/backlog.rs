@@ -3,6 +3,7 @@
 //! Never hands out an event or a message whose bytes are not those that were kept: its deliveries are settled dead with
 //! that reason, here, and stay visible. All calls block on the disk.
 
+use super::archive::OutputCounts;
 use super::store::{Collected, OpenEvent, Reads, StoreError, Waiting};
 use super::writer::Journal;
 use crate::model::{Cursor, DeliveryKey, DeliveryRow, Loaded, Seq, Settlement, State, Timestamp};
@@ -28,6 +29,11 @@ impl Backlog {
     /// Over the journal and what reads it.
     pub fn new(journal: Journal, reads: Arc<dyn Reads>) -> Self {
         Backlog { journal, reads }
+    }
+
+    /// How many deliveries of each output wait, are held and are dead.
+    pub fn counts(&self) -> Result<Vec<OutputCounts>, StoreError> {
+        self.reads.counts()
     }
 
     /// Events from `from` to `to` (both included) whose plan is open, by place; and where to go on, `None` at the end.

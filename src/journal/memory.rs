@@ -1,17 +1,19 @@
-//! A store in memory for tests: slow, plain, and it loses what was not committed. It fails when asked to.
+//! A store in memory for tests and for `cargo xtask sim`: slow, plain, and it loses what was not committed. It fails when asked to.
 //!
-//! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache.
+//! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache. No daemon
+//! runs on it.
 
+use super::archive::OutputCounts;
 use super::store::{
-    Batch, Collected, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed, Slice,
-    Store, StoreError, Swept, Tend, Waiting, Which,
+    Batch, Collected, Committed, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed, Slice, Store,
+    StoreError, Swept, Tend, Waiting, Which,
 };
 use crate::model::{
     BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, PACED, Plan, Seq, Settlement, State,
     Target, Timestamp, stands_in_line,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What survives a crash. Clones are the same disk.
@@ -95,13 +97,26 @@ impl Disk {
         self.lock().rows.values().map(|(row, _)| row.clone()).collect()
     }
 
+    /// One row.
+    pub fn row(&self, key: &DeliveryKey) -> Option<DeliveryRow> {
+        let disk = self.lock();
+        let target = disk.targets.iter().position(|known| *known == key.target)? as i64 + 1;
+        disk.rows.get(&(key.seq.0, target, key.ordinal)).map(|(row, _)| row.clone())
+    }
+
+    /// Those that are kept in order and were not let go.
+    pub fn in_line(&self) -> BTreeSet<DeliveryKey> {
+        let disk = self.lock();
+        disk.line.keys().filter_map(|place| disk.rows.get(place)).map(|(row, _)| row.key.clone()).collect()
+    }
+
     /// The watermark as it was written.
     pub fn watermark(&self) -> Seq {
         Seq(self.lock().watermark.max(1))
     }
 
     fn lock(&self) -> MutexGuard<'_, Durable> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -206,8 +221,7 @@ impl Durable {
     fn line_up(&mut self, place: Place, order: OrderKey, now: Timestamp, behind: &str) {
         let first = !self.in_line(place, order).any(|other| other < place);
         self.line.insert(place, (order, first.then_some(now)));
-        let (row, _) = self.rows.get_mut(&place).unwrap();
-        if !first {
+        if let Some((row, _)) = self.rows.get_mut(&place).filter(|_| !first) {
             if row.state == State::Waiting {
                 (row.state, row.detail) = (State::Held, behind.into());
             }
@@ -219,13 +233,13 @@ impl Durable {
         let Some((order, _)) = self.line.get(&place).copied() else { return false };
         let next = self.in_line(place, order).find(|other| *other != place);
         self.line.remove(&place);
-        if let Some(next) = next {
-            let (row, _) = self.rows.get_mut(&next).unwrap();
-            if row.state == State::Held && stands_in_line(&row.detail) {
-                let detail = "has its turn".into();
-                *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail, updated_at: now, ..row.clone() };
-                self.line.insert(next, (order, Some(now)));
-            }
+        let waits = |row: &DeliveryRow| row.state == State::Held && stands_in_line(&row.detail);
+        if let Some(next) = next
+            && let Some((row, _)) = self.rows.get_mut(&next).filter(|(row, _)| waits(row))
+        {
+            let detail = "has its turn".into();
+            *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail, updated_at: now, ..row.clone() };
+            self.line.insert(next, (order, Some(now)));
         }
         true
     }
@@ -452,6 +466,26 @@ fn meant(which: &Which, row: &DeliveryRow, event: &Event) -> bool {
 }
 
 impl Reads for Disk {
+    fn counts(&self) -> Result<Vec<OutputCounts>, StoreError> {
+        let disk = self.lock();
+        let mut counts: BTreeMap<Arc<str>, OutputCounts> = BTreeMap::new();
+        for (row, _) in disk.rows.values() {
+            let output = &row.key.target.output;
+            let none = || OutputCounts { output: Arc::clone(output), waiting: 0, held: 0, dead: 0, oldest_due: None };
+            let count = counts.entry(Arc::clone(output)).or_insert_with(none);
+            match row.state {
+                State::Waiting => {
+                    count.waiting += 1;
+                    count.oldest_due = [count.oldest_due, row.due_at].into_iter().flatten().min();
+                }
+                State::Held => count.held += 1,
+                State::Dead => count.dead += 1,
+                State::Delivered => {}
+            }
+        }
+        Ok(counts.into_values().collect())
+    }
+
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError> {
         Ok(self.lock().sealed.get(key).cloned())
     }
@@ -508,8 +542,10 @@ impl Reads for Disk {
 }
 
 /// Things that tests of this room put in.
+#[cfg(test)]
 pub mod samples {
     use super::*;
+    use crate::journal::store::DeliveryFilter;
     use crate::model::{EventId, Headers};
 
     /// An event of source `shop` whose id carries the time.

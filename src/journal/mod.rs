@@ -11,7 +11,9 @@ pub mod archive;
 pub mod backlog;
 mod codec;
 pub mod doctor;
+mod driven;
 mod inbox;
+pub mod memory;
 mod open_plans;
 pub mod pace;
 pub mod section;
@@ -23,12 +25,11 @@ mod writer;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
-pub mod memory;
-#[cfg(test)]
 mod tests;
 
 pub use archive::Archive;
 pub use backlog::Backlog;
+pub use driven::{Driven, Wants};
 pub use inbox::{AppendError, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX};
 pub use pace::Commits;
 pub use section::JournalSection;

@@ -4,6 +4,7 @@
 //! commit (the writer does) or what an answer to a sender is. Holds: L1 `commit` returns only when the batch is durable as
 //! a whole or not at all. Proven by `conformance`, which runs one suite on every store.
 
+use super::archive::OutputCounts;
 use crate::model::{Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Message, Plan, Seq, Settlement, State, Target, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -123,6 +124,8 @@ pub struct Collected {
 
 /// Reading what is still to be done. Sees what was committed.
 pub trait Reads: Send + Sync {
+    /// How many deliveries of each output wait, are held and are dead.
+    fn counts(&self) -> Result<Vec<OutputCounts>, StoreError>;
     /// Events from `from` to `to` (both included) with an open plan, by place, at most `most`.
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError>;
     /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor: those that somebody asked for

@@ -93,13 +93,13 @@ struct Counters {
     watermark: AtomicU64,
 }
 
-struct Shared {
-    inbox: Inbox,
+pub(super) struct Shared {
+    pub(super) inbox: Inbox,
     counters: Counters,
     pace: Pace,
     /// Whether space is short: what was delivered is deleted before its time.
     pressed: AtomicBool,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     fault: watch::Sender<Option<Fault>>,
     /// Whether the writer still owns the store.
     running: watch::Sender<bool>,
@@ -132,7 +132,15 @@ impl Journal {
     ///
     /// # Errors
     /// The store cannot be read, or there is no thread to be had.
-    pub fn start(mut store: Box<dyn Store>, settings: Settings) -> Result<(Self, Recovered), StoreError> {
+    pub fn start(store: Box<dyn Store>, settings: Settings) -> Result<(Self, Recovered), StoreError> {
+        let (journal, writer, recovered) = Self::open(store, settings)?;
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run());
+        thread.map_err(|cause| StoreError::Fatal { doing: "start the writer", detail: cause.to_string() })?;
+        Ok((journal, recovered))
+    }
+
+    /// The handle, and the writer that nobody runs yet.
+    pub(super) fn open(mut store: Box<dyn Store>, settings: Settings) -> Result<(Self, Writer, Recovered), StoreError> {
         let recovered = store.recover()?;
         let shared = Arc::new(Shared {
             inbox: Inbox::default(),
@@ -162,10 +170,8 @@ impl Journal {
             no_space: false,
             shared: Arc::clone(&shared),
         };
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run());
-        thread.map_err(|cause| StoreError::Fatal { doing: "start the writer", detail: cause.to_string() })?;
         let alive = Arc::new(Alive(Arc::clone(&shared)));
-        Ok((Journal { shared, _alive: alive }, recovered))
+        Ok((Journal { shared, _alive: alive }, writer, recovered))
     }
 
     /// Keeps an event with its plan. The event is queued when this returns; the future waits for the commit, and dropping
@@ -265,8 +271,8 @@ struct Running {
 }
 
 /// The thread's own.
-struct Writer {
-    shared: Arc<Shared>,
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
     store: Box<dyn Store>,
     open: OpenPlans,
     on_kept: OnKept,
@@ -292,7 +298,7 @@ struct Writer {
 }
 
 /// Says that the writer is gone, however it went.
-struct Ending(Arc<Shared>);
+pub(super) struct Ending(pub(super) Arc<Shared>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -310,11 +316,15 @@ impl Writer {
         // Dropped after everything else here, the store included.
         let ending = Ending(Arc::clone(&self.shared));
         if let Err(error) = self.work() {
-            let fault = Fault { exit_code: error.exit_code().unwrap_or(74), message: error.to_string() };
-            self.shared.fault.send_replace(Some(fault));
+            self.failed(&error);
         }
         drop(self);
         drop(ending);
+    }
+
+    pub(super) fn failed(&self, error: &StoreError) {
+        let fault = Fault { exit_code: error.exit_code().unwrap_or(74), message: error.to_string() };
+        self.shared.fault.send_replace(Some(fault));
     }
 
     /// Until closed or shut; an error ends it.
@@ -325,22 +335,29 @@ impl Writer {
             let clock = Arc::clone(&self.shared.clock);
             let Some(taken) = self.shared.inbox.take(self.patience(), || clock.now(), work) else { return Ok(()) };
             work = taken;
-            if !work.is_empty() {
-                self.commit(&mut work, &mut batch)?;
+            if self.round(&mut work, &mut batch)? {
+                return Ok(());
             }
-            self.no_space = !work.is_empty();
-            if !self.no_space {
-                for heard in work.flushes.drain(..) {
-                    let _ = heard.send(());
-                }
-            }
-            self.running.extend(work.operations.drain(..).map(|asked| Running { asked, from: Mark::default(), changed: 0 }));
-            if work.last && self.running.is_empty() {
-                work.written.drain(..).for_each(|written| written(false));
-                return self.finish();
-            }
-            self.upkeep()?;
         }
+    }
+
+    /// Does what was taken, and a slice of each kind of upkeep. True: it was the last.
+    pub(super) fn round(&mut self, work: &mut Work, batch: &mut Batch) -> Result<bool, StoreError> {
+        if !work.is_empty() {
+            self.commit(work, batch)?;
+        }
+        self.no_space = !work.is_empty();
+        if !self.no_space {
+            for heard in work.flushes.drain(..) {
+                let _ = heard.send(());
+            }
+        }
+        self.running.extend(work.operations.drain(..).map(|asked| Running { asked, from: Mark::default(), changed: 0 }));
+        if work.last && self.running.is_empty() {
+            work.written.drain(..).for_each(|written| written(false));
+            return self.finish().map(|()| true);
+        }
+        self.upkeep().map(|()| false)
     }
 
     /// One commit and all its answers. Without space the rows of deliveries are left in `work`.
@@ -423,7 +440,7 @@ impl Writer {
     }
 
     /// How long the writer may sleep when nobody asks for anything.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         if !self.running.is_empty() {
             return Duration::ZERO;
         }
@@ -458,6 +475,8 @@ impl Writer {
             self.sweep(now)?;
         }
         if idle && !self.tidy {
+            // Retention never looks beyond the watermark, and where nothing is going on no commit writes it.
+            self.write_watermark()?;
             self.tidy = !goes_on(self.store.tend(Tend::Idle))?.unwrap_or(false);
         }
         Ok(())
@@ -502,12 +521,17 @@ impl Writer {
         Ok(())
     }
 
+    fn write_watermark(&mut self) -> Result<(), StoreError> {
+        let watermark = self.open.watermark();
+        if watermark != self.stored && goes_on(self.store.commit(&Batch { watermark: Some(watermark), ..Batch::default() }))?.is_some() {
+            (self.stored, self.stored_at) = (watermark, self.shared.clock.now());
+        }
+        Ok(())
+    }
+
     /// The last commit: a start after it has nothing to read again.
     fn finish(&mut self) -> Result<(), StoreError> {
-        let watermark = self.open.watermark();
-        if watermark != self.stored {
-            goes_on(self.store.commit(&Batch { watermark: Some(watermark), ..Batch::default() }))?;
-        }
+        self.write_watermark()?;
         goes_on(self.store.tend(Tend::Closing)).map(drop)
     }
 }
