@@ -265,14 +265,16 @@ impl Durable {
                 self.collected(place).into_iter().filter(|other| through.is_some_and(|through| other.0 <= through)).collect();
             for other in along {
                 let detail = format!("in the digest {}: {}", digest.key.id(self.events[&place.0].event.id), digest.detail);
-                let (row, _) = self.rows.get_mut(&other).unwrap();
+                let Some((row, _)) = self.rows.get_mut(&other) else { continue };
                 *row = DeliveryRow { state: digest.state, due_at: None, detail, updated_at: now, ..row.clone() };
                 self.line.remove(&other);
                 changed += 1;
             }
             if digest.updated_at < before {
                 changed += u64::from(self.free(place, now));
-                self.rows.get_mut(&place).unwrap().0.message = None;
+                if let Some((row, _)) = self.rows.get_mut(&place) {
+                    row.message = None;
+                }
             }
         }
         Slice { changed, next: None }
