@@ -2,7 +2,7 @@
 //! says which of them are held elsewhere.
 
 use crate::scenario::{Order, Output};
-use crate::world::{Fact, State, World};
+use crate::world::{Fact, Held, State, World};
 use std::time::Duration;
 use switchyard::daemon::GONE;
 use switchyard::journal::store::{Batch, Fate, Retain};
@@ -185,7 +185,7 @@ impl State {
             return;
         };
         let side = &self.fars[far];
-        let (calls, probing, held_until) = (side.calls, side.probing, side.held_until);
+        let (calls, probing, held_until) = (side.calls, side.probing, side.held.until(now));
         let down = side.down.filter(|(at, _)| now > *at && !side.hurried);
         if !changing && calls >= output.concurrency {
             self.broke("I8", &format!("o{far}: {} calls at once, at most {}", calls + 1, output.concurrency));
@@ -353,7 +353,7 @@ impl State {
                 side.hurried = true;
             }
             if known.is_none() {
-                (side.held_until, side.down, side.probing) = (0, None, false);
+                (side.held, side.down, side.probing) = (Held::default(), None, false);
                 side.engine += 1;
             }
             side.limit += u32::from(before.map(|output| output.rate) != after.map(|output| output.rate));
@@ -388,7 +388,7 @@ impl State {
                 let asked = after.map_or(0, |after| (after.as_nanos() as u64).clamp(SECOND, 30 * SECOND));
                 track.not_before = now + gap.max(asked);
                 if after.is_some() && track.engine == side.engine {
-                    side.held_until = side.held_until.max(now + asked);
+                    side.held.ask(now, now + asked);
                 }
             }
             Outcome::Unknown { .. } => track.not_before = now + gap,

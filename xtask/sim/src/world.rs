@@ -116,7 +116,32 @@ pub struct Far {
     /// The destination was changed: it may be probed at once, until it answers.
     pub hurried: bool,
     /// It asked not to be sent anything before.
-    pub held_until: u64,
+    pub held: Held,
+}
+
+/// Until when a far side asked not to be sent anything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held {
+    /// When it asked.
+    at: u64,
+    until: u64,
+    /// Until when, as it had asked before that moment.
+    before: u64,
+}
+
+impl Held {
+    /// It asks. A shorter wait does not undo a longer one.
+    pub fn ask(&mut self, now: u64, until: u64) {
+        if until > self.until {
+            self.before = if now > self.at { self.until } else { self.before };
+            (self.at, self.until) = (now, until);
+        }
+    }
+
+    /// Until when nothing may be sent at this moment. A call that began in the very moment in which it asked had not heard of it.
+    pub fn until(&self, now: u64) -> u64 {
+        if now > self.at { self.until } else { self.before }
+    }
 }
 
 /// Somebody who posts an event until it hears 200.
@@ -216,7 +241,7 @@ impl World {
             probing: false,
             hurried: false,
             engine: 0,
-            held_until: 0,
+            held: Held::default(),
         };
         let state = State {
             calls: 0,
@@ -299,7 +324,7 @@ impl World {
         state.life += 1;
         (state.dead, state.closed, state.recovering, state.posting, state.kept) = (false, false, true, 0, (0, 0));
         for far in &mut state.fars {
-            (far.calls, far.down, far.probing, far.hurried, far.held_until) = (0, None, false, false, 0);
+            (far.calls, far.down, far.probing, far.hurried, far.held) = (0, None, false, false, Held::default());
         }
         for track in state.tracks.values_mut() {
             track.out = false;
