@@ -15,6 +15,8 @@ pub mod journal;
 
 pub mod deliver;
 
+pub mod alarm;
+
 pub mod admin;
 pub mod daemon;
 pub mod telemetry;

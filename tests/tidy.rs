@@ -27,8 +27,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("journal", &["fail", "model"]),
     ("deliver", &["fail", "model"]),
     ("telemetry", &["model"]),
+    ("alarm", &["model"]),
     ("ingest", &["fail", "model", "verify"]),
-    ("daemon", &["fail", "model", "hours", "config", "verify", "route", "journal", "ingest", "deliver", "telemetry"]),
+    ("daemon", &["fail", "model", "hours", "config", "verify", "route", "journal", "ingest", "deliver", "telemetry", "alarm"]),
     ("admin", &["model", "route", "journal", "deliver", "telemetry", "daemon"]),
     ("cli", &["model", "config", "verify", "route", "journal", "ingest", "deliver", "telemetry", "daemon", "admin"]),
 ];

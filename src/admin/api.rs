@@ -40,7 +40,7 @@ pub struct Api {
     pub stop: CancellationToken,
 }
 
-type Answered = Result<Value, Wrong>;
+pub(super) type Answered = Result<Value, Wrong>;
 
 impl From<StoreError> for Wrong {
     fn from(why: StoreError) -> Self {
@@ -125,6 +125,7 @@ impl Api {
             (&Method::POST, ["api", "silences"]) => self.silence(body),
             (&Method::POST, ["api", "silences", id, "end"]) => self.end_silence(id),
             (&Method::POST, ["api", "skip"]) => self.skip(body).await,
+            (method, ["api", "journal", asked]) => self.journal(method, asked, body).await,
             _ => Err(Wrong(404, "there is nothing here".into())),
         };
         match answered {
@@ -302,6 +303,9 @@ impl Api {
         let (which, count, outputs) = if ids.is_empty() { self.matching(filter, dry).await? } else { self.named(&ids, &filter).await? };
         if dry {
             return Ok(json!({ "count": count, "dry_run": true }));
+        }
+        if self.daemon.is_short_of_space() {
+            return Err(Wrong(503, "the journal's disk is nearly full: replays wait until there is space; `/health` says more".into()));
         }
         let count = self.daemon.hub.operate(Operation::Replay(which)).await?;
         self.daemon.look(outputs.as_ref());

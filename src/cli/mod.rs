@@ -6,10 +6,12 @@ mod client;
 mod completions;
 mod deliveries;
 mod echo;
+mod erase;
 mod events;
 mod exit;
 mod explain;
 mod init;
+mod journal;
 mod login;
 mod pause;
 mod refused;
@@ -81,6 +83,10 @@ enum Command {
     Tail(tail::Tail),
     /// Proves that every planned delivery is accounted for.
     Audit(audit::Audit),
+    /// Looks after the journal's file: is it sound, what is in it, a copy, what can be saved of a damaged one.
+    Journal(journal::Journal),
+    /// Removes a person's events from the journal, with a report.
+    Erase(erase::Erase),
     /// Answers every request with 200 and prints it: a far side to try outputs with.
     Echo(echo::Echo),
     /// Prints the completion script of a shell.
@@ -111,6 +117,8 @@ pub fn main(args: Args) -> Exit {
         Command::Login(login) => login.run(),
         Command::Tail(tail) => tail.run(),
         Command::Audit(audit) => audit.run(),
+        Command::Journal(journal) => journal.run(),
+        Command::Erase(erase) => erase.run(),
         Command::Echo(echo) => echo.run(),
         Command::Completions(completions) => return completions.run(),
         Command::JqWorker => return jq_worker(),

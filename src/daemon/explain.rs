@@ -2,9 +2,9 @@
 
 use super::blueprint::Blueprint;
 use super::gate::Gate;
-use crate::model::{Event, EventId, Headers, HeldUntil, Message, Rendered, Target, Timestamp};
+use crate::model::{Event, EventId, Headers, HeldUntil, Message, OWN_SOURCE, Rendered, Target, Timestamp};
 use crate::route::{JqPool, RouteVerdict, Router, Sent, Verdict};
-use crate::verify::Request;
+use crate::verify::{Request, Verifier};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
@@ -39,17 +39,16 @@ pub enum CannotExplain {
 
 /// What would become of a draft under a configuration.
 pub async fn draft(blueprint: &Blueprint, draft: Draft<'_>) -> Result<Value, CannotExplain> {
-    let Some(verifier) = blueprint.verifier(draft.source) else {
+    let topic_read = |verifier: &Verifier| {
+        let headers = header_map(&draft.headers);
+        verifier.topic(&Request { headers: &headers, body: &draft.body, peer: IpAddr::from([127, 0, 0, 1]) })
+    };
+    let verifier = blueprint.verifier(draft.source);
+    if verifier.is_none() && draft.source != OWN_SOURCE {
         let near = switchyard_api::problem::nearest(draft.source, blueprint.source_names()).map(str::to_owned);
         return Err(CannotExplain::NoSource { name: draft.source.to_owned(), near });
-    };
-    let topic = match draft.topic {
-        Some(topic) => topic.into(),
-        None => {
-            let headers = header_map(&draft.headers);
-            verifier.topic(&Request { headers: &headers, body: &draft.body, peer: IpAddr::from([127, 0, 0, 1]) })
-        }
-    };
+    }
+    let topic = draft.topic.map(Into::into).or_else(|| verifier.map(topic_read)).unwrap_or_default();
     let event = Event {
         id: EventId([0; 16]),
         source: draft.source.into(),

@@ -5,7 +5,7 @@
 
 use super::hub::Hub;
 use super::outputs::OutputPlan;
-use super::start::Daemon;
+use super::works::Works;
 use crate::hours::Hours;
 use crate::journal::Operation;
 use crate::model::{HeldUntil, Target, Timestamp};
@@ -74,7 +74,7 @@ impl Hub {
     }
 }
 
-impl Daemon {
+impl Works {
     /// Deliveries whose time has come go on; where the reasons changed all of an output's are asked for again. What the journal could not do
     /// is done at the next look.
     pub(super) async fn elapse(&self, looked: &mut Looked) {
@@ -84,8 +84,7 @@ impl Daemon {
         }
         let reasons = self.hub.reasons();
         looked.concerned.extend(reasons.keys().cloned());
-        let running = self.running.load_full();
-        for output in running.outputs.iter().map(|(name, _)| Arc::<str>::from(name.as_str())) {
+        for output in self.names() {
             let because = reasons.get(&output).cloned().unwrap_or_default();
             let changed = looked.reasons.get(&output) != Some(&because);
             if !changed && !looked.concerned.contains(&output) {
@@ -96,7 +95,7 @@ impl Daemon {
                 // Where it left, whoever ends it sees to its deliveries.
                 let _ = self.fleet.sift(&output);
             }
-            match self.hub.journal.operate(Operation::Elapse { output: Arc::clone(&output), by, except }).await {
+            match self.hub.operate(Operation::Elapse { output: Arc::clone(&output), by, except }).await {
                 Ok(count) => {
                     if count > 0 {
                         tracing::info!(%output, count, "deliveries that were held for a time go on");
@@ -107,6 +106,6 @@ impl Daemon {
                 Err(why) => tracing::warn!(%output, %why, "held deliveries could not be looked through; trying again"),
             }
         }
-        looked.reasons.retain(|output, _| running.outputs.iter().any(|(name, _)| **name == **output));
+        looked.reasons.retain(|output, _| self.has(output));
     }
 }

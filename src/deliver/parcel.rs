@@ -51,6 +51,7 @@ fn new(target: &Arc<Target>, ordinal: u32, row: Option<Standing>, payload: Paylo
         key: DeliveryKey { seq: payload.kept.seq, target: Arc::clone(target), ordinal },
         size: payload.kept.event.size() + payload.message.as_ref().map_or(0, |message| message.size()),
         seed: half(&id[..8]) ^ half(&id[8..]).rotate_left(ordinal % 64),
+        rate_key: None,
         row,
         payload,
     }
@@ -72,6 +73,8 @@ pub fn arrived(arrival: &Arrival, rendered: Rendered) -> Vec<ReadBack<Payload>> 
             }
             Decision::new(State::Delivered, if arrival.have.is_empty() { NOTHING } else { NOTHING_MORE }.to_owned())
         }
+        // One row cannot stand for several that are missing. The plan stays open, and the next start has them.
+        Err(NotRendered::Gone(_)) if !arrival.have.is_empty() => return vec![],
         Err(not) => not_rendered(&not),
     };
     // Where some have rows, what is said of all stands behind those.
@@ -116,7 +119,9 @@ pub fn unrendered(arrival: &Arrival) -> New<Payload> {
 /// in the same batch, before any is sent. Of one that the host gave another state that is written, and it is not sent.
 pub fn read_back(loaded: Loaded, rendered: Option<Rendered>) -> Vec<ReadBack<Payload>> {
     let Loaded { kept, row } = loaded;
-    let standing = Standing { due_at: row.due_at.unwrap_or(row.updated_at), attempts: row.attempts, replays: row.replays };
+    let due_at = row.due_at.unwrap_or(row.updated_at);
+    // What was to come later than it was written was told so.
+    let standing = Standing { due_at, attempts: row.attempts, replays: row.replays, told: due_at > row.updated_at };
     let (target, ordinal) = (&row.key.target, row.key.ordinal);
     // Its target's part of the plan is closed already.
     let payload = |message| Payload { kept: Arc::clone(&kept), message, siblings: None, closes: Some(false) };

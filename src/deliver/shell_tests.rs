@@ -25,6 +25,8 @@ struct Memory {
     closed: Mutex<Vec<(Seq, Arc<Target>)>>,
     /// Nothing may go until then.
     closed_until: Mutex<Option<Timestamp>>,
+    /// Outputs for which rows were called back, and those that stay.
+    recalls: Mutex<Vec<(String, Option<String>)>>,
     writer: mpsc::Sender<(Vec<Settlement>, Written)>,
 }
 
@@ -36,6 +38,7 @@ impl Memory {
             events: Mutex::default(),
             closed: Mutex::default(),
             closed_until: Mutex::default(),
+            recalls: Mutex::default(),
             writer,
         });
         let host = Arc::downgrade(&memory);
@@ -89,18 +92,27 @@ impl Host for Memory {
         self.writer.send((settlements, written)).unwrap();
     }
 
-    async fn load(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<(Cursor, Loaded)>, LoadError> {
+    async fn recall(&self, output: &str, but: Option<String>) -> Result<u64, LoadError> {
+        self.recalls.lock().unwrap().push((output.to_owned(), but));
+        Ok(0)
+    }
+
+    async fn load(&self, output: &str, wanted: Wanted) -> Result<Due, LoadError> {
+        let Wanted { replays, after, due_by, most } = wanted;
         let events = self.events.lock().unwrap();
         let mut due: Vec<(Cursor, DeliveryRow)> = self
             .rows()
             .into_iter()
-            .filter(|row| row.state == State::Waiting && &*row.key.target.output == output && row.due_at.is_some_and(|due| due <= due_by))
+            .filter(|row| row.state == State::Waiting && &*row.key.target.output == output && (row.replays > 0) == replays)
             .map(|row| (Cursor { due_at: row.due_at.unwrap(), seq: row.key.seq, nth: i64::from(row.key.ordinal) }, row))
             .filter(|(cursor, _)| *cursor > after)
             .collect();
         due.sort_by_key(|(cursor, _)| *cursor);
+        let later = due.split_off(due.partition_point(|(cursor, _)| cursor.due_at <= due_by));
+        let next_due = later.first().map(|(cursor, _)| cursor.due_at).filter(|_| due.len() < most);
         due.truncate(most);
-        Ok(due.into_iter().map(|(cursor, row)| (cursor, Loaded { kept: Arc::clone(&events[&row.key.seq]), row })).collect())
+        let loaded = |(cursor, row): (Cursor, DeliveryRow)| (cursor, Loaded { kept: Arc::clone(&events[&row.key.seq]), row });
+        Ok(Due { rows: due.into_iter().map(loaded).collect(), next_due })
     }
 }
 
@@ -193,7 +205,8 @@ fn policy() -> Policy {
 
 fn spec(name: &str, output: &Arc<Scripted>, policy: Policy) -> OutputSpec {
     let fingerprint = Arc::as_ptr(output) as u64;
-    OutputSpec { name: name.into(), fingerprint, policy: Arc::new(policy), output: Arc::clone(output) as Arc<dyn Output>, paused: false }
+    let output = Arc::clone(output) as Arc<dyn Output>;
+    OutputSpec { name: name.into(), fingerprint, policy: Arc::new(policy), key_of: None, output, paused: false }
 }
 
 impl Yard {
@@ -461,7 +474,7 @@ fn an_output_that_is_back_before_it_was_over_sends_nothing_twice() {
 
 #[test]
 fn a_changed_destination_gets_what_waited_for_the_one_before() {
-    let (before, after) = (Scripted::new(vec![Act::Say(Outcome::Misconfigured { why: "401".into() }); 9]), Scripted::new([]));
+    let (before, after) = (Scripted::new(vec![Act::Say(Outcome::Misconfigured { why: "401".into(), after: None }); 9]), Scripted::new([]));
     let yard = Yard::new(vec![spec("o", &before, policy())]);
     yard.post(1, &["r"]);
     yard.until("open", |yard| matches!(yard.fleet.status()["o"].breaker, BreakerState::Open { misconfigured: true, .. }));

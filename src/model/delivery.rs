@@ -119,6 +119,9 @@ pub fn stands_in_line(detail: &str) -> bool {
     detail == BEHIND || detail == COLLECTED
 }
 
+/// How the detail of a waiting row begins that was told when to come because its key has had its share for now; the limit follows.
+pub const PACED: &str = "waits for its turn: ";
+
 /// Hears whether a batch of settlements is durable. Called once, on the writer's thread: must not block.
 pub type Written = Box<dyn FnOnce(bool) + Send>;
 
