@@ -12,8 +12,10 @@ mod exit;
 mod explain;
 mod init;
 mod journal;
+mod listen;
 mod login;
 mod pause;
+mod post;
 mod refused;
 mod replay;
 mod run;
@@ -79,6 +81,8 @@ enum Command {
     Skip(skip::Skip),
     /// Hands an output a new refresh token, read from standard input.
     Login(login::Login),
+    /// Forwards events as they are kept to a program under development.
+    Listen(listen::Listen),
     /// Shows events and deliveries as they happen.
     Tail(tail::Tail),
     /// Proves that every planned delivery is accounted for.
@@ -115,6 +119,7 @@ pub fn main(args: Args) -> Exit {
         Command::Silence(silence) => silence.run(),
         Command::Skip(skip) => skip.run(),
         Command::Login(login) => login.run(),
+        Command::Listen(listen) => listen.run(),
         Command::Tail(tail) => tail.run(),
         Command::Audit(audit) => audit.run(),
         Command::Journal(journal) => journal.run(),

@@ -6,6 +6,7 @@
 //!
 //! Never: talks to an output, keeps anything between events, lets a value of an event become structure (L8).
 
+mod condition;
 pub mod decimal;
 mod digest;
 mod explain;
@@ -26,6 +27,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use condition::{Condition, NoCondition};
 pub use digest::{Along, DIGESTED};
 pub use explain::{RouteVerdict, Sent, Verdict};
 pub use glob::Glob;
