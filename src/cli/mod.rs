@@ -10,10 +10,12 @@ mod erase;
 mod events;
 mod exit;
 mod explain;
+mod graph;
 mod init;
 mod journal;
 mod listen;
 mod login;
+mod man;
 mod pause;
 mod post;
 mod refused;
@@ -57,6 +59,8 @@ enum Command {
     Check(check::Check),
     /// Says which routes an event matches, why the others do not, and what would be sent; sends nothing.
     Explain(explain::Explain),
+    /// Draws sources, routes and outputs, as Mermaid or SVG.
+    Graph(graph::Graph),
     /// Signs an event as its sender would, posts it to the daemon and shows where it went.
     Send(send::Send),
     /// Prints the headers a sender would sign an event with.
@@ -95,6 +99,8 @@ enum Command {
     Echo(echo::Echo),
     /// Prints the completion script of a shell.
     Completions(completions::Completions),
+    /// Prints the manual page, or writes those of all commands.
+    Man(man::Man),
     /// Runs jq programs for the daemon: started by it, not by people.
     #[command(hide = true)]
     JqWorker,
@@ -107,6 +113,7 @@ pub fn main(args: Args) -> Exit {
         Command::Init(init) => init.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Graph(graph) => graph.run(),
         Command::Send(send) => send.run(),
         Command::Sign(sign) => sign.run(),
         Command::Events(events) => events.run(),
@@ -126,6 +133,7 @@ pub fn main(args: Args) -> Exit {
         Command::Erase(erase) => erase.run(),
         Command::Echo(echo) => echo.run(),
         Command::Completions(completions) => return completions.run(),
+        Command::Man(man) => man.run(),
         Command::JqWorker => return jq_worker(),
     };
     ended.unwrap_or_else(|why| {

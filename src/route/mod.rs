@@ -34,6 +34,6 @@ pub use glob::Glob;
 pub use jq::JqPool;
 pub use message::{By, Digested, Line, OutputMessage};
 pub use pace::Pace;
-pub use plan::Router;
+pub use plan::{Router, ShownRoute};
 pub use render::MESSAGES_MAX;
 pub use section::RouteSection;
