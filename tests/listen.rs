@@ -18,7 +18,7 @@ struct Listening(Child);
 
 impl Listening {
     fn start(yard: &Yard, args: &[&str]) -> Self {
-        let file = std::fs::File::create(yard.path("file")).unwrap();
+        let file = std::fs::File::create(yard.path("said")).unwrap();
         let child = yard.command(&[&["listen", "--to"], args].concat()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         let listening = Listening(child);
         wait_for("listen to begin", || said(yard).contains("forwards events to "));

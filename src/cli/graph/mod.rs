@@ -104,13 +104,15 @@ impl Picture {
                 picture.lines.extend(to.map(|to| Line { column: 1, from: place, to }));
             }
             let notes = [(route.conditional, "with conditions"), (route.timed, "at its hours")];
-            let notes = notes.into_iter().filter_map(|(has, note)| has.then(|| note.to_owned()));
+            let notes = notes.into_iter().filter(|(has, _)| *has).map(|(_, note)| note.to_owned());
             let notes = route.topics.iter().map(|topic| (*topic).to_owned()).chain(notes).collect();
             picture.columns[1].push(Box { notes, ..plain(route.name) });
         }
         picture.columns[0] = sources.iter().map(|name| plain(name)).collect();
         let own = sources.iter().position(|name| name == OWN_SOURCE);
-        own.into_iter().for_each(|own| picture.columns[0][own].notes.push("what goes wrong here".into()));
+        if let Some(own) = own {
+            picture.columns[0][own].notes.push("what goes wrong here".into());
+        }
         picture
     }
 
