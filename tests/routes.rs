@@ -35,7 +35,7 @@ fn router(routes: &[Node]) -> Router {
         message: vec![],
         config: None,
         total: None,
-        order_by: None,
+        line: None,
     };
     let built = Router::build(&sections, &[], &[output("file", vec![]), output("chat", vec![text])], &mut problems);
     built.unwrap_or_else(|| panic!("{problems:?}"))

@@ -41,7 +41,7 @@ impl Daemon {
     }
 
     /// How many deliveries an operation changed, if any; their output looks for them then.
-    async fn moved(&self, output: &str, operation: Operation) -> Option<u64> {
+    pub(super) async fn moved(&self, output: &str, operation: Operation) -> Option<u64> {
         let count = self.hub.journal.operate(operation).await.ok().filter(|count| *count > 0)?;
         let _ = self.fleet.look(output);
         Some(count)

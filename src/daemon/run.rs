@@ -59,6 +59,7 @@ impl Daemon {
             }
         });
         let overtaking = tokio::spawn(Arc::clone(self).overtake());
+        let replaying = tokio::spawn(Arc::clone(self).feed_replays());
         loop {
             tokio::select! {
                 biased;
@@ -78,6 +79,7 @@ impl Daemon {
         tracing::info!("asked to end: finishing what is under way");
         recovering.abort();
         overtaking.abort();
+        replaying.abort();
         tokio::select! {
             biased;
             ended = self.drain(stop, served) => {

@@ -7,6 +7,7 @@ use super::door;
 use super::hub::Hub;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
+use super::replays::Replays;
 use crate::deliver::section::DigestPolicy;
 use crate::deliver::{Fleet, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
@@ -62,6 +63,7 @@ pub struct Daemon {
     /// When it started.
     pub started: Instant,
     pub(super) paused: Paused,
+    pub(super) replays: Replays,
     pub(super) tls: Option<Tls>,
 }
 
@@ -202,6 +204,7 @@ pub async fn start(
         ready: watch::Sender::new(false),
         started: clock.now(),
         paused,
+        replays: Replays::default(),
         tls,
         hub,
     };

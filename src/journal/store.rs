@@ -4,6 +4,7 @@
 //! commit (the writer does) or what an answer to a sender is. Holds: L1 `commit` returns only when the batch is durable as
 //! a whole or not at all. Proven by `conformance`, which runs one suite on every store.
 
+use super::replay::{JobState, Render, ReplayJob};
 use crate::model::{Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Plan, Seq, Settlement, State, Target, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -131,6 +132,8 @@ pub trait Reads: Send + Sync {
     fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError>;
     /// What is sealed under a key.
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError>;
+    /// All replays that are kept, the newest first.
+    fn replays(&self) -> Result<Vec<ReplayJob>, StoreError>;
 }
 
 /// Which deliveries, for lists and operators. What is `None` or empty does not restrict.
@@ -152,6 +155,10 @@ pub struct DeliveryFilter {
     pub since: Option<Timestamp>,
     /// Of events received before.
     pub until: Option<Timestamp>,
+    /// Of events up to this place.
+    pub through: Option<Seq>,
+    /// Whose row was last written before.
+    pub written_before: Option<Timestamp>,
 }
 
 /// A topic as people ask for it.
@@ -164,6 +171,11 @@ pub enum TopicMatch {
 }
 
 impl TopicMatch {
+    /// As people write it: a word, or the start of one and `*`.
+    pub fn of(text: &str) -> Self {
+        text.strip_suffix('*').map_or_else(|| TopicMatch::Exact(text.to_owned()), |start| TopicMatch::Prefix(start.to_owned()))
+    }
+
     /// Whether it is meant.
     pub fn holds(&self, topic: &str) -> bool {
         match self {
@@ -173,13 +185,24 @@ impl TopicMatch {
     }
 }
 
+impl std::fmt::Display for TopicMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TopicMatch::Exact(word) => f.write_str(word),
+            TopicMatch::Prefix(start) => write!(f, "{start}*"),
+        }
+    }
+}
+
 impl DeliveryFilter {
     /// Whether a delivery is meant, as far as its own row says.
-    pub fn holds_row(&self, seq: Seq, target: &Target, state: State) -> bool {
+    pub fn holds_row(&self, seq: Seq, target: &Target, state: State, updated_at: Timestamp) -> bool {
         (self.states.is_empty() || self.states.contains(&state))
             && self.event.is_none_or(|event| event == seq)
             && self.output.as_deref().is_none_or(|output| output == &*target.output)
             && self.route.as_deref().is_none_or(|route| route == &*target.route)
+            && self.through.is_none_or(|through| seq <= through)
+            && self.written_before.is_none_or(|before| updated_at < before)
     }
 
     /// Whether its event is meant.
@@ -214,9 +237,26 @@ pub enum Operation {
         /// What their rows say.
         why: BTreeSet<String>,
     },
-    /// Held, dead and delivered ones wait again, due now, with their attempts counted from nothing; not those that stand behind another
-    /// of their key.
-    Replay(Which),
+    /// Held, dead and delivered ones of these wait again, due now, with their attempts counted from nothing; not those that stand behind
+    /// another of their key.
+    Replay(Vec<DeliveryKey>, Render),
+    /// Replays are written down, all or, where one of their numbers is taken, none.
+    PlanReplays(Vec<ReplayJob>),
+    /// Some more deliveries of a replay that runs wait again, as long as its output has fewer than so many that wait and were asked for again.
+    /// How far it is stands in the same commit.
+    FeedReplay {
+        /// Which.
+        id: u64,
+        /// How many may wait.
+        most: u64,
+    },
+    /// A replay that is not over becomes this; one row changed, or none where it cannot.
+    TurnReplay {
+        /// Which.
+        id: u64,
+        /// What it becomes.
+        to: JobState,
+    },
     /// Deliveries of an output that are kept in order, were tried, and have had their turn since before then, let the next of their key
     /// go on; they themselves go on too, out of order.
     Overtake {
@@ -253,15 +293,6 @@ pub struct Sealed {
     pub version: u64,
     /// Its bytes.
     pub bytes: Vec<u8>,
-}
-
-/// What to replay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
-    /// These.
-    Keys(Vec<DeliveryKey>),
-    /// All that the filter means. One that is dead again before the end is not replayed twice.
-    Matching(DeliveryFilter),
 }
 
 /// Where an operation goes on; the store's own numbers.

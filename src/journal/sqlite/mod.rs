@@ -9,6 +9,7 @@ mod names;
 mod order;
 mod read;
 mod recent;
+mod replay;
 mod schema;
 mod upkeep;
 mod vault;
@@ -23,6 +24,7 @@ pub use schema::SCHEMA;
 pub(super) use names::Names;
 pub(super) use order::{collected, first_in_line};
 pub(super) use read::{RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, open_events, scan, waiting};
+pub(super) use replay::replays;
 pub(super) use schema::open_reader;
 pub(super) use vault::sealed;
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 3;
+pub const SCHEMA: i64 = 4;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -80,8 +80,28 @@ ALTER TABLE deliveries ADD COLUMN turn_at INTEGER;
 CREATE INDEX deliveries_ordered ON deliveries(output, order_key, event, target, ordinal) WHERE order_key IS NOT NULL;
 CREATE INDEX deliveries_turn ON deliveries(output, turn_at) WHERE turn_at IS NOT NULL;
 ";
+/// What a file of schema 3 lacks.
+const REPLAYS: &str = "
+-- What is to be delivered again, and how far that is.
+CREATE TABLE replays(
+    id INTEGER PRIMARY KEY,
+    output TEXT NOT NULL,
+    states TEXT NOT NULL,          -- words, with commas
+    route TEXT, source TEXT, topic TEXT, since INTEGER, until INTEGER,
+    through INTEGER NOT NULL,      -- the last event that is in it
+    planned_at INTEGER NOT NULL,   -- rows written from then on are not in it
+    render TEXT NOT NULL,          -- now, then
+    total INTEGER NOT NULL,
+    done INTEGER NOT NULL,
+    state TEXT NOT NULL,           -- running, paused, cancelled, finished
+    updated_at INTEGER NOT NULL,
+    at_state INTEGER NOT NULL, at_event INTEGER NOT NULL, at_target INTEGER NOT NULL, at_ordinal INTEGER NOT NULL
+) STRICT;
+-- Counts what was asked for again and waits, whatever else waits.
+CREATE INDEX deliveries_replayed ON deliveries(output) WHERE state = 0 AND replays > 0;
+";
 /// From each earlier schema to the next, from 1 on.
-const STEPS: [&str; 2] = [VAULT, ORDER];
+const STEPS: [&str; 3] = [VAULT, ORDER, REPLAYS];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
