@@ -126,3 +126,38 @@ fn now_renders_anew_then_sends_the_same_bytes_and_an_output_that_is_gone_is_told
     let gone = "1 delivery to shop can't: the configuration has no such output\nnothing matches\n";
     assert_eq!(said(&yard, "replay --again --since 1h -y"), (1, gone.into()));
 }
+
+#[test]
+fn a_purge_ends_what_is_held_and_says_why_and_what_waits_is_its_outputs() {
+    let far = FarSide::start();
+    let ordered = |name: &str| {
+        file(&far.url(), "first")
+            .replace("shop", name)
+            .replace("retry: { attempts: 1 }", "order_by: { key: '{{ data.key }}', stuck: hold }, retry: { schedule: [1h] }")
+    };
+    let yard = Yard::new(&ordered("shop")).start();
+    far.always(Behaviour::status(500));
+    let a: Vec<String> = (0..3).map(|n| yard.post("ORDER", &format!("{{\"n\":{n},\"key\":\"a\"}}"))).collect();
+    yard.wait_state(&a[0], "shop", "waiting");
+    yard.wait_state(&a[2], "shop", "held");
+    assert_eq!(said(&yard, "purge shop").0, 2, "nobody said why");
+    let purge = |filter: &str| {
+        let args: Vec<&str> = filter.split(' ').collect();
+        let output = yard.cli(&[&["purge"], &args[..], &["--why", "Ann: sold out"]].concat());
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let nothing = "nothing matches that is held; what waits is its output's: take the output out of the file first\n";
+    assert_eq!(purge("nope -y"), (1, nothing.into()));
+    assert_eq!(purge("shop --topic ORDER --dry-run"), (0, "2 deliveries to shop would be purged\n".into()));
+    assert_eq!(purge("shop"), (2, "switchyard: 2 deliveries held for shop; add --yes to purge\n".into()));
+    // Without its output all of it is held, the one that waited too.
+    yard.write(&ordered("other"));
+    yard.wait_state(&a[0], "shop", "held");
+    let ended = "3 deliveries to shop are dead now; `switchyard replay` would send them all the same\n";
+    assert_eq!(purge("shop -y"), (0, ended.into()));
+    for event in &a {
+        assert_eq!(yard.wait_state(event, "shop", "dead")["detail"], "purged: Ann: sold out");
+    }
+    assert_eq!(yard.json(&["deliveries", "--output", "shop", "--state", "waiting"]).len(), 0, "nobody has the turn of a line that is gone");
+    assert!(said(&yard, "audit").1.contains("lost: 0"));
+}

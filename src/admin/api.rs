@@ -104,6 +104,7 @@ impl Api {
             (&Method::GET, ["api", "audit"]) => self.audit().await,
             (&Method::POST, ["api", "outputs", name, "pause"]) => self.pause(name, true),
             (&Method::POST, ["api", "outputs", name, "resume"]) => self.pause(name, false),
+            (&Method::POST, ["api", "outputs", name, "purge"]) => self.purge(name, body).await,
             (&Method::GET, ["api", "outputs", name, "login"]) => self.login_place(name),
             (&Method::POST, ["api", "outputs", name, "login"]) => self.login(name, body).await,
             (&Method::POST, ["api", "replay"]) => self.replay(body).await,

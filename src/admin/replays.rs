@@ -1,4 +1,4 @@
-//! What people ask again: deliveries by id at once, by filter as a replay that is counted, planned and looked after.
+//! What people ask of many deliveries: again, by id at once, by filter as a replay that is counted, planned and looked after; and an end.
 
 use super::api::{Answered, Api, ids};
 use super::query::Wrong;
@@ -8,6 +8,9 @@ use crate::model::{State, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Bytes of a reason, at most.
+const WHY_MAX: usize = 200;
 
 impl From<CannotReplay> for Wrong {
     fn from(why: CannotReplay) -> Self {
@@ -42,6 +45,22 @@ impl Api {
             "count": count, "dry_run": dry, "outputs": by_name(&counted.outputs), "gone": by_name(&counted.gone),
             "replays": jobs.iter().map(shown).collect::<Vec<_>>(),
         }))
+    }
+
+    /// Ends held ones; a person says why.
+    pub(super) async fn purge(&self, output: &str, body: &[u8]) -> Answered {
+        let asked: Value = serde_json::from_slice(body).map_err(|why| Wrong(400, format!("the body is not JSON: {why}")))?;
+        let (why, dry) = (asked["why"].as_str().unwrap_or_default().trim(), asked["dry_run"] == true);
+        if why.is_empty() || why.len() > WHY_MAX || why.chars().any(char::is_control) {
+            return Err(Wrong(400, format!("say who purges and why, on one line of at most {WHY_MAX} bytes")));
+        }
+        let filter = filter(&asked, false)?;
+        let count = if dry {
+            self.daemon.count_held(output, filter).await?
+        } else {
+            self.daemon.purge(output, filter, format!("purged: {why}")).await?
+        };
+        Ok(json!({ "count": count, "dry_run": dry }))
     }
 
     pub(super) async fn replays(&self) -> Answered {

@@ -9,9 +9,11 @@ mod echo;
 mod events;
 mod exit;
 mod explain;
+mod filter;
 mod init;
 mod login;
 mod pause;
+mod purge;
 mod refused;
 mod replay;
 mod run;
@@ -70,6 +72,8 @@ enum Command {
     Pause(pause::Pause),
     /// Lets a paused output go on.
     Resume(pause::Resume),
+    /// Ends held deliveries of an output: by filter, with a count first.
+    Purge(purge::Purge),
     /// Lets deliveries that are kept in order go on past one that is stuck.
     Skip(skip::Skip),
     /// Hands an output a new refresh token, read from standard input.
@@ -103,6 +107,7 @@ pub fn main(args: Args) -> Exit {
         Command::Replay(replay) => replay.run(),
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
+        Command::Purge(purge) => purge.run(),
         Command::Skip(skip) => skip.run(),
         Command::Login(login) => login.run(),
         Command::Tail(tail) => tail.run(),

@@ -1,9 +1,9 @@
 //! `switchyard replay`: deliver again, by id at once, or by filter as a replay that is counted first; and what is done with replays.
 
 use super::client::{Admin, Client};
-use super::{Exit, block_on, show, time};
+use super::filter::Filter;
+use super::{Exit, block_on, show};
 use crate::config::prose::{count, thousands};
-use crate::model::Timestamp;
 use serde_json::{Map, Value, json};
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
@@ -32,21 +32,8 @@ pub struct Replay {
     /// Only to this output.
     #[arg(long)]
     output: Option<String>,
-    /// Only by this route.
-    #[arg(long)]
-    route: Option<String>,
-    /// Only of events from this source.
-    #[arg(long)]
-    source: Option<String>,
-    /// Only of events of this topic; `ORDER_*`: of all that start so.
-    #[arg(long)]
-    topic: Option<String>,
-    /// Only of events received since then: `1h` ago, or a date.
-    #[arg(long, value_parser = time::parse)]
-    since: Option<Timestamp>,
-    /// Only of events received until then.
-    #[arg(long, value_parser = time::parse)]
-    until: Option<Timestamp>,
+    #[command(flatten)]
+    filter: Filter,
     /// `now`: rendered as the file says today. `then`: the bytes of the last attempt, where there was one.
     #[arg(long = "as", value_parser = ["now", "then"], default_value = "now")]
     render: String,
@@ -94,8 +81,7 @@ impl Replay {
         if let Some(what) = &self.what {
             return look_after(what, &self.admin);
         }
-        let narrow = [&self.state, &self.output, &self.route, &self.source, &self.topic].into_iter().any(Option::is_some);
-        if self.ids.is_empty() && !narrow && self.since.is_none() && self.until.is_none() {
+        if self.ids.is_empty() && self.state.is_none() && self.output.is_none() && !self.filter.is_narrow() {
             anyhow::bail!("say what to deliver again: ids, or a filter such as `--state dead --output NAME`");
         }
         block_on(async {
@@ -121,10 +107,10 @@ impl Replay {
     }
 
     fn body(&self, dry_run: bool) -> Value {
-        json!({
-            "ids": self.ids, "state": self.state, "again": self.again, "output": self.output, "route": self.route, "source": self.source,
-            "topic": self.topic, "since": self.since.map(|at| at.0), "until": self.until.map(|at| at.0), "as": self.render, "dry_run": dry_run,
-        })
+        let mut body = self.filter.body();
+        (body["ids"], body["state"], body["output"]) = (json!(self.ids), json!(self.state), json!(self.output));
+        (body["again"], body["as"], body["dry_run"]) = (json!(self.again), json!(self.render), json!(dry_run));
+        body
     }
 
     fn tell(&self, answer: &Value, what: &str) {
@@ -153,7 +139,8 @@ impl Replay {
     }
 }
 
-fn deliveries(number: u64) -> String {
+/// So many deliveries, in words.
+pub fn deliveries(number: u64) -> String {
     count(usize::try_from(number).unwrap_or(usize::MAX), "delivery")
 }
 

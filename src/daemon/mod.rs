@@ -1,7 +1,7 @@
 //! The daemon's life: draw the file, open the journal, recover, serve, reload, drain. The only room that spawns and opens.
 //!
 //! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `start` opening and recovery ·
-//! `reload` swapping whole · `reach` asking outputs without a daemon · `replays` what is delivered again · `run` the life itself · `status` what it says about itself · `door`, `watch`, `signals` its ways
+//! `reload` swapping whole · `reach` asking outputs without a daemon · `replays` what is delivered again · `purge` what is ended · `run` the life itself · `status` what it says about itself · `door`, `watch`, `signals` its ways
 //! to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of things
 //! in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
 
@@ -15,6 +15,7 @@ pub mod outputs;
 mod overtake;
 mod paused;
 mod process;
+mod purge;
 pub mod reach;
 mod reload;
 pub mod replays;

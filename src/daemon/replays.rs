@@ -6,7 +6,7 @@
 use super::start::Daemon;
 use crate::journal::replay::{FEED_MAX, OPEN_MAX};
 use crate::journal::{DeliveryFilter, JobState, Operation, Reads, Render, ReplayJob, StoreError};
-use crate::model::{State, Timestamp};
+use crate::model::{DeliveryRow, State, Timestamp, stands_in_line};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,9 +82,11 @@ impl Daemon {
             let filter = DeliveryFilter { through: Some(through), written_before: Some(now), ..filter };
             let mut outputs = BTreeMap::new();
             for state in filter.states.clone() {
-                let mut from = archive.tally(&filter, state, None, &mut outputs)?;
+                // What stands behind another of its key is not sent by asking.
+                let meant = |row: &DeliveryRow| state != State::Held || !stands_in_line(&row.detail);
+                let mut from = archive.tally(&filter, state, None, meant, &mut outputs)?;
                 while from.is_some() {
-                    from = archive.tally(&filter, state, from, &mut outputs)?;
+                    from = archive.tally(&filter, state, from, meant, &mut outputs)?;
                 }
             }
             Ok::<_, StoreError>(Counted { outputs, gone: BTreeMap::new(), filter })

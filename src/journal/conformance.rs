@@ -137,7 +137,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        3 => (0..13u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        3 => (0..14u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -252,6 +252,7 @@ impl<B: Bench> Pair<B> {
             // Of three versions that somebody may have seen, at most one is the last.
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
             7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
+            13 => Operation::Purge { filter: DeliveryFilter { output: Some(output.to_string()), ..samples::all() }, why: "purged".into() },
             9 => Operation::Gather { output, before: Timestamp(self.now.0 - 10) },
             8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
             _ => Operation::Replay(self.disk.rows().into_iter().take(3).map(|row| row.key).collect(), render),

@@ -259,6 +259,22 @@ impl Durable {
         Slice { changed, next: None }
     }
 
+    fn purge(&mut self, filter: &DeliveryFilter, why: &str, now: Timestamp) -> Slice {
+        let meant = |(place, (row, _)): &(&Place, &(DeliveryRow, bool))| {
+            let event = &self.events[&place.0].event;
+            row.state == State::Held
+                && filter.holds_row(row.key.seq, &row.key.target, row.state, row.updated_at)
+                && filter.holds_event(&event.source, &event.topic, event.received_at)
+        };
+        let places: Vec<Place> = self.rows.iter().filter(meant).map(|(place, _)| *place).collect();
+        for place in places.iter().rev() {
+            let (row, _) = self.rows.get_mut(place).unwrap();
+            (row.state, row.detail, row.updated_at) = (State::Dead, why.to_owned(), now);
+            self.free(*place, now);
+        }
+        Slice { changed: places.len() as u64, next: None }
+    }
+
     /// Whether another one is before it in line.
     fn is_behind(&self, place: Place) -> bool {
         self.line.get(&place).is_some_and(|(order, _)| self.in_line(place, *order).any(|other| other < place))
@@ -349,6 +365,7 @@ impl Store for MemoryStore {
             Operation::PlanReplays(jobs) => return Ok(disk.plan_replays(jobs)),
             Operation::FeedReplay { id, most } => return Ok(disk.feed_replay(*id, *most, now)),
             Operation::TurnReplay { id, to } => return Ok(disk.turn_replay(*id, *to, now)),
+            Operation::Purge { filter, why } => return Ok(disk.purge(filter, why, now)),
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
             _ => {}
         }

@@ -275,6 +275,13 @@ pub enum Operation {
     },
     /// As [`Overtake`](Self::Overtake), for these, if it is their turn. At most a page of them.
     PassBy(Vec<DeliveryKey>),
+    /// Held ones that the filter means become dead, the newest first; those behind them in line go on.
+    Purge {
+        /// Which; only held ones are looked at.
+        filter: DeliveryFilter,
+        /// Written into each row; one line, no secrets.
+        why: String,
+    },
     /// A sealed value is kept for an output; one row changed, or none where the version is not `seen` any more.
     Seal {
         /// Under which key.

@@ -7,6 +7,7 @@
 mod lock;
 mod names;
 mod order;
+mod purge;
 mod read;
 mod recent;
 mod replay;

@@ -459,3 +459,35 @@ fn a_replay_fills_up_what_waits_and_goes_on_where_it_was_after_a_kill() {
     yard.commit(&Batch { settlements: (4..=7).map(|seq| settled(seq, &chat, State::Delivered, LATER)).collect(), ..Batch::default() });
     assert_eq!(feed(&mut yard), 0);
 }
+
+#[test]
+fn what_a_replay_touched_is_not_in_it_twice_whatever_became_of_it() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    yard.commit(&appends((1..=3).map(|nth| Append { event: event(nth, "", NOW), plan: plan(&[&chat]), dedupe: None }).collect()));
+    let states = [State::Dead, State::Held, State::Delivered];
+    yard.commit(&Batch {
+        settlements: (1..).zip(states).map(|(seq, state)| settled(seq, &chat, state, NOW)).collect(),
+        ..Batch::default()
+    });
+    let mut job = dead_of("chat", 2);
+    job.filter.states = vec![State::Dead, State::Held];
+    yard.store().operate(&Operation::PlanReplays(vec![job]), LATER, Mark::default()).unwrap();
+    let feed = |yard: &mut Yard| yard.store().operate(&Operation::FeedReplay { id: 1, most: 1 }, LATER, Mark::default()).unwrap().changed;
+    assert_eq!(feed(&mut yard), 1, "the dead one");
+    // Sent and not answered: held now, and before the place where the replay looks for held ones.
+    let held = settled(1, &chat, State::Held, LATER);
+    yard.commit(&Batch { settlements: vec![held], ..Batch::default() });
+    // To the end of the dead ones, the held one, to the end of those.
+    let fed: Vec<u64> = (0..3)
+        .map(|_| {
+            let fed = feed(&mut yard);
+            if fed > 0 {
+                yard.commit(&Batch { settlements: vec![settled(2, &chat, State::Delivered, LATER)], ..Batch::default() });
+            }
+            fed
+        })
+        .collect();
+    let job = yard.archive().replays().unwrap().remove(0);
+    assert_eq!((fed, job.done, job.state), (vec![0, 1, 0], 2, JobState::Finished), "the held one, once");
+}

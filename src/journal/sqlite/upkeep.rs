@@ -155,6 +155,7 @@ impl SqliteStore {
             Operation::PlanReplays(jobs) => self.plan_replays(jobs)?,
             Operation::FeedReplay { id, most } => self.feed_replay(*id, *most, now, from)?,
             Operation::TurnReplay { id, to } => self.turn_replay(*id, *to, now)?,
+            Operation::Purge { filter, why } => self.purge(filter, why, now, from)?,
             Operation::Seal { key, seen, sealed } => self.seal(key, *seen, sealed)?,
             Operation::Overtake { output, before } => self.overtake(output, *before, now)?,
             Operation::Gather { output, before } => self.gather(output, *before, now, from)?,
