@@ -22,7 +22,7 @@ type Failed = Box<dyn std::error::Error>;
 const BATCHES: [usize; 4] = [1, 10, 100, 1_000];
 const ROUNDS: usize = 5;
 const WINDOW: Duration = Duration::from_hours(72);
-const RETAIN: Retain = Retain { delivered: WINDOW, dead: WINDOW };
+const RETAIN: Retain = Retain { delivered: WINDOW, dead: WINDOW, max_bytes: None };
 
 fn main() -> Result<(), Failed> {
     let seconds = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(1.0);

@@ -36,6 +36,7 @@ fn router(routes: usize, filtered: bool) -> Router {
         config: None,
         total: None,
         line: None,
+        rate_key: None,
     };
     Router::build(&sections, &[], &[output], &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
 }

@@ -8,11 +8,14 @@ pub mod config;
 pub mod ingest;
 pub mod verify;
 
+pub mod hours;
 pub mod route;
 
 pub mod journal;
 
 pub mod deliver;
+
+pub mod alarm;
 
 pub mod admin;
 pub mod daemon;

@@ -59,8 +59,23 @@ pub struct Snapshot {
     pub commits: u64,
     /// Settlements written.
     pub settled: u64,
+    /// The last whole audit; none right after the start.
+    pub audit: Option<AuditNumbers>,
+    /// Bytes free on the journal's disk, where they could be read.
+    pub free: Option<u64>,
     /// Seconds since the daemon started.
     pub uptime: f64,
+}
+
+/// Whether every planned delivery was accounted for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AuditNumbers {
+    /// Planned deliveries that nobody will deliver. Must be zero.
+    pub lost: u64,
+    /// Deliveries by their word.
+    pub found: [(&'static str, u64); 6],
+    /// Seconds since it ended.
+    pub ago: f64,
 }
 
 /// One output's numbers.
@@ -78,6 +93,8 @@ pub struct OutputNumbers {
     pub up: bool,
     /// Whether somebody paused it.
     pub paused: bool,
+    /// For how many seconds its oldest delivery has been due.
+    pub oldest_due: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -93,6 +110,10 @@ struct Output {
     output: String,
 }
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Audited {
+    state: &'static str,
+}
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Attempt {
     output: String,
     outcome: &'static str,
@@ -106,7 +127,7 @@ pub fn metrics(numbers: Snapshot) -> String {
     counters(&mut registry, "duplicates", "Repeats inside the window, answered and not kept again", by_source(numbers.duplicates));
     counters(&mut registry, "refused", "Requests refused", numbers.refused.into_iter().map(|(status, n)| (Status { status }, n)).collect());
     let mut outcomes = vec![];
-    let (mut waiting, mut in_flight, mut up, mut paused) = (vec![], vec![], vec![], vec![]);
+    let (mut waiting, mut in_flight, mut up, mut paused, mut oldest) = (vec![], vec![], vec![], vec![], vec![]);
     for one in numbers.outputs {
         let label = || Output { output: one.name.clone() };
         outcomes.extend(one.outcomes.iter().map(|(outcome, n)| (Attempt { output: one.name.clone(), outcome }, *n)));
@@ -114,14 +135,25 @@ pub fn metrics(numbers: Snapshot) -> String {
         in_flight.push((label(), one.in_flight));
         up.push((label(), u64::from(one.up)));
         paused.push((label(), u64::from(one.paused)));
+        oldest.push((label(), one.oldest_due));
     }
     counters(&mut registry, "deliveries", "Attempts of deliveries by outcome", outcomes);
     gauges(&mut registry, "waiting", "Deliveries in memory that are not over", waiting);
     gauges(&mut registry, "in_flight", "Attempts under way", in_flight);
     gauges(&mut registry, "output_up", "1 while the output's breaker is closed", up);
     gauges(&mut registry, "output_paused", "1 while somebody paused the output", paused);
+    gauges(&mut registry, "oldest_due_seconds", "For how long the output's oldest delivery has been due", oldest);
+    if let Some(free) = numbers.free {
+        registry.register("disk_free_bytes", "Free on the journal's disk", ConstGauge::new(i64::try_from(free).unwrap_or(i64::MAX)));
+    }
     registry.register("journal_commits", "Commits of the journal", ConstCounter::new(numbers.commits));
     registry.register("journal_settled", "Deliveries' rows written", ConstCounter::new(numbers.settled));
+    if let Some(audit) = numbers.audit {
+        let found = audit.found.into_iter().map(|(state, n)| (Audited { state }, n)).collect();
+        registry.register("audit_lost", "Planned deliveries that nobody will deliver: must be 0", ConstGauge::new(audit.lost as i64));
+        gauges(&mut registry, "audit_deliveries", "What the last audit added up", found);
+        registry.register("audit_seconds_ago", "Since the last audit ended", ConstGauge::new(audit.ago));
+    }
     registry.register("uptime_seconds", "Since the daemon started", ConstGauge::new(numbers.uptime));
     let mut text = String::new();
     // Writing into a String does not fail.
@@ -171,13 +203,16 @@ mod tests {
     #[test]
     fn the_numbers_are_written_as_openmetrics() {
         let output = OutputNumbers { name: "chat".into(), outcomes: vec![("delivered", 7)], up: true, ..OutputNumbers::default() };
-        let text =
-            metrics(Snapshot { kept: vec![("shop".into(), 3)], refused: vec![(401, 2)], outputs: vec![output], ..Snapshot::default() });
+        let audit = Some(AuditNumbers { lost: 1, found: [("held", 4); 6], ago: 2.5 });
+        let (kept, refused) = (vec![("shop".into(), 3)], vec![(401, 2)]);
+        let text = metrics(Snapshot { kept, refused, outputs: vec![output], audit, ..Snapshot::default() });
         for line in [
             r#"switchyard_events_total{source="shop"} 3"#,
             r#"switchyard_refused_total{status="401"} 2"#,
             r#"switchyard_deliveries_total{output="chat",outcome="delivered"} 7"#,
             r#"switchyard_output_up{output="chat"} 1"#,
+            "switchyard_audit_lost 1",
+            r#"switchyard_audit_deliveries{state="held"} 4"#,
             "# TYPE switchyard_events counter",
             "# EOF",
         ] {

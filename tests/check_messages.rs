@@ -18,11 +18,13 @@ const GOOD: &str = r#"server:
 journal:
   url: sqlite:data/journal.db
   retain: { delivered: 3d, dead: 30d }
+  reserve: 1GiB
 sources:
   shop:
     verify: orderchamp
     secret: "${SHOP_SECRET}"
     dedupe: 72h
+    silent_after: 6h
   partner:
     path: /in/partner
     verify:
@@ -67,6 +69,7 @@ outputs:
     sign: { secret: "${SHIPPER_SIGNING}" }
     headers: { X-Shop: "{{ data.shop }}" }
     concurrency: 8
+    late_after: 15m
     timeout: 10s
     retry: { attempts: 5, over: 1h }
     on_unknown: retry
@@ -107,7 +110,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     Mistake("journal:", "«storage»:", "unknown-key", "expected one of: server, journal, egress, sources, routes, outputs"),
     Mistake(
-        "journal:\n  url: sqlite:data/journal.db\n  retain: { delivered: 3d, dead: 30d }\n",
+        "journal:\n  url: sqlite:data/journal.db\n  retain: { delivered: 3d, dead: 30d }\n  reserve: 1GiB\n",
         "journal: «sqlite:data/journal.db»\n",
         "wrong-type",
         "write its keys below it",
@@ -305,17 +308,29 @@ const MISTAKES: &[Mistake] = &[
     Mistake("method: PUT", "«mehtod»: PUT", "unknown-key", "did you mean `method`?"),
     Mistake("method: PUT", "method: «put»", "unknown-word", "did you mean `PUT`?"),
     Mistake("concurrency: 8", "«concurency»: 8", "unknown-key", "did you mean `concurrency`?"),
+    Mistake("late_after: 15m", "late_after: «10ms»", "delivery-late", "at least 1s, such as `15m`"),
+    Mistake("late_after: 15m", "«late_aftr»: 15m", "unknown-key", "did you mean `late_after`?"),
+    Mistake("silent_after: 6h", "silent_after: «0s»", "bad-silence", "at least 1s, such as `6h`"),
+    Mistake("silent_after: 6h", "«silentafter»: 6h", "unknown-key", "did you mean `silent_after`?"),
+    Mistake("reserve: 1GiB", "reserve: «much»", "wrong-value", "`64KiB`, `1MiB` or `20GiB`"),
     Mistake("concurrency: 8", "concurrency: «0»", "delivery-concurrency", "write a number from 1 to 1024"),
     Mistake("timeout: 10s", "timeout: «0s»", "delivery-timeout", "at most 1h"),
     Mistake("timeout: 10s", "timeout: «10»", "wrong-value", "such as `500ms`, `5s`, `10m`, `48h` or `3d`"),
     Mistake("rate: 30/min", "rate: «5»", "wrong-type", "`30/min`"),
     Mistake("rate: 30/min", "rate: «5/fortnight»", "wrong-value", "`30/min`"),
     Mistake("rate: 30/min", "rate: { limit: 30/min, «brust»: 3 }", "unknown-key", "did you mean `burst`?"),
+    Mistake("rate: 30/min", "rate: { limit: 30/min, «kye»: \"{{ data.shop }}\" }", "unknown-key", "did you mean `key`?"),
+    Mistake("rate: 30/min", "rate: { limit: 30/min, key: \"{{ «dta».shop }}\" }", "unknown-name", "did you mean `data`?"),
+    Mistake("rate: 30/min", "rate: { limit: 30/min, key: «data.shop» }", "constant-key", "write `\"{{ data.shop }}\"`"),
+    Mistake("concurrency: 8", "replay: { share: «95%» }", "delivery-replay", "write at most 90%"),
+    Mistake("concurrency: 8", "replay: { share: «half» }", "wrong-value", "such as `20%`"),
+    Mistake("concurrency: 8", "replay: { «shaer»: 20% }", "unknown-key", "did you mean `share`?"),
     Mistake("retry: { attempts: 5, over: 1h }", "retry: { attempts: «5», schedule: [5s] }", "delivery-retry", "keep one of the two"),
     Mistake("retry: { attempts: 5, over: 1h }", "retry: { attempts: «0» }", "delivery-retry", "write at least 1"),
     Mistake("retry: { attempts: 5, over: 1h }", "retry: { on: [«200»] }", "delivery-retry", "from 300 to 599"),
     Mistake("retry: { attempts: 5, over: 1h }", "retry: { «atempts»: 5 }", "unknown-key", "did you mean `attempts`?"),
     Mistake("retry: { attempts: 5, over: 1h }", "retry: «5»", "wrong-type", "write its keys below it"),
+    Mistake("archive: { type: file,", "archive: { type: file, retry: { reject: [«410»] },", "delivery-retry", "take `reject` away"),
     Mistake("archive: { type: file, path: \"data/{date}.ndjson\" }", "archive: «file»", "wrong-type", "write `archive: { type: file"),
     Mistake(
         "auth: { bearer: \"${SHIPPER_TOKEN}\" }",

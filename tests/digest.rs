@@ -85,6 +85,24 @@ fn what_was_collected_outlives_a_kill_and_a_reload_and_a_retry_sends_the_same_ag
 }
 
 #[test]
+fn what_was_sent_before_a_kill_is_sent_again_as_it_was() {
+    let far = FarSide::start();
+    let mut yard = Yard::new(&chat(&far.url(), "{ first: wait, every: 1s }", ", timeout: 60s")).start();
+    far.next([Behaviour::Silence]);
+    let mut events: Vec<String> = (0..2).map(|n| yard.post("ORDER", &body("a", n))).collect();
+    wait_for("the digest to be sent", || far.arrived().len() == 1);
+    events.push(yard.post("ORDER", &body("a", 2)));
+    yard.wait_state(&events[2], "chat", "held");
+    yard.kill();
+    yard.run();
+    for event in &events {
+        yard.wait_state(event, "chat", "delivered");
+    }
+    assert_eq!(texts(&far), ["a0\na1", "a0\na1", "a2"]);
+    lost_nothing(&yard);
+}
+
+#[test]
 fn a_digest_that_is_refused_is_dead_with_all_that_went_along_and_one_that_cannot_be_shown_says_so() {
     let far = FarSide::start();
     let file = chat(&far.url(), "{ first: wait, every: 1s }", "").replace("{{ data.n }}", "{{ data.n + 1 }}");

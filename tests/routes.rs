@@ -36,6 +36,7 @@ fn router(routes: &[Node]) -> Router {
         config: None,
         total: None,
         line: None,
+        rate_key: None,
     };
     let built = Router::build(&sections, &[], &[output("file", vec![]), output("chat", vec![text])], &mut problems);
     built.unwrap_or_else(|| panic!("{problems:?}"))

@@ -4,6 +4,7 @@ use super::access::{Access, Rules};
 use super::query::{Query, Wrong, event_id, percent};
 use super::server::{Answer, whole};
 use super::view;
+use crate::daemon::silences::CannotSilence;
 use crate::daemon::{CannotLogin, Daemon, explain};
 use crate::deliver::Attempted;
 use crate::journal::archive::{DeliveryPlace, EventFilter};
@@ -52,6 +53,17 @@ impl From<CannotLogin> for Wrong {
         let status = match why {
             CannotLogin::Unknown(_) | CannotLogin::Unasked(_) => 404,
             CannotLogin::Vault(_) | CannotLogin::Overtaken => 503,
+        };
+        Wrong(status, why.to_string())
+    }
+}
+
+impl From<CannotSilence> for Wrong {
+    fn from(why: CannotSilence) -> Self {
+        let status = match why {
+            CannotSilence::Wrong(_) => 400,
+            CannotSilence::Unknown(_) => 404,
+            CannotSilence::NotWritten(_) => 503,
         };
         Wrong(status, why.to_string())
     }
@@ -108,10 +120,16 @@ impl Api {
             (&Method::GET, ["api", "outputs", name, "login"]) => self.login_place(name),
             (&Method::POST, ["api", "outputs", name, "login"]) => self.login(name, body).await,
             (&Method::POST, ["api", "replay"]) => self.replay(body).await,
+            (&Method::GET, ["api", "silences"]) => {
+                Ok(json!({ "silences": self.daemon.silences().iter().map(view::silence).collect::<Vec<_>>() }))
+            }
+            (&Method::POST, ["api", "silences"]) => self.silence(body),
+            (&Method::POST, ["api", "silences", id, "end"]) => self.end_silence(id),
             (&Method::GET, ["api", "replays"]) => self.replays().await,
             (&Method::GET, ["api", "replays", id]) => self.one_replay(id).await,
             (&Method::POST, ["api", "replays", id, word]) => self.turn_replay(id, word).await,
             (&Method::POST, ["api", "skip"]) => self.skip(body).await,
+            (method, ["api", "journal", asked]) => self.journal(method, asked, body).await,
             _ => Err(Wrong(404, "there is nothing here".into())),
         };
         match answered {
@@ -171,7 +189,8 @@ impl Api {
     async fn explain(&self, id: &str) -> Answered {
         let found = self.find(event_id(id)?).await?;
         let router = self.daemon.hub.router();
-        Ok(explain::event_under(&router, &found.kept.event, self.daemon.hub.jq()).await)
+        let event = &found.kept.event;
+        Ok(explain::event_under(&router, event, self.daemon.hub.jq(), &|target| self.daemon.hub.closed(event, target)).await)
     }
 
     async fn deliveries(&self, query: &Query) -> Answered {
@@ -222,6 +241,16 @@ impl Api {
             Wrong(404, format!("{why}{}", near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()))
         })?;
         Ok(json!({ "output": name, "paused": paused }))
+    }
+
+    fn silence(&self, body: &[u8]) -> Answered {
+        let asked = serde_json::from_slice(body).map_err(|why| Wrong(400, format!("the body is not a silence: {why}")))?;
+        Ok(view::silence(&self.daemon.silence(asked)?))
+    }
+
+    fn end_silence(&self, id: &str) -> Answered {
+        let id = id.parse().map_err(|_| Wrong(400, "a silence is named by its number".into()))?;
+        Ok(view::silence(&self.daemon.end_silence(id)?))
     }
 
     fn login_place(&self, name: &str) -> Answered {

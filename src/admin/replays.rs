@@ -30,6 +30,9 @@ impl Api {
         let render = asked["as"].as_str().map_or(Some(Render::Now), Render::of).ok_or_else(|| Wrong(400, "`as` is now or then".into()))?;
         let (ids, dry) = (ids(&asked), asked["dry_run"] == true);
         let filter = filter(&asked, !ids.is_empty())?;
+        if !dry && self.daemon.is_short_of_space() {
+            return Err(Wrong(503, "the journal's disk is nearly full: replays wait until there is space; `/health` says more".into()));
+        }
         if !ids.is_empty() {
             let (keys, outputs) = self.named(&ids, &filter).await?;
             let count = if dry { keys.len() as u64 } else { self.daemon.hub.operate(Operation::Replay(keys, render)).await? };
@@ -40,7 +43,7 @@ impl Api {
         }
         let counted = self.daemon.count_replay(filter).await?;
         let count: u64 = counted.outputs.values().sum();
-        let jobs = if dry || count == 0 { vec![] } else { self.daemon.plan_replay(&counted, render).await? };
+        let jobs = if dry || count == 0 { vec![] } else { self.daemon.works.plan_replay(&counted, render).await? };
         Ok(json!({
             "count": count, "dry_run": dry, "outputs": by_name(&counted.outputs), "gone": by_name(&counted.gone),
             "replays": jobs.iter().map(shown).collect::<Vec<_>>(),
@@ -64,11 +67,11 @@ impl Api {
     }
 
     pub(super) async fn replays(&self) -> Answered {
-        Ok(json!({ "replays": self.daemon.list_replays().await?.iter().map(shown).collect::<Vec<_>>() }))
+        Ok(json!({ "replays": self.daemon.works.list_replays().await?.iter().map(shown).collect::<Vec<_>>() }))
     }
 
     pub(super) async fn one_replay(&self, id: &str) -> Answered {
-        Ok(shown(&self.daemon.find_replay(number(id)?).await?))
+        Ok(shown(&self.daemon.works.find_replay(number(id)?).await?))
     }
 
     pub(super) async fn turn_replay(&self, id: &str, word: &str) -> Answered {
@@ -78,7 +81,7 @@ impl Api {
             "cancel" => JobState::Cancelled,
             _ => return Err(Wrong(404, "there is nothing here".into())),
         };
-        Ok(shown(&self.daemon.turn_replay(number(id)?, to).await?))
+        Ok(shown(&self.daemon.works.turn_replay(number(id)?, to).await?))
     }
 }
 

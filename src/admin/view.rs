@@ -1,8 +1,9 @@
 //! The JSON shapes of events, deliveries and what is shown of them.
 
+use crate::daemon::silences::Silence;
 use crate::deliver::Attempted;
 use crate::journal::archive::{DeliveryLine, EventLine, EventView};
-use crate::model::{DeliveryRow, EventId, Kept, State, envelope};
+use crate::model::{DeliveryRow, EventId, Kept, State, Timestamp, envelope};
 use serde_json::{Map, Value, json};
 
 /// The most of a body that is shown; the rest is cut, and said.
@@ -56,6 +57,15 @@ fn delivery(event: EventId, row: &DeliveryRow, blocked: Blocked<'_>) -> Value {
         "ordinal": row.key.ordinal, "state": row.state.word(), "attempts": row.attempts, "replays": row.replays, "detail": row.detail,
         "blocked": if row.state == State::Waiting { blocked(&row.key.target.output) } else { None },
         "due_at": row.due_at.map(|at| at.to_string()), "updated_at": row.updated_at.to_string(),
+    })
+}
+
+/// A silence.
+pub fn silence(silence: &Silence) -> Value {
+    let Silence { id, from, asked } = silence;
+    json!({
+        "id": id, "by": asked.by, "why": asked.why, "from": Timestamp(*from).to_string(), "until": Timestamp(asked.until).to_string(),
+        "then": asked.then, "output": asked.output, "route": asked.route, "source": asked.source, "topic": asked.topic,
     })
 }
 

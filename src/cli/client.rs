@@ -1,6 +1,6 @@
 //! The command line's way to the daemon: its admin API over HTTP on this machine.
 //!
-//! Never opens the journal's file. Finds address and token in `admin.json` beside the journal, unless told otherwise.
+//! Never opens the journal's file (`journal` does, where no daemon has it). Finds address and token in `admin.json` beside the journal, unless told otherwise.
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 use super::client::{Admin, Client, escape};
 use super::{Exit, block_on, check, show};
 use crate::daemon::explain;
-use crate::model::{Clock, EventId, Headers, SystemClock};
+use crate::model::{Clock, EventId, Headers, SystemClock, Timestamp};
 use anyhow::Context;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -22,6 +22,9 @@ pub struct Explain {
     /// A header it would have, as `name: value`; may be repeated.
     #[arg(long = "header", value_name = "HEADER")]
     headers: Vec<String>,
+    /// When it would come, for routes and outputs with `hours`; with a file: `2026-12-24T23:00Z`, or with an offset.   default: now
+    #[arg(long, value_parser = super::time::parse)]
+    at: Option<Timestamp>,
     #[command(flatten)]
     admin: Admin,
 }
@@ -54,7 +57,13 @@ impl Explain {
             let (name, value) = header.split_once(':').with_context(|| format!("`{header}` is not a header: write `name: value`"))?;
             headers.push(&name.trim().to_ascii_lowercase(), value.trim().as_bytes());
         }
-        let draft = explain::Draft { source, topic: self.topic.as_deref(), headers, body: body.into(), now: SystemClock::default().wall() };
+        let draft = explain::Draft {
+            source,
+            topic: self.topic.as_deref(),
+            headers,
+            body: body.into(),
+            now: self.at.unwrap_or_else(|| SystemClock::default().wall()),
+        };
         block_on(async { Ok(explain::draft(&blueprint, draft).await?) }).map(Some)
     }
 }
@@ -73,6 +82,9 @@ fn print(route: &Value) {
         show::say(&format!("    → {}", show::cell(&target["output"])));
         if let Some(why) = target["failed"].as_str() {
             show::say(&format!("        would be dead: {}", show::cell(&Value::from(why))));
+        }
+        if let Some(why) = target["held"].as_str() {
+            show::say(&format!("        would be held: {}", show::cell(&Value::from(why))));
         }
         for message in target["messages"].as_array().into_iter().flatten() {
             for (field, value) in message.as_object().into_iter().flatten() {

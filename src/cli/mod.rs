@@ -6,11 +6,13 @@ mod client;
 mod completions;
 mod deliveries;
 mod echo;
+mod erase;
 mod events;
 mod exit;
 mod explain;
 mod filter;
 mod init;
+mod journal;
 mod login;
 mod pause;
 mod purge;
@@ -19,6 +21,7 @@ mod replay;
 mod run;
 mod send;
 mod show;
+mod silence;
 mod skip;
 mod tail;
 mod time;
@@ -74,6 +77,8 @@ enum Command {
     Resume(pause::Resume),
     /// Ends held deliveries of an output: by filter, with a count first.
     Purge(purge::Purge),
+    /// Keeps some deliveries back for a time: `add`, `list`, `end`.
+    Silence(silence::Silence),
     /// Lets deliveries that are kept in order go on past one that is stuck.
     Skip(skip::Skip),
     /// Hands an output a new refresh token, read from standard input.
@@ -82,6 +87,10 @@ enum Command {
     Tail(tail::Tail),
     /// Proves that every planned delivery is accounted for.
     Audit(audit::Audit),
+    /// Looks after the journal's file: is it sound, what is in it, a copy, what can be saved of a damaged one.
+    Journal(journal::Journal),
+    /// Removes a person's events from the journal, with a report.
+    Erase(erase::Erase),
     /// Answers every request with 200 and prints it: a far side to try outputs with.
     Echo(echo::Echo),
     /// Prints the completion script of a shell.
@@ -108,10 +117,13 @@ pub fn main(args: Args) -> Exit {
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
         Command::Purge(purge) => purge.run(),
+        Command::Silence(silence) => silence.run(),
         Command::Skip(skip) => skip.run(),
         Command::Login(login) => login.run(),
         Command::Tail(tail) => tail.run(),
         Command::Audit(audit) => audit.run(),
+        Command::Journal(journal) => journal.run(),
+        Command::Erase(erase) => erase.run(),
         Command::Echo(echo) => echo.run(),
         Command::Completions(completions) => return completions.run(),
         Command::JqWorker => return jq_worker(),

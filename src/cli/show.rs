@@ -55,6 +55,13 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
+/// Bytes as a person reads them: `3.2 GiB`.
+pub fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = units.into_iter().find(|(shift, _)| bytes >> shift > 0);
+    unit.map_or_else(|| format!("{bytes} B"), |(shift, unit)| format!("{:.1} {unit}", bytes as f64 / (1u64 << shift) as f64))
+}
+
 /// A time as a person reads it: to the second, in UTC.
 pub fn clock(value: &Value) -> String {
     value

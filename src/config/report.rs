@@ -59,6 +59,16 @@ impl Report<'_> {
         self.told().iter().map(|problem| self.problem_json(problem)).collect()
     }
 
+    /// How many errors there are, and the first of them in one line: `routes.yaml:12:3: what (what to do)`.
+    pub fn first_error(&self) -> Option<(usize, String)> {
+        let told = self.told();
+        let errors = || told.iter().filter(|problem| problem.severity == Severity::Error);
+        let first = errors().next()?;
+        let (line, column) = line_col(&self.file.text, first.at.start);
+        let help = first.help.as_deref().map(|help| format!(" ({help})")).unwrap_or_default();
+        Some((errors().count(), format!("{}:{line}:{column}: {}{help}", self.file.path, first.title)))
+    }
+
     /// The problems in the order of the file, each with its exact place and with every text safe to show.
     fn told(&self) -> Vec<Problem> {
         let secrets = self.secrets();

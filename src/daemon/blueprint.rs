@@ -135,6 +135,9 @@ impl Pen<'_> {
         self.one_address_each(server.as_ref(), admin.as_ref());
         let journal = tree::read::<JournalSection>(section("journal"), self.problems);
         let journal_file = journal.as_ref().and_then(|journal| journal.file(&base, self.problems));
+        if let Some(journal) = &journal {
+            journal.check(self.problems);
+        }
         let sources = self.sources(section("sources"), server.as_ref());
         let vault_key = journal.as_ref().and_then(|journal| journal.key(self.problems)).map(Arc::new);
         let egress = tree::read::<EgressSection>(section("egress"), self.problems).and_then(|egress| egress.build(self.problems));

@@ -1,9 +1,10 @@
 //! What would become of an event, without sending anything.
 
 use super::blueprint::Blueprint;
-use crate::model::{Event, EventId, Headers, Message, Rendered, Timestamp};
+use super::gate::Gate;
+use crate::model::{Event, EventId, Headers, HeldUntil, Message, OWN_SOURCE, Rendered, Target, Timestamp};
 use crate::route::{JqPool, RouteVerdict, Router, Sent, Verdict};
-use crate::verify::Request;
+use crate::verify::{Request, Verifier};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
@@ -38,17 +39,16 @@ pub enum CannotExplain {
 
 /// What would become of a draft under a configuration.
 pub async fn draft(blueprint: &Blueprint, draft: Draft<'_>) -> Result<Value, CannotExplain> {
-    let Some(verifier) = blueprint.verifier(draft.source) else {
+    let topic_read = |verifier: &Verifier| {
+        let headers = header_map(&draft.headers);
+        verifier.topic(&Request { headers: &headers, body: &draft.body, peer: IpAddr::from([127, 0, 0, 1]) })
+    };
+    let verifier = blueprint.verifier(draft.source);
+    if verifier.is_none() && draft.source != OWN_SOURCE {
         let near = switchyard_api::problem::nearest(draft.source, blueprint.source_names()).map(str::to_owned);
         return Err(CannotExplain::NoSource { name: draft.source.to_owned(), near });
-    };
-    let topic = match draft.topic {
-        Some(topic) => topic.into(),
-        None => {
-            let headers = header_map(&draft.headers);
-            verifier.topic(&Request { headers: &headers, body: &draft.body, peer: IpAddr::from([127, 0, 0, 1]) })
-        }
-    };
+    }
+    let topic = draft.topic.map(Into::into).or_else(|| verifier.map(topic_read)).unwrap_or_default();
     let event = Event {
         id: EventId([0; 16]),
         source: draft.source.into(),
@@ -60,28 +60,34 @@ pub async fn draft(blueprint: &Blueprint, draft: Draft<'_>) -> Result<Value, Can
         sender_id: None,
     };
     let jq = super::jq_pool(1);
-    Ok(event_under(&blueprint.router, &event, &jq).await)
+    let gate = Gate::of(&blueprint.router, &blueprint.outputs);
+    Ok(event_under(&blueprint.router, &event, &jq, &|target| gate.held_until(target, draft.now)).await)
 }
 
+/// Why a delivery to a target would not go at once; `None`: it would.
+pub type Held<'h> = &'h (dyn Fn(&Target) -> Option<HeldUntil> + Sync);
+
 /// What becomes of an event under these routes, as JSON: `{event, source, topic, routes: [{route, matched, why, targets}]}`.
-pub async fn event_under(router: &Router, event: &Event, jq: &JqPool) -> Value {
-    let routes: Vec<Value> = router.explain(event, jq).await.iter().map(route).collect();
+pub async fn event_under(router: &Router, event: &Event, jq: &JqPool, held: Held<'_>) -> Value {
+    let routes: Vec<Value> = router.explain(event, jq).await.iter().map(|verdict| route(verdict, held)).collect();
     json!({ "event": event.id.to_string(), "source": &*event.source, "topic": &*event.topic, "routes": routes })
 }
 
-fn route(verdict: &RouteVerdict) -> Value {
+fn route(verdict: &RouteVerdict, held: Held<'_>) -> Value {
     let (matched, why, targets) = match &verdict.verdict {
         Verdict::Missed { why, .. } => (false, Some(why.as_str()), vec![]),
         Verdict::Undecided(why) => (true, Some(why.as_str()), vec![]),
-        Verdict::Matched(sent) => (true, None, sent.iter().map(target).collect()),
+        Verdict::Matched(sent) => (true, None, sent.iter().map(|sent| target(sent, held)).collect()),
     };
     json!({ "route": &*verdict.route, "matched": matched, "why": why, "targets": targets })
 }
 
-fn target(sent: &Sent) -> Value {
+fn target(sent: &Sent, held: Held<'_>) -> Value {
     let output = &*sent.target.output;
     match &sent.messages {
-        Ok(messages) => json!({ "output": output, "messages": messages.iter().map(|m| message(m)).collect::<Vec<_>>() }),
+        Ok(messages) => {
+            json!({ "output": output, "held": held(&sent.target).map(|held| held.why), "messages": messages.iter().map(|m| message(m)).collect::<Vec<_>>() })
+        }
         Err(why) => json!({ "output": output, "failed": why.to_string() }),
     }
 }

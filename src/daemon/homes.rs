@@ -2,6 +2,7 @@
 
 use super::sections::AdminSection;
 use crate::deliver::section;
+use crate::hours::Hours;
 use crate::ingest::section::{ServerSection, SourceSection};
 use crate::journal::section::{JournalSection, RetainSection};
 use crate::route::RouteSection;
@@ -38,6 +39,7 @@ fn home(name: &str, kinds: &[Arc<dyn AnyKind>]) -> Option<&'static str> {
         ("under `timestamp` of a source's `verify`", tree::keys::<TimestampSection>()),
         ("under the name of a source", tree::keys::<SourceSection>()),
         ("in a route", RouteSection::keys()),
+        ("under `hours` of a route or an output", Hours::keys()),
         ("under the name of an output", section::KEYS),
         ("under `retry` of an output", tree::keys::<section::RetrySection>()),
     ];

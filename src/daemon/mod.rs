@@ -1,38 +1,52 @@
 //! The daemon's life: draw the file, open the journal, recover, serve, reload, drain. The only room that spawns and opens.
 //!
-//! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `start` opening and recovery ·
-//! `reload` swapping whole · `reach` asking outputs without a daemon · `replays` what is delivered again · `purge` what is ended · `run` the life itself · `status` what it says about itself · `door`, `watch`, `signals` its ways
-//! to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of things
-//! in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
+//! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `gate`, `silences` what may not go now · `works` what
+//! runs between the doors, recovery included · `start` opening · `reload` swapping whole · `reach` asking outputs without a daemon · `replays` what is delivered
+//! again · `purge` what is ended · `run` the life itself · `rounds` what is wrong, told as events (`looks` at what, `space` on the disk, `told` before) · `status` what it says about itself ·
+//! `door`, `watch`, `signals` its ways to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of
+//! things in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
 
+mod audit;
+mod beside;
 pub mod blueprint;
 mod door;
+pub mod erase;
 pub mod explain;
+mod gate;
 mod homes;
 mod hub;
 mod login;
+mod looks;
 pub mod outputs;
-mod overtake;
 mod paused;
 mod process;
 mod purge;
 pub mod reach;
 mod reload;
 pub mod replays;
+mod rounds;
 mod run;
 pub mod sections;
 mod signals;
+pub mod silences;
+mod space;
 mod start;
 mod status;
+mod told;
 mod watch;
+mod works;
 
 pub use door::ADMIN_FILE;
-pub use hub::Hub;
+pub use gate::Gate;
+pub use hub::{Hub, Reading};
 pub use login::CannotLogin;
 pub use process::prepare;
 pub use run::Ended;
-pub use start::{AdminDoor, Daemon, Doors, StartError, start};
+pub use start::{AdminDoor, Daemon, Doors, Lent, StartError, connect, start};
+pub use works::{GONE, Laid, Parts, Works};
 
+use crate::journal::Retain;
+use crate::journal::section::RetainSection;
 use std::path::{Path, PathBuf};
 
 /// The folder of a configuration's journal, where a running daemon says how to reach it; read without checking the rest.
@@ -40,10 +54,21 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The file can't be read, or says nothing usable of the journal.
 pub fn data_folder(config: &Path) -> Result<PathBuf, crate::config::CannotRead> {
+    journal_of(config).map(|(file, _)| folder_of(&file))
+}
+
+/// The journal's file and how long it keeps what is over, read without checking the rest: a journal must be looked after whatever else is
+/// wrong.
+///
+/// # Errors
+/// The file can't be read.
+pub fn journal_of(config: &Path) -> Result<(PathBuf, Retain), crate::config::CannotRead> {
     let file = crate::config::load(config, &crate::config::Process::beside(config))?;
-    let url = file.tree.as_ref().and_then(|tree| tree.get("journal")?.get("url")?.as_text().map(str::to_owned));
-    let path = url.as_deref().and_then(|url| url.strip_prefix("sqlite:")).unwrap_or("data/journal.db").to_owned();
-    Ok(folder_of(&blueprint::base(config).join(path)))
+    let section = file.tree.as_ref().and_then(|tree| tree.get("journal"));
+    let url = section.and_then(|section| section.get("url")?.as_text());
+    let path = url.and_then(|url| url.strip_prefix("sqlite:")).unwrap_or("data/journal.db");
+    let retain = section.and_then(|section| switchyard_api::tree::read::<RetainSection>(section.get("retain")?, &mut vec![]));
+    Ok((blueprint::base(config).join(path), retain.unwrap_or_default().into()))
 }
 
 /// jq workers of this very program.

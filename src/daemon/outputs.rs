@@ -2,10 +2,12 @@
 
 use super::blueprint::unknown;
 use crate::deliver::section::{self, DeliverySection, Policy};
+use crate::hours::Hours;
 use crate::route::{By, DIGESTED, Digested, Line, OutputMessage};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 use switchyard_api::problem::nearest;
 use switchyard_api::tls::NamedFiles;
 use switchyard_api::tree::{self, Key, Value};
@@ -23,6 +25,10 @@ pub struct OutputPlan {
     pub files: NamedFiles,
     /// How it is delivered to.
     pub policy: Arc<Policy>,
+    /// When its deliveries may go; `None`: always.
+    pub hours: Option<Arc<Hours>>,
+    /// How late a delivery may be before people are told.
+    pub late_after: Duration,
     /// Changes when the settings change: a new connection is needed.
     pub fingerprint: u64,
 }
@@ -44,7 +50,7 @@ pub fn read(
     let Some(kind) = kind(key, node, kinds, problems) else { return (None, None) };
     let fields = kind.fields();
     let (mut delivery, mut settings, mut templates) = (vec![], vec![], vec![]);
-    for (entry, value) in node.entries().iter().filter(|(entry, _)| entry.name != "type") {
+    for (entry, value) in node.entries().iter().filter(|(entry, _)| !["type", "hours"].contains(&entry.name.as_str())) {
         let pair = (entry.clone(), value.clone());
         if section::KEYS.contains(&entry.name.as_str()) {
             delivery.push(pair);
@@ -56,14 +62,18 @@ pub fn read(
     }
     let of = |entries| Node { span: node.span, value: Value::Map(entries) };
     let (delivery, settings) = (of(delivery), of(settings));
+    let hours = node.get("hours").map(|hours| Hours::read(hours, problems));
     let section = tree::read::<DeliverySection>(&delivery, problems);
-    let policy = section.as_ref().and_then(|section| section.build(kind.defaults(), problems));
-    let line = section.and_then(|section| line(section, &fields, key, policy.as_ref(), problems));
+    let late_after = section.as_ref().map(|section| section.late_after(problems));
+    let rate_key = section.as_ref().and_then(|section| section.rate.as_ref()?.value.key.clone());
     let before = problems.len();
     let config = kind.read(&settings, problems);
     for problem in problems.iter_mut().skip(before).filter(|p| p.id == "unknown-key" && p.patch.is_none()) {
         suggest(problem, &settings, &fields);
     }
+    let defaults = config.as_ref().map(|config| config.defaults()).unwrap_or_default();
+    let policy = section.as_ref().and_then(|section| section.build(defaults, problems));
+    let line = section.and_then(|section| line(section, &fields, key, policy.as_ref(), problems));
     let name: Arc<str> = key.name.as_str().into();
     let message = OutputMessage {
         name: Arc::clone(&name),
@@ -73,10 +83,13 @@ pub fn read(
         config: config.clone(),
         total: kind.total(),
         line,
+        rate_key,
     };
-    let plan = policy.zip(config).map(|(policy, config)| {
+    let plan = hours.map_or(Some(None), |hours| hours.map(|hours| Some(Arc::new(hours))));
+    let plan = plan.zip(policy.zip(late_after)).zip(config).map(|((hours, (policy, late_after)), config)| {
         let fingerprint = fingerprint(kind.name(), &settings, &policy, egress);
-        OutputPlan { name, kind: kind.name().to_owned(), config, files: kind.files(&settings), policy: Arc::new(policy), fingerprint }
+        let (files, policy) = (kind.files(&settings), Arc::new(policy));
+        OutputPlan { name, kind: kind.name().to_owned(), config, files, policy, hours, late_after, fingerprint }
     });
     (plan, Some(message))
 }
@@ -158,5 +171,29 @@ fn add(hash: &mut Sha256, node: &Node) {
             }
         }
         plain => hash.update(format!("{plain:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::OnUnknown;
+    use switchyard_api::Span;
+
+    fn on_unknown(settings: &[(&str, &str)]) -> OnUnknown {
+        let span = Span { start: 0, end: 0 };
+        let key = |name: &str| Key { span, name: name.to_owned() };
+        let entries = settings.iter().map(|(name, text)| (key(name), Node::text(*text))).collect();
+        let mut problems = vec![];
+        let (plan, _) = read(&key("books"), &Node { span, value: Value::Map(entries) }, &switchyard_plugins::kinds(), &[], &mut problems);
+        plan.unwrap_or_else(|| panic!("{problems:?}")).policy.on_unknown
+    }
+
+    #[test]
+    fn what_a_kind_suggests_is_for_the_settings_that_the_output_has() {
+        let vouchers = [("type", "fortnox"), ("client_id", "made-up"), ("client_secret", "made-up"), ("entity", "vouchers")];
+        assert_eq!(on_unknown(&vouchers), OnUnknown::Hold);
+        assert_eq!(on_unknown(&vouchers[..3]), OnUnknown::Retry);
+        assert_eq!(on_unknown(&[&vouchers[..3], &[("on_unknown", "hold")]].concat()), OnUnknown::Hold);
     }
 }

@@ -1,7 +1,8 @@
 //! Which outputs somebody paused: a small file beside the journal, so that a pause outlives a restart.
 
+use super::beside;
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -18,11 +19,7 @@ pub struct Paused {
 impl Paused {
     /// Reads the file; without one nothing is paused.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let names = match std::fs::read(folder.join(FILE)) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?,
-            Err(why) if why.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
-            Err(why) => return Err(why),
-        };
+        let names = beside::read(folder, FILE)?.unwrap_or_default();
         Ok(Paused { folder: folder.to_owned(), names: Mutex::new(names) })
     }
 
@@ -40,12 +37,7 @@ impl Paused {
         } else {
             changed.remove(output);
         }
-        let new = self.folder.join(format!("{FILE}.new"));
-        let mut file = std::fs::File::create(&new)?;
-        file.write_all(&serde_json::to_vec(&changed)?)?;
-        file.sync_all()?;
-        std::fs::rename(&new, self.folder.join(FILE))?;
-        std::fs::File::open(&self.folder)?.sync_all()?;
+        beside::write(&self.folder, FILE, &changed)?;
         *names = changed;
         Ok(())
     }

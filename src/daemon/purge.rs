@@ -2,7 +2,8 @@
 //!
 //! Never: touches what waits. That is in the hands of its output; one that leaves the file lets go of it, and then it is held.
 
-use super::start::{Daemon, GONE};
+use super::start::Daemon;
+use super::works::GONE;
 use crate::journal::{DeliveryFilter, Operation, StoreError};
 use crate::model::State;
 use std::collections::BTreeMap;

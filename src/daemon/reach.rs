@@ -46,9 +46,14 @@ async fn answer(plan: &OutputPlan, blueprint: &Blueprint, clock: &Arc<dyn Clock>
     }
     let whole = async {
         let output = plan.config.connect(&kit(plan, clock, blueprint)).await.map_err(|why| why.to_string())?;
-        let said = output.check().await.map_err(|why| why.to_string());
+        let mut said = output.check().await;
+        for fixed in blueprint.router.fixed(&plan.name) {
+            if said.is_ok() {
+                said = output.check_message(&fixed).await;
+            }
+        }
         output.close().await;
-        said
+        said.map_err(|why| why.to_string())
     };
     match tokio::time::timeout(plan.policy.timeout, whole).await {
         Ok(Ok(())) => Said::Works,

@@ -4,8 +4,9 @@
 //! row that says how far it is), or gives anything to an output that does not run. A replay goes on by itself after a restart.
 
 use super::start::Daemon;
+use super::works::Works;
 use crate::journal::replay::{FEED_MAX, OPEN_MAX};
-use crate::journal::{DeliveryFilter, JobState, Operation, Reads, Render, ReplayJob, StoreError};
+use crate::journal::{Backlog, DeliveryFilter, JobState, Operation, Render, ReplayJob, StoreError};
 use crate::model::{DeliveryRow, State, Timestamp, stands_in_line};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,7 +97,9 @@ impl Daemon {
         (counted.outputs, counted.gone) = counted.outputs.into_iter().partition(|(output, _)| running.contains_key(output));
         Ok(counted)
     }
+}
 
+impl Works {
     /// Plans what was counted, a replay for each output; durable when this returns, and under way.
     ///
     /// # Errors
@@ -122,8 +125,7 @@ impl Daemon {
     /// # Errors
     /// The journal can't be read.
     pub async fn list_replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
-        let archive = self.archive.clone();
-        let read = tokio::task::spawn_blocking(move || archive.replays()).await;
+        let read = self.hub.read(Backlog::replays).await;
         read.map_err(|why| StoreError::Fatal { doing: "read the replays", detail: why.to_string() })?
     }
 
@@ -149,20 +151,22 @@ impl Daemon {
         Ok(job)
     }
 
-    /// Feeds what runs until dropped. Where the journal fails, the daemon ends by itself.
-    pub(super) async fn feed_replays(self: Arc<Self>) {
+    /// Feeds what runs until dropped, but for while it is asked to `wait`. Where the journal fails, the daemon ends by itself.
+    pub async fn feed_replays(self: Arc<Self>, wait: impl Fn() -> bool) {
         loop {
-            let jobs = self.list_replays().await.unwrap_or_else(|why| {
+            let jobs = self.list_replays().await;
+            let unread = jobs.is_err();
+            let jobs = jobs.unwrap_or_else(|why| {
                 tracing::warn!(%why, "replays can't be read; they are looked for again");
                 vec![]
             });
             let running: Vec<ReplayJob> = jobs.into_iter().filter(|job| job.state == JobState::Running).collect();
-            if running.is_empty() {
+            if running.is_empty() && !unread {
                 self.replays.bell.notified().await;
                 continue;
             }
             // The oldest first: what was asked for first is sent first.
-            for job in running.iter().rev().filter(|job| self.fleet.status().contains_key(&job.output)) {
+            for job in running.iter().rev().filter(|job| !wait() && self.fleet.status().contains_key(&job.output)) {
                 self.moved(&job.output, Operation::FeedReplay { id: job.id, most: FEED_MAX }).await;
             }
             tokio::time::sleep(EVERY).await;

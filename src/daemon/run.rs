@@ -9,11 +9,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// What requests and deliveries under way may take when the daemon ends.
+/// What requests under way may take when the daemon ends.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// And what the writing of their outcomes may take after that, where the disk is full; it is done again at the next start.
-const WRITE_GRACE: Duration = Duration::from_secs(2);
 
 /// How a life ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +47,7 @@ impl Daemon {
         let recovering = tokio::spawn({
             let daemon = Arc::clone(self);
             async move {
-                match daemon.recover(doors.recovered).await {
+                match daemon.works.recover(&doors.recovered).await {
                     Ok(()) => drop(daemon.ready.send_replace(true)),
                     Err(why) => {
                         tracing::error!(%why, "what was not over at the last end could not be read; it is taken up at the next start");
@@ -58,8 +55,14 @@ impl Daemon {
                 }
             }
         });
-        let overtaking = tokio::spawn(Arc::clone(self).overtake());
-        let replaying = tokio::spawn(Arc::clone(self).feed_replays());
+        let overtaking = tokio::spawn(Arc::clone(&self.works).overtake());
+        let feeding = tokio::spawn({
+            let daemon = Arc::clone(self);
+            Arc::clone(&self.works).feed_replays(move || daemon.is_short_of_space())
+        });
+        let auditing = tokio::spawn(Arc::clone(self).keep_auditing());
+        let rounds = tokio::spawn(Arc::clone(self).rounds());
+        let beat = self.fleet.runtime().spawn(Arc::clone(self).beat());
         loop {
             tokio::select! {
                 biased;
@@ -79,7 +82,10 @@ impl Daemon {
         tracing::info!("asked to end: finishing what is under way");
         recovering.abort();
         overtaking.abort();
-        replaying.abort();
+        feeding.abort();
+        auditing.abort();
+        rounds.abort();
+        beat.abort();
         tokio::select! {
             biased;
             ended = self.drain(stop, served) => {
@@ -99,10 +105,7 @@ impl Daemon {
         if let Err(why) = served.await {
             tracing::error!(%why, "the listener ended by a fault");
         }
-        if tokio::time::timeout(GRACE + WRITE_GRACE, self.fleet.stop(GRACE)).await.is_err() {
-            tracing::warn!("what became of some deliveries could not be written; they are sent again after the next start");
-        }
-        match self.hub.journal.close().await {
+        match self.works.drain().await {
             Ok(()) => Ended::Drained,
             Err(fault) => Ended::Fault { exit_code: fault.exit_code, message: fault.message },
         }

@@ -2,26 +2,26 @@
 //!
 //! Listening starts before the backlog is taken up, so that a restart costs senders as little as can be; `/ready` waits for it.
 
+use super::audit::Audited;
 use super::blueprint::Blueprint;
 use super::door;
-use super::hub::Hub;
+use super::hub::{Hub, Reading};
+use super::looks::Patience;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
-use super::replays::Replays;
-use crate::deliver::section::DigestPolicy;
-use crate::deliver::{Fleet, OutputSpec};
+use super::rounds::{Noticed, Seen};
+use super::silences::Silences;
+use super::works::{Laid, Parts, Works};
+use crate::deliver::{Fleet, KeyOf, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
-use crate::journal::{
-    Archive, Backlog, Journal, OpenError, Operation, Recovered, SealedVault, Settings, SqliteStore, StoreError, VaultKey,
-};
-use crate::model::{Clock, DeliveryKey, DeliveryRow, Instant, Kept, NotRendered, Seq, Settlement, State, Target};
-use arc_swap::ArcSwap;
+use crate::journal::{Archive, Journal, OpenError, Recovered, Retain, SealedVault, Settings, SqliteStore, StoreError, VaultKey};
+use crate::model::{Clock, Instant, Kept};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 use switchyard_api::kind::Wall;
 use switchyard_api::{AnyKind, ConnectError, Kit, Output, Secret};
 use tokio::net::TcpListener;
@@ -29,16 +29,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio_util::context::TokioContext;
 
-/// Events a slow listener of `tail` may be behind; older ones it misses.
-const FEED_MAX: usize = 1_024;
-/// Open events read at a time at the start.
-const RECOVERY_PAGE: usize = 500;
-/// What a reload waits for rows to be durable before it counts them.
-const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// jq processes: one waits for the next program while the other runs.
 const JQ_WORKERS: usize = 2;
-/// What a delivery says whose output the file no longer has.
-pub const GONE: &str = "held: its output is not in the configuration any more";
 
 /// A running daemon.
 pub struct Daemon {
@@ -62,9 +54,19 @@ pub struct Daemon {
     pub ready: watch::Sender<bool>,
     /// When it started.
     pub started: Instant,
+    /// How long what is over is kept, as the writer knows it.
+    pub retain: Retain,
+    /// Held by whoever looks after the journal's file: one at a time.
+    pub doctor: tokio::sync::Mutex<()>,
+    pub(super) audited: ArcSwapOption<Audited>,
+    /// What runs between the doors.
+    pub works: Arc<Works>,
     pub(super) paused: Paused,
-    pub(super) replays: Replays,
     pub(super) tls: Option<Tls>,
+    /// Where the journal is.
+    pub(super) folder: PathBuf,
+    pub(super) seen: ArcSwap<Seen>,
+    pub(super) noticed: Noticed,
 }
 
 /// What runs now, for people; swapped whole by a reload.
@@ -81,10 +83,10 @@ pub struct Running {
     pub logins: BTreeMap<String, Option<String>>,
     /// Where those are kept.
     pub(super) vault: SealedVault,
-    /// Outputs whose stuck deliveries let others pass, and after how long.
-    pub(super) skips: Vec<(Arc<str>, Duration)>,
-    /// Outputs whose deliveries go together, and how.
-    pub(super) digests: Vec<(Arc<str>, DigestPolicy)>,
+    /// When an output is late, and when it does not get on.
+    pub(super) patience: BTreeMap<Arc<str>, Patience>,
+    /// `journal.reserve`, in bytes, where the file says it.
+    pub(super) reserve: Option<u64>,
 }
 
 /// Where events arrive: open and not served yet, and what is to be taken up before all is ready.
@@ -170,25 +172,28 @@ pub async fn start(
     let folder = super::folder_of(&blueprint.journal_file);
     let window = blueprint.sources.iter().filter_map(|(_, source)| source.verifier.window()).max().unwrap_or_default();
     let store = SqliteStore::open(&blueprint.journal_file, window, clock.wall())?;
-    let paused = Paused::read(&folder).map_err(|cause| StartError::Folder { folder: folder.clone(), cause })?;
-    let (events, dispatcher) = (broadcast::Sender::new(FEED_MAX), Arc::new(OnceLock::<Dispatcher>::new()));
-    let settings = Settings { retain: blueprint.journal.retain.into(), clock: Arc::clone(&clock), on_kept: on_kept(&events, &dispatcher) };
-    let (journal, recovered) = Journal::start(Box::new(store), settings)?;
+    let unread = |cause| StartError::Folder { folder: folder.clone(), cause };
+    let (paused, silences) = (Paused::read(&folder).map_err(unread)?, Silences::read(&folder).map_err(unread)?);
+    let retain = Retain::from(blueprint.journal.retain);
     let archive = Archive::new(&blueprint.journal_file, Arc::clone(&clock));
-    let hub = Arc::new(Hub {
-        backlog: Backlog::new(journal.clone(), Arc::new(archive.clone())),
-        journal,
-        router: ArcSwap::new(Arc::clone(&blueprint.router)),
+    let parts = Parts {
+        reads: Arc::new(archive.clone()),
+        reading: Reading::Threads,
+        router: Arc::clone(&blueprint.router),
         jq: super::jq_pool(JQ_WORKERS),
+        silences,
         clock: Arc::clone(&clock),
-    });
-    let fleet = Arc::new(Fleet::new(Arc::clone(&hub), Arc::clone(&clock), deliver));
-    // Set once, here, before anything can be kept.
-    let _ = dispatcher.set(Dispatcher { fleet: Arc::clone(&fleet), hub: Arc::clone(&hub) });
+        book: super::told::read(&folder, clock.wall()),
+        deliver,
+        window: None,
+    };
+    let open = |on_kept| Journal::start(Box::new(store), Settings { retain, clock: Arc::clone(&clock), on_kept });
+    let (works, recovered) = Works::open(parts, open)?;
+    let (hub, fleet) = (Arc::clone(&works.hub), Arc::clone(&works.fleet));
     let vault = hub.vault(&archive, blueprint.vault_key.as_ref());
-    let specs = connect(&blueprint, &fleet, &paused, &Lent { clock: &clock, vault: &vault }).await?;
-    drop(fleet.apply(specs, Duration::ZERO));
-    hold_and_release(&hub, &archive, &fleet, &blueprint.outputs).await?;
+    let paused_now = |output: &str| paused.holds(output);
+    let specs = connect(&blueprint, &fleet, &paused_now, &Lent { clock: &clock, vault: &vault }).await?;
+    works.begin(specs, Laid::of(&blueprint.outputs, &blueprint.router)).await?;
     let tls = blueprint.server.tls.as_ref().map(|files| Tls::load(files, &blueprint.base)).transpose()?;
     let (doors, admin) = open_doors(&blueprint, recovered, &folder).await?;
     let running = Running::of(config, &blueprint, vault);
@@ -200,12 +205,18 @@ pub async fn start(
         ingest,
         archive,
         running: ArcSwap::from_pointee(running),
-        events,
+        events: works.events.clone(),
         ready: watch::Sender::new(false),
         started: clock.now(),
+        retain,
+        doctor: tokio::sync::Mutex::default(),
+        audited: ArcSwapOption::empty(),
+        works,
         paused,
-        replays: Replays::default(),
         tls,
+        folder,
+        seen: ArcSwap::from_pointee(Seen { at: clock.now(), ..Seen::default() }),
+        noticed: Noticed::default(),
         hub,
     };
     Ok((Arc::new(daemon), doors, admin))
@@ -239,17 +250,20 @@ impl Running {
             listen: blueprint.server.listen,
             logins: blueprint.outputs.iter().filter_map(|plan| Some((plan.name.to_string(), plan.config.login()?.authorize))).collect(),
             vault,
-            skips: blueprint.outputs.iter().filter_map(|plan| Some((Arc::clone(&plan.name), plan.policy.order_by?.skip_after?))).collect(),
-            digests: blueprint.outputs.iter().filter_map(|plan| Some((Arc::clone(&plan.name), plan.policy.digest?))).collect(),
+            patience: blueprint.outputs.iter().map(|plan| (Arc::clone(&plan.name), Patience::of(plan))).collect(),
+            reserve: blueprint.journal.reserve.map(|reserve| reserve.0),
         }
     }
 }
 
 /// Connects outputs; one that runs already with the same settings is taken as it is.
-pub(super) async fn connect(
+///
+/// # Errors
+/// One can't be made ready.
+pub async fn connect(
     blueprint: &Blueprint,
     fleet: &Fleet<Hub>,
-    paused: &Paused,
+    paused: &(dyn Fn(&str) -> bool + Sync),
     lent: &Lent<'_>,
 ) -> Result<Vec<OutputSpec>, StartError> {
     let mut specs = vec![];
@@ -267,16 +281,19 @@ pub(super) async fn connect(
             name: Arc::clone(&plan.name),
             fingerprint: plan.fingerprint,
             policy: Arc::clone(&plan.policy),
+            key_of: blueprint.router.pace(&plan.name).map(|pace| -> KeyOf { Arc::new(move |event| pace.key(event)) }),
             output,
-            paused: paused.holds(&plan.name),
+            paused: paused(&plan.name),
         });
     }
     Ok(specs)
 }
 
 /// What outputs are lent beside what their file says.
-pub(super) struct Lent<'l> {
+pub struct Lent<'l> {
+    /// The time.
     pub clock: &'l Arc<dyn Clock>,
+    /// Where credentials are kept that change while in use.
     pub vault: &'l SealedVault,
 }
 
@@ -295,119 +312,9 @@ pub(super) fn kit(plan: &OutputPlan, clock: &Arc<dyn Clock>, blueprint: &Bluepri
     }
 }
 
-/// Waiting deliveries of outputs that the file does not have become held; those that were held for want of their output or route
-/// and have it again wait again.
-pub(super) async fn hold_and_release(hub: &Hub, archive: &Archive, fleet: &Fleet<Hub>, plans: &[OutputPlan]) -> Result<(), StoreError> {
-    // What was held a moment ago by the configuration before is seen too, unless the disk is full.
-    let _ = tokio::time::timeout(FLUSH_WITHIN, hub.journal.flush()).await;
-    let archive = archive.clone();
-    let counts = tokio::task::spawn_blocking(move || archive.counts()).await;
-    let counts = counts.map_err(|why| StoreError::Fatal { doing: "count deliveries", detail: why.to_string() })??;
-    for count in counts {
-        let has = plans.iter().any(|plan| plan.name == count.output);
-        if !has && count.waiting > 0 {
-            let held = hub.journal.operate(Operation::Hold { output: Arc::clone(&count.output), why: GONE.into() }).await?;
-            tracing::warn!(output = %count.output, held, "the configuration has no such output: its deliveries are held");
-        }
-        if has && count.held > 0 {
-            let released = release(hub, fleet, &count.output).await?;
-            if released > 0 {
-                tracing::info!(output = %count.output, released, "output and route are in the configuration again: deliveries go on");
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Deliveries that were held because the file did not have their output, or the route by which they go there, wait again.
-pub(super) async fn release(hub: &Hub, fleet: &Fleet<Hub>, output: &Arc<str>) -> Result<u64, StoreError> {
-    let gone = |name: &str| NotRendered::Gone(name.to_owned()).to_string();
-    let router = hub.router();
-    let routes = router.targets().filter(|target| target.output == *output).map(|target| gone(&target.route));
-    let why = routes.chain([GONE.to_owned(), gone(output)]).collect();
-    let released = hub.journal.operate(Operation::Unhold { output: Arc::clone(output), why }).await?;
-    // Where it left again, whoever ends it sees to them.
-    let _ = fleet.look(output);
-    Ok(released)
-}
-
-/// Hands new events to their outputs.
-struct Dispatcher {
-    fleet: Arc<Fleet<Hub>>,
-    hub: Arc<Hub>,
-}
-
-fn on_kept(events: &broadcast::Sender<Arc<Kept>>, dispatcher: &Arc<OnceLock<Dispatcher>>) -> crate::journal::OnKept {
-    let (events, dispatcher) = (events.clone(), Arc::clone(dispatcher));
-    Box::new(move |kept| {
-        let Some(dispatcher) = dispatcher.get() else { return };
-        if events.receiver_count() > 0 {
-            // Nobody listening any more is no fault.
-            let _ = events.send(Arc::clone(&kept));
-        }
-        let homeless = dispatcher.fleet.dispatch(&kept);
-        dispatcher.hub.hold(&kept, &homeless);
-    })
-}
-
 impl Hub {
     /// The vault under this key.
     pub(super) fn vault(&self, archive: &Archive, key: Option<&Arc<VaultKey>>) -> SealedVault {
         SealedVault::new(self.journal.clone(), Arc::new(archive.clone()), key.cloned())
-    }
-
-    /// Targets whose output does not run are held, never nothing.
-    fn hold(&self, kept: &Kept, homeless: &[Arc<Target>]) {
-        if homeless.is_empty() {
-            return;
-        }
-        let now = self.clock.wall();
-        let row = |target: &Arc<Target>| DeliveryRow {
-            key: DeliveryKey { seq: kept.seq, target: Arc::clone(target), ordinal: 0 },
-            state: State::Held,
-            due_at: None,
-            attempts: 0,
-            replays: 0,
-            detail: GONE.into(),
-            message: None,
-            updated_at: now,
-        };
-        let settlements = homeless.iter().map(|target| Settlement { row: row(target), closes: true, order: None }).collect();
-        // If it is not written the plan stays open, and the next start meets it again.
-        self.journal.settle(settlements, Box::new(|_| ()));
-    }
-}
-
-impl Daemon {
-    /// Takes up what was planned and not over when the daemon ended, page by page.
-    pub(super) async fn recover(&self, recovered: Recovered) -> Result<(), StoreError> {
-        let mut from = Some(recovered.watermark);
-        let mut taken = 0_usize;
-        while let Some(start) = from.filter(|start| *start <= recovered.last) {
-            let (found, next) = self.open_page(start, recovered.last).await?;
-            for open in &found {
-                let mut homeless = vec![];
-                for (target, have) in open.missing() {
-                    taken += 1;
-                    if self.fleet.recover(&open.kept, target, have).is_err() {
-                        homeless.push(Arc::clone(target));
-                    }
-                }
-                self.hub.hold(&open.kept, &homeless);
-            }
-            // What spilled is on the disk before more is read: memory stays bounded (L6).
-            self.hub.journal.flush().await;
-            from = next;
-        }
-        if taken > 0 {
-            tracing::info!(deliveries = taken, "took up what was not over at the last end");
-        }
-        Ok(())
-    }
-
-    async fn open_page(&self, from: Seq, to: Seq) -> Result<(Vec<crate::journal::OpenEvent>, Option<Seq>), StoreError> {
-        let (backlog, now) = (self.hub.backlog.clone(), self.hub.clock.wall());
-        let read = tokio::task::spawn_blocking(move || backlog.open_events(from, to, RECOVERY_PAGE, now)).await;
-        read.map_err(|why| StoreError::Fatal { doing: "read open events", detail: why.to_string() })?
     }
 }

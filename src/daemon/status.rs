@@ -1,11 +1,22 @@
 //! What the daemon says about itself: health, numbers, its outputs.
 
+use super::silences::{Asked, CannotSilence, Silence};
+use super::space::Rung;
 use super::start::Daemon;
 use crate::deliver::{BreakerState, OutputStatus, UnknownOutput};
-use crate::ingest::Answer;
+use crate::ingest::{Answer, handle::KEPT_WITHIN};
+use crate::model::printable::Printable;
+use crate::model::{Instant, OWN_SOURCE, Timestamp};
+use crate::route::Glob;
 use crate::telemetry::{OutputNumbers, Snapshot};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use switchyard_api::problem::nearest;
+
+/// A loop that should move every second and has not for so long is told.
+const STILL: Duration = Duration::from_secs(30);
 
 /// Why an output was not paused or resumed.
 #[derive(Debug, thiserror::Error)]
@@ -21,19 +32,42 @@ pub enum CannotPause {
 impl Daemon {
     /// Why the daemon is not well; empty: it is.
     pub fn troubles(&self) -> Vec<String> {
-        let mut troubles = vec![];
-        if let Some(fault) = self.hub.journal.fault().borrow().as_ref() {
-            troubles.push(format!("the journal stopped: {}", fault.message));
-        }
+        let (mut troubles, now) = (self.troubles_of_intake(), self.hub.clock.now());
         for (name, _) in self.fleet.status().iter().filter(|(_, status)| status.failed) {
             troubles.push(format!("the output `{name}` stopped by a fault of ours; restart the daemon, nothing is lost"));
+        }
+        let seen = self.seen.load();
+        troubles.extend(seen.stuck.iter().cloned());
+        let pulse = Instant(self.noticed.pulse.load(Ordering::Relaxed));
+        for (what, at) in [("the daemon's rounds have", seen.at), ("the threads that deliver have", pulse)] {
+            let still = now.since(at.max(self.started));
+            if still >= STILL {
+                troubles.push(format!("{what} not moved for {} s", still.as_secs()));
+            }
         }
         troubles
     }
 
-    /// Whether events are taken and what was open at the start is on its way.
+    /// Why events can't be taken.
+    fn troubles_of_intake(&self) -> Vec<String> {
+        let mut troubles = vec![];
+        if let Some(under_way) = self.hub.journal.commits().under_way.filter(|under_way| *under_way >= KEPT_WITHIN) {
+            troubles.push(format!("the journal has been at one commit for {} s: senders hear 503", under_way.as_secs()));
+        }
+        let seen = self.seen.load();
+        if seen.rung == Rung::Reserved {
+            let free = seen.space.map_or(0, |space| space.free);
+            troubles.push(format!("the journal's disk has {free} bytes free, below `journal.reserve`: senders hear 503, deliveries go on"));
+        }
+        if let Some(fault) = self.hub.journal.fault().borrow().as_ref() {
+            troubles.push(format!("the journal stopped: {}", fault.message));
+        }
+        troubles
+    }
+
+    /// Whether events are taken and what was open at the start is on its way. An output that does not get on keeps no events out (L3).
     pub fn is_ready(&self) -> bool {
-        *self.ready.borrow() && self.troubles().is_empty()
+        *self.ready.borrow() && self.troubles_of_intake().is_empty()
     }
 
     /// Keeps an output's deliveries back, or lets them go; outlives a restart.
@@ -48,6 +82,45 @@ impl Daemon {
         if paused { self.fleet.pause(output) } else { self.fleet.resume(output) }.map_err(CannotPause::Unknown)
     }
 
+    /// Keeps back what somebody silenced.
+    ///
+    /// # Errors
+    /// It names nothing there is, makes no sense, or can't be written down.
+    pub fn silence(&self, asked: Asked) -> Result<Silence, CannotSilence> {
+        let running = self.running.load();
+        let router = self.hub.router();
+        let sources = self.ingest.sources();
+        let outputs: Vec<&str> = running.outputs.iter().map(|(name, _)| name.as_str()).collect();
+        let routes: Vec<&str> = router.names().map(|name| &**name).collect();
+        let sources: Vec<&str> = sources.iter().map(|(_, source)| &*source.name).collect();
+        for (what, pattern, names) in
+            [("output", &asked.output, outputs), ("route", &asked.route, routes), ("source", &asked.source, sources)]
+        {
+            let Some(pattern) = pattern else { continue };
+            // What is no pattern is told below.
+            if Glob::parse(pattern).is_ok_and(|glob| !names.iter().any(|name| glob.matches(name))) {
+                let near = nearest(pattern, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                return Err(CannotSilence::Wrong(format!("there is no {what} `{}`{near}", Printable(pattern))));
+            }
+        }
+        let silence = self.hub.silences.add(asked, self.hub.clock.wall())?;
+        tracing::warn!(silence = silence.id, by = %Printable(&silence.asked.by), why = %Printable(&silence.asked.why), "deliveries are silenced");
+        Ok(silence)
+    }
+
+    /// Ends a silence before its time.
+    ///
+    /// # Errors
+    /// There is none of this number, or it can't be written down.
+    pub fn end_silence(&self, id: u64) -> Result<Silence, CannotSilence> {
+        self.hub.silences.end(id, self.hub.clock.wall())
+    }
+
+    /// Silences that are not over.
+    pub fn silences(&self) -> Vec<Silence> {
+        self.hub.silences.list(self.hub.clock.wall())
+    }
+
     /// Deliveries were made waiting: their outputs look for them now.
     pub fn look(&self, outputs: &BTreeSet<String>) {
         for output in outputs {
@@ -59,12 +132,13 @@ impl Daemon {
     /// Every output, as the admin side shows it.
     pub fn outputs(&self) -> Value {
         let plans = self.running.load();
-        let statuses = self.fleet.status();
+        let (statuses, reasons) = (self.fleet.status(), self.hub.reasons());
         let shown = |name: &str, kind: &str| {
             let Some(status) = statuses.get(name) else { return json!({ "name": name, "type": kind }) };
             json!({
                 "name": name, "type": kind, "state": breaker_word(&status.breaker), "why": breaker_why(&status.breaker), "paused": status.paused,
-                "waiting": status.waiting, "in_flight": status.in_flight,
+                "held": reasons.get(name), "waiting": status.waiting, "in_flight": status.in_flight,
+                "told_to_wait_until": status.asked_until.map(|until| until.to_string()),
                 "outcomes": outcomes(status).into_iter().map(|(word, n)| (word.to_owned(), n.into())).collect::<serde_json::Map<_, _>>(),
             })
         };
@@ -78,7 +152,11 @@ impl Daemon {
         if status.paused {
             return Some(format!("the output is paused: `switchyard resume {output}` lets it go on"));
         }
-        let BreakerState::Open { misconfigured, why, since } = &status.breaker else { return None };
+        let BreakerState::Open { misconfigured, why, since } = &status.breaker else {
+            // Of one key the rows themselves tell.
+            let until = status.asked_until.filter(|_| !status.keyed)?;
+            return Some(format!("the far side told us to wait until {until}"));
+        };
         let state = if *misconfigured { "the output refuses us" } else { "the output is down" };
         let probe = status.probe_at.map(|at| format!(", tried again {at}")).unwrap_or_default();
         Some(format!("{state}: {why} (since {since}{probe})"))
@@ -94,6 +172,8 @@ impl Daemon {
             kept.push((source.name.to_string(), source.tally.of(Answer::Kept)));
             duplicates.push((source.name.to_string(), source.tally.of(Answer::Repeated)));
         }
+        kept.push((OWN_SOURCE.to_owned(), self.noticed.told.load(Ordering::Relaxed)));
+        let (seen, now) = (self.seen.load(), self.hub.clock.wall());
         let tallies = sources.iter().map(|(_, source)| source.tally.as_ref()).chain([self.ingest.elsewhere()]);
         for tally in tallies {
             for answer in Answer::ALL.into_iter().filter(|answer| answer.status().as_u16() >= 400) {
@@ -107,9 +187,11 @@ impl Daemon {
             kept,
             duplicates,
             refused: refused.into_iter().collect(),
-            outputs: self.fleet.status().iter().map(|(name, status)| numbers(name, status)).collect(),
+            outputs: self.fleet.status().iter().map(|(name, status)| numbers(name, status, seen.oldest.get(name).copied(), now)).collect(),
+            free: seen.space.map(|space| space.free),
             commits: counts.commits,
             settled: counts.settlements,
+            audit: self.audit_numbers(),
             uptime: self.hub.clock.now().since(self.started).as_secs_f64(),
         }
     }
@@ -134,7 +216,7 @@ impl Daemon {
     }
 }
 
-fn numbers(name: &str, status: &OutputStatus) -> OutputNumbers {
+fn numbers(name: &str, status: &OutputStatus, oldest: Option<Timestamp>, now: Timestamp) -> OutputNumbers {
     OutputNumbers {
         name: name.to_owned(),
         outcomes: outcomes(status),
@@ -142,6 +224,7 @@ fn numbers(name: &str, status: &OutputStatus) -> OutputNumbers {
         in_flight: status.in_flight as u64,
         up: status.breaker == BreakerState::Closed,
         paused: status.paused,
+        oldest_due: oldest.map_or(0, |due| now.since(due).as_secs()),
     }
 }
 

@@ -150,7 +150,7 @@ impl Breaker {
     ) -> Option<Turned> {
         let (misconfigured, why, after) = match outcome {
             Outcome::Down { why, after } => (false, why, *after),
-            Outcome::Misconfigured { why } => (true, why, None),
+            Outcome::Misconfigured { why, after } => (true, why, *after),
             Outcome::Unknown { .. } => {
                 self.hear_nothing(now, probe);
                 return None;
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn probes_of_a_misconfigured_output_come_after_a_minute_up_to_fifteen() {
         let mut breaker = Breaker::default();
-        let wrong = Outcome::Misconfigured { why: "401".into() };
+        let wrong = Outcome::Misconfigured { why: "401".into(), after: None };
         assert_eq!(hear(&mut breaker, 0, &wrong, false), Some(Turned::Down { misconfigured: true, why: "401".into() }));
         assert_eq!(probes(&mut breaker, &wrong, 3600), [60, 180, 420, 900, 1800, 2700]);
         assert_eq!(breaker.state(), BreakerState::Open { misconfigured: true, why: "401".into(), since: Timestamp(5) });
@@ -303,6 +303,17 @@ mod tests {
         breaker.probe_sent();
         hear(&mut breaker, 90, &down(Some(1_000_000)), true);
         assert_eq!(breaker.allows(at(91), 8), Allows::NotBefore(at(90 + 3600)));
+    }
+
+    #[test]
+    fn a_probe_of_a_misconfigured_output_waits_longer_where_the_far_side_wants_that() {
+        let mut breaker = Breaker::default();
+        let gone = |hours| Outcome::Misconfigured { why: "404".into(), after: Some(Duration::from_hours(hours)) };
+        hear(&mut breaker, 0, &gone(1), false);
+        assert_eq!(probes(&mut breaker, &gone(1), 4 * 3600), [3600, 7200, 10_800]);
+        breaker.probe_sent();
+        hear(&mut breaker, 14_400, &gone(100), true);
+        assert_eq!(breaker.allows(at(14_401), 8), Allows::NotBefore(at(14_400 + 3600)), "as long as `max_wait` allows");
     }
 
     #[test]
@@ -373,7 +384,7 @@ mod tests {
     #[test]
     fn a_changed_output_is_probed_at_once() {
         let mut breaker = Breaker::default();
-        hear(&mut breaker, 0, &Outcome::Misconfigured { why: "401".into() }, false);
+        hear(&mut breaker, 0, &Outcome::Misconfigured { why: "401".into(), after: None }, false);
         breaker.hurry(at(3));
         assert_eq!(breaker.allows(at(3), 8), Allows::Probe);
     }

@@ -7,12 +7,14 @@
 //! succeeds at once costs one row. Proven by `laws.rs`.
 
 use super::breaker::{Allows, Breaker, BreakerState};
-use super::limiter::Limiter;
+use super::limiter::{Asks, Limiter, Token};
+use super::reading::{Ask, Reading};
 use super::retry;
 use super::section::{OnUnknown, Policy};
-use super::words::{Action, Counts, Input, Moment, New, ReadBack, Ticket, Verdict};
-use crate::model::{Cursor, DeliveryKey, Instant, Outcome, Seq, State};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use super::turns::Turns;
+use super::words::{Action, Counts, Decision, Input, Moment, New, Page, Ticket, Verdict};
+use crate::model::{DeliveryKey, HeldUntil, Instant, Outcome, RateKey, State, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,20 +32,18 @@ pub const WRITE_MAX: usize = 1_024;
 pub const PAGE_MAX: usize = 256;
 /// With fewer deliveries than this in the queue, more are read back.
 const LOW_WATER: usize = 512;
-/// A retry stays in memory if fewer than this wait there and it is due within [`KEEP_FOR`]; else it is read back when due.
+/// One that is to come later stays in memory if fewer than this wait there and it is due within [`KEEP_FOR`]; else it is read back when due.
 const KEEP_MAX: usize = 256;
 const KEEP_FOR: Duration = Duration::from_mins(1);
+/// The same for one whose key has no token: longer, and it gets a row, or a crash would forget that it stands before others.
+const KEEP_PACED_FOR: Duration = Duration::from_secs(1);
 /// A delivery that has waited this long without a row gets one, so that its event's plan is closed and recovery stays short.
 pub const ROW_AFTER: Duration = Duration::from_secs(10);
 /// How often deliveries without a row are looked through.
 const ROW_LOOK: Duration = Duration::from_secs(1);
-/// How often the journal is asked for due rows where nothing says when; finds what others made waiting, and steps of the wall clock.
-pub const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// The wait before what failed at the journal is tried again.
-const JOURNAL_WAIT: Duration = Duration::from_secs(1);
-/// Due times remembered of deliveries that left memory; those beyond it are found by [`LOOK_EVERY`].
-const AWAY_MAX: usize = 1_024;
-/// A delivery that brought the output down this often gives way to others at the next probes: it may be the cause.
+pub(super) const JOURNAL_WAIT: Duration = Duration::from_secs(1);
+/// A delivery that brought the output down this often, or twice or three times as often, gives way to others at the next probes: it may be the cause.
 const DOWNS_MAX: u8 = 3;
 /// Most bytes of a row's detail.
 const DETAIL_MAX: usize = 512;
@@ -74,6 +74,10 @@ pub struct Delivery<P> {
     pub payload: P,
     size: usize,
     seed: u64,
+    /// By what its limit is counted, where it is by a key.
+    rate_key: Option<RateKey>,
+    /// Whether it was told when to come: then it stands before those that just came.
+    told: bool,
     arrived: Instant,
     due: Instant,
     /// Whether a row was written or is on its way.
@@ -82,20 +86,33 @@ pub struct Delivery<P> {
     downs: u8,
 }
 
-/// A place in the queue: by due time, then by arrival.
-type Place = (Instant, Seq, Ticket);
+impl<P> Delivery<P> {
+    fn is_replay(&self) -> bool {
+        self.replays > 0
+    }
+
+    fn asks(&self) -> Asks {
+        match (self.is_replay(), self.told) {
+            (true, _) => Asks::Replay,
+            (false, true) => Asks::Told,
+            (false, false) => Asks::New,
+        }
+    }
+}
 
 /// The state machine of one output.
 #[derive(Debug)]
 pub struct Engine<P> {
     policy: Arc<Policy>,
     max_batch: usize,
+    /// Most deliveries in memory.
+    window: usize,
     limiter: Limiter,
     breaker: Breaker,
     next_ticket: u64,
     deliveries: BTreeMap<Ticket, Delivery<P>>,
     bytes: usize,
-    queue: BTreeSet<Place>,
+    turns: Turns,
     /// Those whose row may be read back while they are in memory.
     held: BTreeMap<DeliveryKey, Ticket>,
     calls: u32,
@@ -106,27 +123,12 @@ pub struct Engine<P> {
     write_at: Instant,
     row_look_at: Instant,
     reading: Reading,
+    /// How many of the outbox must be written before rows are called back that were told to come by another limit.
+    recall: Option<usize>,
     paused: bool,
     stopping: Option<bool>,
     stopped: bool,
     counts: Counts,
-}
-
-/// How rows are read back.
-#[derive(Debug, Default)]
-struct Reading {
-    /// How many were asked for, while an answer is out.
-    asked: Option<usize>,
-    /// Whether to look again after it.
-    again: bool,
-    cursor: Cursor,
-    at: Instant,
-    /// Due times of deliveries that left memory.
-    away: BTreeSet<Instant>,
-    /// Those that left memory while an answer was out: it may show them as they were.
-    left: BTreeSet<DeliveryKey>,
-    /// Bytes of a typical row.
-    typical: usize,
 }
 
 impl<P> Engine<P> {
@@ -136,11 +138,12 @@ impl<P> Engine<P> {
             limiter: Limiter::new(policy.limit, now),
             policy,
             max_batch: max_batch.max(1),
+            window: WINDOW_PARCELS,
             breaker: Breaker::default(),
             next_ticket: 0,
             deliveries: BTreeMap::new(),
             bytes: 0,
-            queue: BTreeSet::new(),
+            turns: Turns::default(),
             held: BTreeMap::new(),
             calls: 0,
             unsettled: 0,
@@ -148,7 +151,8 @@ impl<P> Engine<P> {
             writing: 0,
             write_at: Instant(0),
             row_look_at: Instant(0),
-            reading: Reading { at: now, typical: 64 << 10, ..Reading::default() },
+            reading: Reading::new(now),
+            recall: Some(0),
             paused: false,
             stopping: None,
             stopped: false,
@@ -156,31 +160,30 @@ impl<P> Engine<P> {
         }
     }
 
+    /// The same with room for so many deliveries instead of [`WINDOW_PARCELS`].
+    #[must_use]
+    pub fn within(self, window: usize) -> Self {
+        Engine { window, ..self }
+    }
+
     /// Takes one input. Actions come at [`Input::Turn`], but for what cannot wait for it.
     pub fn step(&mut self, at: Moment, input: Input<P>, actions: &mut Vec<Action>) {
         match input {
             Input::Turn => self.turn(at, actions),
             Input::Arrived(new) => self.enqueue(at, new),
-            Input::Decided { new, state, detail } => self.decided(at, new, state, detail),
-            Input::Loaded { rows, more } => self.loaded(at, rows, more, actions),
-            Input::NotLoaded => {
-                self.reading.asked = None;
-                self.reading.left.clear();
-                self.reading.cursor = Cursor::default();
-                self.reading.at = at.now + JOURNAL_WAIT;
-            }
+            Input::Decided { new, decision } => self.decided(at, new, decision),
+            Input::Withheld(ticket, held) => self.withheld(at, ticket, held),
+            Input::Loaded(page) => self.loaded(at, page, actions),
+            Input::NotLoaded => self.reading.failed(at.now),
             Input::Outcome(ticket, outcome) => self.outcome(at, ticket, outcome, true, actions),
             Input::Unheard(ticket, outcome) => self.outcome(at, ticket, outcome, false, actions),
             Input::Unsent(ticket) => self.unsent(at, ticket),
             Input::CallEnded => self.calls = self.calls.saturating_sub(1),
             Input::Written(ok) => self.written(at, ok),
-            Input::Look => self.look_again(at.now),
+            Input::Look => self.reading.look(at.now),
             Input::Pause => self.paused = true,
             Input::Resume => self.paused = false,
-            Input::Reconfigure(policy) => {
-                self.limiter.reconfigure(policy.limit, at.now);
-                self.policy = policy;
-            }
+            Input::Reconfigure(policy) => self.reconfigure(at, policy),
             Input::Hurry => self.breaker.hurry(at.now),
             Input::Stop { park } => self.stopping = Some(park),
         }
@@ -191,6 +194,11 @@ impl<P> Engine<P> {
     /// A delivery in memory.
     pub fn get(&self, ticket: Ticket) -> Option<&Delivery<P>> {
         self.deliveries.get(&ticket)
+    }
+
+    /// Deliveries in memory that are not out.
+    pub fn queued(&self) -> impl Iterator<Item = (Ticket, &Delivery<P>)> {
+        self.turns.tickets().filter_map(|ticket| Some((ticket, self.deliveries.get(&ticket)?)))
     }
 
     /// The first `count` of what is to be written, each with its delivery.
@@ -204,13 +212,12 @@ impl<P> Engine<P> {
 
     /// Parcels and bytes that still fit into the window.
     pub fn room(&self) -> (usize, usize) {
-        let coming = self.reading.asked.unwrap_or(0);
-        (WINDOW_PARCELS.saturating_sub(self.deliveries.len() + coming), WINDOW_BYTES.saturating_sub(self.bytes))
+        (self.window.saturating_sub(self.deliveries.len() + self.reading.coming()), WINDOW_BYTES.saturating_sub(self.bytes))
     }
 
     /// Deliveries in memory that are not out.
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        self.turns.len()
     }
 
     /// Calls that are out.
@@ -220,7 +227,19 @@ impl<P> Engine<P> {
 
     /// When the first delivery in memory is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.queue.first().map(|(due, ..)| *due)
+        self.turns.next_due()
+    }
+
+    /// Until when the far side asked the output, or one of its keys, to wait.
+    pub fn asked_until(&self, now: Instant) -> Option<Instant> {
+        self.limiter.asked_until(now)
+    }
+
+    /// Gives every delivery in memory its key anew: the file says otherwise how it is made.
+    pub fn rekey(&mut self, key: impl Fn(&P) -> Option<RateKey>) {
+        for delivery in self.deliveries.values_mut() {
+            delivery.rate_key = key(&delivery.payload);
+        }
     }
 
     /// Where the breaker stands.
@@ -271,6 +290,8 @@ impl<P> Engine<P> {
             payload: new.payload,
             size: new.size,
             seed: new.seed,
+            rate_key: new.rate_key,
+            told: standing.told,
             arrived: at.now,
             due,
             has_row: new.row.is_some(),
@@ -278,7 +299,7 @@ impl<P> Engine<P> {
             downs: 0,
         };
         if phase == Phase::Queued {
-            self.queue.insert((due, delivery.key.seq, ticket));
+            self.turns.insert((due, delivery.key.seq, ticket), delivery.is_replay());
         }
         self.deliveries.insert(ticket, delivery);
         ticket
@@ -288,43 +309,64 @@ impl<P> Engine<P> {
         self.admit(at, new, Phase::Queued);
     }
 
-    fn decided(&mut self, at: Moment, new: New<P>, state: State, detail: String) {
+    fn decided(&mut self, at: Moment, new: New<P>, Decision { state, detail, until }: Decision) {
         let ticket = self.admit(at, new, Phase::Leaving);
-        self.write(at, ticket, state, detail, true);
+        match until {
+            Some(until) => self.put(ticket, state, Some(until), detail, true),
+            None => self.write(at, ticket, state, detail, true),
+        }
     }
 
-    fn loaded(&mut self, at: Moment, rows: Vec<ReadBack<P>>, more: Option<Cursor>, actions: &mut Vec<Action>) {
-        let asked = self.reading.asked.take();
-        let left = std::mem::take(&mut self.reading.left);
-        if asked.is_none() {
-            return;
+    fn withheld(&mut self, at: Moment, ticket: Ticket, held: HeldUntil) {
+        let Some(delivery) = self.deliveries.get_mut(&ticket) else { return };
+        match delivery.phase {
+            Phase::Queued => self.turns.remove(&(delivery.due, delivery.key.seq, ticket), delivery.is_replay()),
+            Phase::Sent { probe } => {
+                self.unsettled = self.unsettled.saturating_sub(1);
+                if probe {
+                    self.breaker.probe_lost(at.now);
+                }
+            }
+            Phase::Over | Phase::Leaving => return,
         }
-        if !rows.is_empty() {
-            self.reading.typical = rows.iter().map(|(row, _)| row.size).sum::<usize>() / rows.len();
+        delivery.phase = Phase::Leaving;
+        self.put(ticket, State::Held, Some(held.until), held.why, true);
+    }
+
+    fn loaded(&mut self, at: Moment, page: Page<P>, actions: &mut Vec<Action>) {
+        let Some((replays, left)) = self.reading.answered() else { return };
+        if !page.rows.is_empty() {
+            self.reading.typical = page.rows.iter().map(|(row, _)| row.size).sum::<usize>() / page.rows.len();
         }
-        for (row, decision) in rows {
+        for (row, decision) in page.rows {
             // The answer may be older than what was written of it meanwhile.
             if left.contains(&row.key) {
-                self.reading.again = true;
+                self.reading.again(replays);
             } else if !self.held.contains_key(&row.key) {
                 match decision {
                     None => self.enqueue(at, row),
-                    Some((state, detail)) => self.decided(at, row, state, detail),
+                    Some(decision) => self.decided(at, row, decision),
                 }
             }
         }
-        if let Some(cursor) = more {
-            self.reading.cursor = cursor;
-            self.reading.at = at.now;
-            actions.push(Action::Behind);
-            return;
+        match page.more {
+            Some(cursor) => self.reading.go_on(replays, cursor, at.now),
+            None => self.reading.end(replays, page.next_due.map(|due| at.instant(due)), at.now),
         }
-        self.reading.cursor = Cursor::default();
-        self.reading.at = self.reading.away.first().map_or(at.now + LOOK_EVERY, |due| (*due).min(at.now + LOOK_EVERY));
-        if std::mem::take(&mut self.reading.again) {
-            self.reading.at = at.now;
+        // Arrivals need not stand behind replays.
+        if !replays {
+            actions.push(if page.more.is_some() { Action::Behind } else { Action::CaughtUp });
         }
-        actions.push(Action::CaughtUp);
+    }
+
+    /// Bucket, breaker and queue stay; where the limit is another, all begins empty, and who was told when to come by the old one is
+    /// called back, once that is written.
+    fn reconfigure(&mut self, at: Moment, policy: Arc<Policy>) {
+        if (policy.limit, &policy.rate_key) != (self.policy.limit, &self.policy.rate_key) {
+            self.limiter.reconfigure(policy.limit, at.now);
+            self.recall = Some(self.outbox.len());
+        }
+        self.policy = policy;
     }
 
     fn outcome(&mut self, at: Moment, ticket: Ticket, outcome: Outcome, heard: bool, actions: &mut Vec<Action>) {
@@ -343,8 +385,9 @@ impl<P> Engine<P> {
             Outcome::Retry { why, after } => {
                 let after = after.map(|asked| retry::asked(asked, policy.max_wait));
                 if let Some(wait) = after {
-                    self.limiter.hold(at.now + wait);
+                    self.limiter.hold(self.deliveries.get(&ticket).and_then(|delivery| delivery.rate_key), at.now + wait);
                 }
+                let why = after.map_or(why.clone(), |wait| format!("told to wait until {}: {why}", at.wall + wait));
                 self.again(at, ticket, why, after.unwrap_or_default());
             }
             Outcome::Unknown { why } => match policy.on_unknown {
@@ -381,34 +424,47 @@ impl<P> Engine<P> {
             let tries = if attempts == 1 { "attempt" } else { "attempts" };
             return self.over(at, ticket, State::Dead, format!("given up after {attempts} {tries}: {why}"));
         };
-        let wait = gap.max(least);
         delivery.attempts = attempts;
-        delivery.due = at.now + wait;
-        let stays = wait <= KEEP_FOR && self.queue.len() < KEEP_MAX;
-        delivery.phase = if stays { Phase::Queued } else { Phase::Leaving };
-        if stays {
-            self.queue.insert((delivery.due, delivery.key.seq, ticket));
-        }
         self.unsettled = self.unsettled.saturating_sub(1);
+        let stays = self.tell(at.now, ticket, at.now + gap.max(least), KEEP_FOR);
         self.write(at, ticket, State::Waiting, why, !stays);
+    }
+
+    /// Tells a delivery when to come. Whether it stays in memory until then, which is `most` at most; if not, it must be written.
+    fn tell(&mut self, now: Instant, ticket: Ticket, due: Instant, most: Duration) -> bool {
+        let stays = due.since(now) <= most && self.turns.len() < KEEP_MAX;
+        if let Some(delivery) = self.deliveries.get_mut(&ticket) {
+            (delivery.due, delivery.told) = (due, true);
+            delivery.phase = if stays { Phase::Queued } else { Phase::Leaving };
+            if stays {
+                self.turns.insert((due, delivery.key.seq, ticket), delivery.is_replay());
+            }
+        }
+        stays
     }
 
     /// An attempt that does not count: back to its place.
     fn came_back(&mut self, at: Moment, ticket: Ticket, down: bool) {
         let Some(delivery) = self.deliveries.get_mut(&ticket) else { return };
-        delivery.phase = Phase::Queued;
+        // It had its turn: those that come now stand behind it.
+        (delivery.phase, delivery.told) = (Phase::Queued, true);
         if down {
-            delivery.downs += 1;
-            if delivery.downs >= DOWNS_MAX {
-                (delivery.downs, delivery.due) = (0, at.now);
+            delivery.downs = delivery.downs.saturating_add(1);
+            if delivery.downs.is_multiple_of(DOWNS_MAX) {
+                delivery.due = at.now;
             }
         }
-        self.queue.insert((delivery.due, delivery.key.seq, ticket));
+        self.turns.insert((delivery.due, delivery.key.seq, ticket), delivery.is_replay());
         self.unsettled = self.unsettled.saturating_sub(1);
     }
 
-    /// Puts what is to be written of a delivery behind what is there.
     fn write(&mut self, at: Moment, ticket: Ticket, state: State, detail: String, leaves: bool) {
+        let due = self.deliveries.get(&ticket).filter(|_| state == State::Waiting).map(|delivery| at.timestamp(delivery.due));
+        self.put(ticket, state, due, detail, leaves);
+    }
+
+    /// Puts what is to be written of a delivery behind what is there.
+    fn put(&mut self, ticket: Ticket, state: State, due_at: Option<Timestamp>, detail: String, leaves: bool) {
         let Some(delivery) = self.deliveries.get_mut(&ticket) else { return };
         match state {
             State::Dead => self.counts.dead += 1,
@@ -416,7 +472,6 @@ impl<P> Engine<P> {
             State::Waiting | State::Delivered => {}
         }
         let first = !std::mem::replace(&mut delivery.has_row, true);
-        let due_at = (state == State::Waiting).then(|| at.timestamp(delivery.due));
         if state == State::Waiting {
             self.held.insert(delivery.key.clone(), ticket);
         }
@@ -429,6 +484,7 @@ impl<P> Engine<P> {
             self.write_at = at.now + JOURNAL_WAIT;
             return;
         }
+        self.recall = self.recall.map(|before| before.saturating_sub(count));
         for verdict in self.outbox.drain(..count.min(self.outbox.len())).collect::<Vec<_>>() {
             if verdict.leaves {
                 self.forget(at, &verdict);
@@ -442,26 +498,9 @@ impl<P> Engine<P> {
         if delivery.phase == Phase::Over {
             self.unsettled = self.unsettled.saturating_sub(1);
         }
-        if self.held.remove(&delivery.key).is_some() && self.reading.asked.is_some() {
-            self.reading.left.insert(delivery.key);
-        }
-        if verdict.state == State::Waiting {
-            let due = delivery.due.max(at.now);
-            self.reading.away.insert(due);
-            if self.reading.away.len() > AWAY_MAX {
-                self.reading.away.pop_last();
-            }
-            self.reading.at = self.reading.at.min(due);
-        }
-    }
-
-    fn look_again(&mut self, now: Instant) {
-        if self.reading.asked.is_some() {
-            self.reading.again = true;
-        } else if self.reading.cursor == Cursor::default() {
-            self.reading.at = now;
-        } else {
-            self.reading.again = true;
+        let (replay, due) = (delivery.is_replay(), delivery.due.max(at.now));
+        if self.held.remove(&delivery.key).is_some() {
+            self.reading.left(delivery.key, replay, (verdict.state == State::Waiting).then_some(due));
         }
     }
 
@@ -474,8 +513,9 @@ impl<P> Engine<P> {
         let mut wake = Wake(None);
         if self.stopping.is_none() {
             self.give_rows(at, &mut wake);
-            self.send(at.now, actions, &mut wake);
+            self.send(at, actions, &mut wake);
             self.read(at, actions, &mut wake);
+            self.call_back(actions);
         } else if self.calls == 0 && self.stopping == Some(true) {
             self.park(at);
         }
@@ -495,7 +535,7 @@ impl<P> Engine<P> {
             let down = self.breaker.is_open();
             self.rows_where(at, "waits for its turn", |delivery| down || at.now.since(delivery.arrived) >= ROW_AFTER);
         }
-        if !self.queue.is_empty() {
+        if !self.turns.is_empty() {
             wake.by(self.row_look_at);
         }
     }
@@ -512,22 +552,22 @@ impl<P> Engine<P> {
         }
     }
 
-    fn send(&mut self, now: Instant, actions: &mut Vec<Action>, wake: &mut Wake) {
+    fn send(&mut self, at: Moment, actions: &mut Vec<Action>, wake: &mut Wake) {
         while !self.paused && self.unsettled < UNSETTLED_MAX {
             let Some(due) = self.next_due() else { return };
-            if due > now {
+            if due > at.now {
                 return wake.by(due);
             }
-            let probe = match self.breaker.allows(now, self.policy.concurrency) {
+            let probe = match self.breaker.allows(at.now, self.policy.concurrency) {
                 Allows::Calls(most) if self.calls < most => false,
                 Allows::Probe => true,
                 Allows::NotBefore(then) => return wake.by(then),
                 Allows::Calls(_) | Allows::Nothing => return,
             };
             let mut tickets = Vec::with_capacity(1);
-            let most = if probe { 1 } else { self.max_batch };
+            let mut most = if probe { 1 } else { self.max_batch };
             while tickets.len() < most {
-                match self.next_with_token(now, probe) {
+                match self.next_with_token(at, probe, tickets.len(), &mut most) {
                     Ok(Some(ticket)) => tickets.push(ticket),
                     Ok(None) => break,
                     Err(until) => {
@@ -537,7 +577,8 @@ impl<P> Engine<P> {
                 }
             }
             if tickets.is_empty() {
-                return;
+                // Those that were due may have been told to come later.
+                return self.next_due().filter(|due| *due > at.now).into_iter().for_each(|due| wake.by(due));
             }
             if probe {
                 self.breaker.probe_sent();
@@ -547,20 +588,43 @@ impl<P> Engine<P> {
         }
     }
 
-    /// Takes the first of the queue out, if it is due and there is a token for it (L4).
-    fn next_with_token(&mut self, now: Instant, probe: bool) -> Result<Option<Ticket>, Instant> {
-        let Some(place) = self.queue.first().copied().filter(|(due, ..)| *due <= now) else { return Ok(None) };
-        if self.unsettled >= UNSETTLED_MAX {
-            return Ok(None);
+    /// Takes the first out of line that is due and has a token (L4), if it may go with so many others; `most`, in all, becomes fewer
+    /// where it has failed. One whose key has no token is told when to come, so that it keeps no other waiting.
+    fn next_with_token(&mut self, at: Moment, probe: bool, with: usize, most: &mut usize) -> Result<Option<Ticket>, Instant> {
+        while self.unsettled < UNSETTLED_MAX {
+            let Some((place, replay)) = self.turns.next(at.now, self.policy.share) else { break };
+            let ticket = place.2;
+            let Some(delivery) = self.deliveries.get_mut(&ticket) else { break };
+            let company = company(self.max_batch, self.policy.schedule.attempts(), delivery.attempts + u32::from(delivery.downs));
+            if with >= company {
+                break;
+            }
+            match self.limiter.take(at.now, delivery.rate_key, delivery.asks()) {
+                Token::NotBefore(until) => return Err(until),
+                Token::Go => {
+                    *most = (*most).min(company);
+                    delivery.phase = Phase::Sent { probe };
+                    self.turns.took(&place, replay, at.now, self.policy.share);
+                    self.unsettled += 1;
+                    return Ok(Some(ticket));
+                }
+                Token::ComeBack(then) => {
+                    self.turns.remove(&place, replay);
+                    if !self.tell(at.now, ticket, then, KEEP_PACED_FOR) {
+                        self.write(at, ticket, State::Waiting, self.policy.paced().unwrap_or_default(), true);
+                    }
+                }
+            }
         }
-        self.limiter.take(now)?;
-        self.queue.remove(&place);
-        let ticket = place.2;
-        if let Some(delivery) = self.deliveries.get_mut(&ticket) {
-            delivery.phase = Phase::Sent { probe };
+        Ok(None)
+    }
+
+    /// Calls back those that were told to come by a limit that holds no more.
+    fn call_back(&mut self, actions: &mut Vec<Action>) {
+        if self.recall == Some(0) {
+            self.recall = None;
+            actions.push(Action::Recall { but: self.policy.paced().map(line) });
         }
-        self.unsettled += 1;
-        Ok(Some(ticket))
     }
 
     fn hand_over(&mut self, now: Instant, actions: &mut Vec<Action>, wake: &mut Wake) {
@@ -585,25 +649,22 @@ impl<P> Engine<P> {
     }
 
     fn read(&mut self, at: Moment, actions: &mut Vec<Action>, wake: &mut Wake) {
-        if self.paused || self.reading.asked.is_some() {
+        if self.paused {
             return;
-        }
-        if at.now < self.reading.at {
-            return wake.by(self.reading.at);
         }
         let (parcels, bytes) = self.room();
         let most = PAGE_MAX.min(parcels).min(bytes / self.reading.typical.max(1));
         // An output that is down needs no more than something to probe with.
         let enough = if self.breaker.is_open() { 1 } else { LOW_WATER };
-        if most == 0 || self.queue.len() >= enough {
-            return;
+        let wanted = [false, true].map(|replays| most > 0 && self.turns.count(replays) < enough);
+        match self.reading.ask(at.now, wanted) {
+            Ask::Nothing => {}
+            Ask::NotBefore(then) => wake.by(then),
+            Ask::Page(replays, after) => {
+                self.reading.asked(replays, most);
+                actions.push(Action::Load { replays, after, due_by: at.wall, most });
+            }
         }
-        if self.reading.cursor == Cursor::default() {
-            self.reading.away.retain(|due| *due > at.now);
-            self.reading.again = false;
-        }
-        self.reading.asked = Some(most);
-        actions.push(Action::Load { after: self.reading.cursor, due_by: at.wall, most });
     }
 }
 
@@ -614,6 +675,14 @@ impl Wake {
     fn by(&mut self, at: Instant) {
         self.0 = Some(self.0.map_or(at, |before| before.min(at)));
     }
+}
+
+/// How many go in one call with one that failed so often, of `most`: fewer each time and at the last attempt none, so that of a batch that
+/// fails as a whole because of one, only that one ends dead.
+fn company(most: usize, attempts: u32, failed: u32) -> usize {
+    let halvings = most.next_power_of_two().trailing_zeros();
+    let each = halvings.div_ceil(attempts.saturating_sub(1).max(1));
+    most.checked_shr(each.saturating_mul(failed)).unwrap_or(0).max(1)
 }
 
 /// One line of at most [`DETAIL_MAX`] bytes.

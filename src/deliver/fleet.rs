@@ -9,7 +9,7 @@ use super::host::{Attempted, Host, OutputStatus, Shared};
 use super::inbox::{Arrival, Inbox, Note, Offered};
 use super::section::Policy;
 use super::shell::Worker;
-use crate::model::{Clock, DeliveryKey, DeliveryRow, Kept, Settlement, State, Target};
+use crate::model::{Clock, DeliveryKey, DeliveryRow, Event, Kept, RateKey, Settlement, State, Target};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
@@ -24,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 /// Attempts a slow listener of the feed may be behind; older ones it misses.
 pub const FEED_MAX: usize = 1_024;
 
+/// Gives the key by which an event's deliveries are limited.
+pub type KeyOf = Arc<dyn Fn(&Event) -> RateKey + Send + Sync>;
+
 /// An output as the running file wants it.
 #[derive(Clone)]
 pub struct OutputSpec {
@@ -33,6 +36,8 @@ pub struct OutputSpec {
     pub fingerprint: u64,
     /// How it is delivered to.
     pub policy: Arc<Policy>,
+    /// What gives the key that its limit is counted by; of the same text as the policy says.
+    pub key_of: Option<KeyOf>,
     /// The connected destination; [`Fleet::running`] has it where nothing changed.
     pub output: Arc<dyn Output>,
     /// Whether it starts paused. An output that runs already keeps its state.
@@ -47,15 +52,18 @@ pub struct UnknownOutput(pub Arc<str>);
 /// What changes at an output that runs.
 #[derive(Default)]
 pub struct Change {
-    /// New limits.
-    pub policy: Option<Arc<Policy>>,
+    /// New limits, and what gives their key.
+    pub policy: Option<(Arc<Policy>, Option<KeyOf>)>,
     /// Another destination.
     pub output: Option<Arc<dyn Output>>,
 }
 
 impl std::fmt::Debug for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Change").field("policy", &self.policy).field("output", &self.output.is_some()).finish()
+        f.debug_struct("Change")
+            .field("policy", &self.policy.as_ref().map(|(policy, _)| policy))
+            .field("output", &self.output.is_some())
+            .finish()
     }
 }
 
@@ -75,6 +83,8 @@ pub struct Fleet<H: Host> {
     clock: Arc<dyn Clock>,
     runtime: tokio::runtime::Handle,
     feed: broadcast::Sender<Arc<Attempted>>,
+    /// Deliveries of one output in memory.
+    window: usize,
     lanes: ArcSwap<Lanes>,
     /// One change at a time. Outputs that left and may not be over yet.
     leaving: Mutex<BTreeMap<Arc<str>, CancellationToken>>,
@@ -83,7 +93,14 @@ pub struct Fleet<H: Host> {
 impl<H: Host> Fleet<H> {
     /// Without outputs. Their tasks run on `runtime`.
     pub fn new(host: Arc<H>, clock: Arc<dyn Clock>, runtime: tokio::runtime::Handle) -> Self {
-        Fleet { host, clock, runtime, feed: broadcast::Sender::new(FEED_MAX), lanes: ArcSwap::default(), leaving: Mutex::default() }
+        let (feed, lanes, leaving) = (broadcast::Sender::new(FEED_MAX), ArcSwap::default(), Mutex::default());
+        Fleet { host, clock, runtime, feed, window: WINDOW_PARCELS, lanes, leaving }
+    }
+
+    /// The same with fewer deliveries of one output in memory, so that few go beyond it.
+    #[must_use]
+    pub fn within(self, window: usize) -> Self {
+        Fleet { window, ..self }
     }
 
     // === deliveries ===
@@ -98,6 +115,7 @@ impl<H: Host> Fleet<H> {
         let mut settlements = vec![];
         for (place, target) in kept.plan.targets.iter().enumerate() {
             if let Some((_, why)) = kept.plan.failed.iter().find(|(failed, _)| *failed == place) {
+                self.host.died(&kept.event, target, why);
                 settlements.push(self.first_row(kept, target, State::Dead, why.clone()));
                 continue;
             }
@@ -125,6 +143,7 @@ impl<H: Host> Fleet<H> {
     pub fn recover(&self, kept: &Arc<Kept>, target: &Arc<Target>, have: Vec<u32>) -> Result<(), UnknownOutput> {
         let place = kept.plan.targets.iter().position(|planned| planned == target);
         if let Some((_, why)) = kept.plan.failed.iter().find(|(failed, _)| Some(*failed) == place) {
+            self.host.died(&kept.event, target, why);
             self.host.settle(vec![self.first_row(kept, target, State::Dead, why.clone())], Box::new(|_| ()));
             return Ok(());
         }
@@ -171,6 +190,11 @@ impl<H: Host> Fleet<H> {
         self.note(output, Note::Look)
     }
 
+    /// Other deliveries may go, or may not, than a moment ago ([`Host::held_until`]): those in memory are asked for again.
+    pub fn sift(&self, output: &str) -> Result<(), UnknownOutput> {
+        self.note(output, Note::Sift)
+    }
+
     /// What kept an output from working may be gone (new credentials): where it is down, a probe goes at once.
     pub fn hurry(&self, output: &str) -> Result<(), UnknownOutput> {
         self.note(output, Note::Hurry)
@@ -213,7 +237,7 @@ impl<H: Host> Fleet<H> {
             return self.start(spec, predecessor);
         };
         let change = Change {
-            policy: (before.spec.policy != spec.policy).then(|| Arc::clone(&spec.policy)),
+            policy: (before.spec.policy != spec.policy).then(|| (Arc::clone(&spec.policy), spec.key_of.clone())),
             output: (before.spec.fingerprint != spec.fingerprint).then(|| Arc::clone(&spec.output)),
         };
         let output = if change.output.is_some() { Arc::clone(&spec.output) } else { Arc::clone(&before.spec.output) };
@@ -225,12 +249,12 @@ impl<H: Host> Fleet<H> {
     }
 
     fn start(&self, spec: OutputSpec, predecessor: Option<CancellationToken>) -> Lane {
-        let shared =
-            Arc::new(Shared { name: Arc::clone(&spec.name), inbox: Inbox::new((WINDOW_PARCELS, WINDOW_BYTES)), status: Mutex::default() });
+        let inbox = Inbox::new((self.window, WINDOW_BYTES));
+        let shared = Arc::new(Shared { name: Arc::clone(&spec.name), inbox, status: Mutex::default() });
         if spec.paused {
             shared.inbox.note(Note::Pause);
         }
-        let engine = Engine::new(Arc::clone(&spec.policy), spec.output.max_batch(), self.clock.now());
+        let engine = Engine::new(Arc::clone(&spec.policy), spec.output.max_batch(), self.clock.now()).within(self.window);
         let _inside = self.runtime.enter();
         let worker = Worker::new(
             Arc::clone(&shared),
@@ -238,7 +262,7 @@ impl<H: Host> Fleet<H> {
             Arc::clone(&self.clock),
             self.feed.clone(),
             Arc::clone(&spec.output),
-            engine,
+            (engine, spec.key_of.clone()),
         );
         let (watched, over) = (Arc::clone(&shared), CancellationToken::new());
         let guard = over.clone().drop_guard();

@@ -3,7 +3,9 @@
 use super::breaker::BreakerState;
 use super::inbox::Inbox;
 use super::words::Counts;
-use crate::model::{Cursor, DeliveryId, EventId, Kept, Loaded, Message, NotRendered, Outcome, Settlement, Target, Timestamp, Written};
+use crate::model::{
+    Cursor, DeliveryId, Event, EventId, HeldUntil, Kept, Loaded, Message, NotRendered, Outcome, Settlement, Target, Timestamp, Written,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,19 +13,42 @@ use std::time::Duration;
 pub trait Host: Send + Sync + 'static {
     /// Renders what goes to a target: no, one or several messages.
     fn render(&self, kept: &Kept, target: &Target) -> impl Future<Output = Result<Vec<Arc<Message>>, NotRendered>> + Send;
+    /// Why a delivery may not go now, and until when; `None`: it may. Asked when it arrives and just before it is sent: must be quick.
+    fn held_until(&self, kept: &Kept, target: &Target) -> Option<HeldUntil>;
     /// Writes settlements in one transaction, in the order of the calls. `written` is called once.
     fn settle(&self, settlements: Vec<Settlement>, written: Written);
-    /// Waiting rows of an output that are due by then, in the order of due time and arrival, after the cursor. May give rows the engine holds already.
-    fn load(
-        &self,
-        output: &str,
-        after: Cursor,
-        due_by: Timestamp,
-        most: usize,
-    ) -> impl Future<Output = Result<Vec<(Cursor, Loaded)>, LoadError>> + Send;
+    /// Hears that a delivery is given up; its row is on its way. Nobody need listen.
+    fn died(&self, _event: &Event, _target: &Target, _why: &str) {}
+    /// Waiting rows of an output, in the order of due time and arrival. May give rows the engine holds already.
+    /// One that may not go now comes back as a held row, not rendered.
+    fn load(&self, output: &str, wanted: Wanted) -> impl Future<Output = Result<Due, LoadError>> + Send;
+    /// Rows that wait because a limit said when (but for those whose detail is this) are due now. How many there were.
+    fn recall(&self, output: &str, but: Option<String>) -> impl Future<Output = Result<u64, LoadError>> + Send;
 }
 
-/// Why waiting rows could not be read.
+/// Which waiting rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those of deliveries that somebody asked for again; else the others.
+    pub replays: bool,
+    /// Where to go on.
+    pub after: Cursor,
+    /// Only those due by then.
+    pub due_by: Timestamp,
+    /// At most so many.
+    pub most: usize,
+}
+
+/// Waiting rows.
+#[derive(Debug)]
+pub struct Due {
+    /// Each with its place.
+    pub rows: Vec<(Cursor, Loaded)>,
+    /// When the next one of them is due, where these are fewer than were wanted.
+    pub next_due: Option<Timestamp>,
+}
+
+/// Why waiting rows could not be read, or called back.
 #[derive(Debug, thiserror::Error)]
 #[error("waiting deliveries cannot be read from the journal: {0}")]
 pub struct LoadError(pub String);
@@ -64,6 +89,10 @@ pub struct OutputStatus {
     pub breaker: BreakerState,
     /// When it is probed next, where it is down.
     pub probe_at: Option<Timestamp>,
+    /// Until when the far side asked us to wait, with all of it or with one of the limit's keys.
+    pub asked_until: Option<Timestamp>,
+    /// Whether its limit is counted by a key.
+    pub keyed: bool,
     /// Whether somebody paused it.
     pub paused: bool,
     /// What happened since the start.
@@ -80,6 +109,8 @@ impl Default for OutputStatus {
             next_due: None,
             breaker: BreakerState::Closed,
             probe_at: None,
+            asked_until: None,
+            keyed: false,
             paused: false,
             counts: Counts::default(),
             failed: false,

@@ -37,6 +37,8 @@ pub enum Note {
     Written(bool),
     /// Rows of this output were made waiting by others.
     Look,
+    /// Others may go, or may not, than a moment ago.
+    Sift,
     /// What kept the destination from working was changed: if it was down, a probe goes at once.
     Hurry,
     /// Sends nothing until told to resume.

@@ -1,8 +1,10 @@
 //! The laws of delivery, held against random histories on virtual time: the real engine and inbox over a journal that
 //! forgets what was not committed and an output that fails in every way it can.
 //!
-//! After every step: L4 (rate), concurrency, due times, attempts, one probe an interval, the window, one final row.
+//! After every step: L4 (rate, of the output and of each key), concurrency, due times, attempts, one probe an interval, the window, one final row.
 //! After every crash: nothing is lost. At the end the output heals, and everything is over (L1).
+
+mod pace;
 
 use super::breaker::BreakerState;
 use super::engine::{Engine, ROW_AFTER, UNSETTLED_MAX, WINDOW_PARCELS};
@@ -10,8 +12,8 @@ use super::inbox::{Arrival, Inbox, Offered, Spilled};
 use super::limiter::Limit;
 use super::retry::Schedule;
 use super::section::{OnUnknown, Policy};
-use super::words::{Action, Input, Moment, New, Standing, Ticket};
-use crate::model::{Cursor, DeliveryKey, Event, EventId, Headers, Instant, Kept, Outcome, Plan, Seq, State, Target, Timestamp};
+use super::words::{Action, Decision, Input, Moment, New, Page, Standing, Ticket};
+use crate::model::{Cursor, DeliveryKey, Event, EventId, Headers, Instant, Kept, Outcome, Plan, RateKey, Seq, State, Target, Timestamp};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU32;
@@ -62,6 +64,8 @@ enum Op {
     Resume,
     /// Another limit.
     Reload(u8),
+    /// Somebody asks for those again that are over: at most so many.
+    Replay(u8),
     /// What is out is given up before it was sent.
     Abandon,
     /// The daemon dies and starts again.
@@ -84,7 +88,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1u8..4).prop_map(Op::JournalFails),
         1 => Just(Op::Pause),
         2 => Just(Op::Resume),
-        1 => (0u8..3).prop_map(Op::Reload),
+        1 => (0u8..5).prop_map(Op::Reload),
+        1 => (0u8..30).prop_map(Op::Replay),
         1 => Just(Op::Abandon),
         1 => Just(Op::Crash),
     ]
@@ -93,7 +98,10 @@ fn op() -> impl Strategy<Value = Op> {
 fn policy(rate: u8, concurrency: u32, attempts: u32, on_unknown: OnUnknown) -> Arc<Policy> {
     let limit = |count, per, burst| Limit { rate: Rate { count, per: Duration::from_millis(per) }, burst: NonZeroU32::new(burst).unwrap() };
     Arc::new(Policy {
-        limit: [None, Some(limit(5, 1_000, 1)), Some(limit(40, 1_000, 7))][rate as usize % 3],
+        limit: [None, Some(limit(5, 1_000, 1)), Some(limit(40, 1_000, 7)), Some(limit(2, 1_000, 1)), Some(limit(5, 1_000, 3))]
+            [rate as usize % 5],
+        rate_key: (rate >= 3).then(|| format!("by {rate}").into()),
+        share: 20,
         concurrency,
         timeout: Duration::from_secs(10),
         schedule: Schedule::over(attempts, Duration::from_mins(10)),
@@ -112,6 +120,10 @@ struct Row {
     state: State,
     due_at: Timestamp,
     attempts: u32,
+    replays: u32,
+    /// When it was written, and what it says.
+    updated_at: Timestamp,
+    detail: String,
 }
 
 /// What survives a crash.
@@ -133,22 +145,35 @@ struct Flight {
     probe: bool,
 }
 
+struct Sent {
+    at: Instant,
+    seq: i64,
+    /// By which limit, and of which of its keys.
+    limit: Option<Limit>,
+    by: Option<Arc<str>>,
+    key: Option<RateKey>,
+}
+
 struct World {
     at: Moment,
     policy: Arc<Policy>,
     durable: Durable,
     fails: u8,
     far: Far,
-    engine: Engine<()>,
+    /// One that brings the far side down each time.
+    poison: Option<i64>,
+    /// How the key of a delivery comes from its place, where the limit has one.
+    key_of: fn(i64) -> u64,
+    engine: Engine<i64>,
     inbox: Inbox,
     asked: VecDeque<Asked>,
-    load: Option<(Cursor, Timestamp, usize, Spilled)>,
+    load: Option<(bool, Cursor, Timestamp, usize, Spilled)>,
     then: Option<Spilled>,
     flights: Vec<Flight>,
     wake_at: Option<Instant>,
     next_seq: i64,
     /// Everything the checks look at.
-    sends: Vec<(Instant, Option<Limit>)>,
+    sends: Vec<Sent>,
     probes: Vec<Instant>,
     finals: BTreeSet<DeliveryKey>,
     due: BTreeMap<DeliveryKey, Timestamp>,
@@ -168,6 +193,8 @@ impl World {
             durable: Durable::default(),
             fails: 0,
             far: Far::Well,
+            poison: None,
+            key_of: |seq| (seq % 3) as u64,
             inbox: Inbox::new((WINDOW_PARCELS, 1 << 20)),
             asked: VecDeque::new(),
             load: None,
@@ -187,8 +214,16 @@ impl World {
 
     // === the daemon around the engine ===
 
-    fn new_of(key: DeliveryKey, row: Option<Standing>) -> New<()> {
-        New { seed: key.seq.0 as u64, size: 300, key, row, payload: () }
+    fn new_of(&self, key: DeliveryKey, row: Option<Standing>) -> New<i64> {
+        New { seed: key.seq.0 as u64, size: 300, rate_key: self.rate_key(key.seq.0), payload: key.seq.0, key, row }
+    }
+
+    fn rate_key(&self, seq: i64) -> Option<RateKey> {
+        self.policy.rate_key.as_ref().map(|by| RateKey((self.key_of)(seq) + 100 * by.len() as u64))
+    }
+
+    fn waiting(&self, due_at: Timestamp) -> Row {
+        Row { state: State::Waiting, due_at, attempts: 0, replays: 0, updated_at: self.at.wall, detail: String::new() }
     }
 
     fn key(seq: i64) -> (Arc<Kept>, DeliveryKey) {
@@ -201,7 +236,7 @@ impl World {
         let (kept, key) = Self::key(seq);
         match self.inbox.offer(Arrival { target: Arc::clone(&key.target), kept, have: vec![] }) {
             Offered::Taken => {}
-            Offered::Spill(_) => self.asked.push_back(Asked::Spill(key, Row { state: State::Waiting, due_at: self.at.wall, attempts: 0 })),
+            Offered::Spill(_) => self.asked.push_back(Asked::Spill(key, self.waiting(self.at.wall))),
             Offered::Closed(_) => panic!("nobody closed it"),
         }
     }
@@ -216,7 +251,7 @@ impl World {
         self.run();
     }
 
-    fn step(&mut self, input: Input<()>, actions: &mut Vec<Action>) {
+    fn step(&mut self, input: Input<i64>, actions: &mut Vec<Action>) {
         self.engine.step(self.at, input, actions);
     }
 
@@ -234,7 +269,7 @@ impl World {
             for arrival in arrivals {
                 let key = DeliveryKey { seq: arrival.kept.seq, target: arrival.target, ordinal: 0 };
                 self.due.insert(key.clone(), self.at.wall);
-                self.step(Input::Arrived(Self::new_of(key, None)), &mut actions);
+                self.step(Input::Arrived(self.new_of(key, None)), &mut actions);
             }
             busy |= self.commit(&mut actions);
             busy |= self.answer_load(&mut actions);
@@ -259,15 +294,18 @@ impl World {
                 let mut rows = vec![];
                 self.engine.settlements(count, |verdict, delivery| {
                     let due_at = verdict.due_at.unwrap_or_default();
-                    rows.push((delivery.key.clone(), Row { state: verdict.state, due_at, attempts: verdict.attempts }));
+                    let (replays, detail) = (delivery.replays, verdict.detail.clone());
+                    let row = Row { state: verdict.state, due_at, attempts: verdict.attempts, replays, updated_at: self.at.wall, detail };
+                    rows.push((delivery.key.clone(), row));
                 });
                 assert_eq!(rows.len(), count);
                 self.asked.push_back(Asked::Batch(rows));
             }
-            Action::Load { after, due_by, most } => {
+            Action::Load { replays, after, due_by, most } => {
                 assert!(self.load.is_none(), "one at a time");
-                self.load = Some((after, due_by, most, self.inbox.progress()));
+                self.load = Some((replays, after, due_by, most, self.inbox.progress()));
             }
+            Action::Recall { but } => self.recall(but.as_deref()),
             Action::Behind => self.inbox.behind(),
             Action::CaughtUp => self.inbox.caught_up(self.then.take().expect("after an answer")),
             Action::WakeAt(at) => self.wake_at = Some(at),
@@ -290,8 +328,10 @@ impl World {
         if probe {
             self.probes.push(self.at.now);
         }
+        let seq = key.seq.0;
         *self.sends_of.entry(key).or_default() += 1;
-        self.sends.push((self.at.now, self.policy.limit));
+        let (limit, by, key) = (self.policy.limit, self.policy.rate_key.clone(), self.rate_key(seq));
+        self.sends.push(Sent { at: self.at.now, seq, limit, by, key });
         let takes = Duration::from_millis(if self.far == Far::Silent { 10_000 } else { 20 + ticket.0 % 7 });
         self.flights.push(Flight { ends: self.at.now + takes, ticket, probe });
         assert!(self.flights.len() <= self.policy.concurrency as usize, "concurrency");
@@ -333,22 +373,26 @@ impl World {
     }
 
     fn answer_load(&mut self, actions: &mut Vec<Action>) -> bool {
-        let Some((after, due_by, most, then)) = self.load.take() else { return false };
+        let Some((replays, after, due_by, most, then)) = self.load.take() else { return false };
+        let of_these = |row: &Row| row.state == State::Waiting && (row.replays > 0) == replays;
         let mut rows: Vec<(Cursor, &DeliveryKey, &Row)> = self
             .durable
             .rows
             .iter()
-            .filter(|(_, row)| row.state == State::Waiting && row.due_at <= due_by)
+            .filter(|(_, row)| of_these(row) && row.due_at <= due_by)
             .map(|(key, row)| (Cursor { due_at: row.due_at, seq: key.seq, nth: 0 }, key, row))
             .filter(|(cursor, ..)| *cursor > after)
             .collect();
         rows.sort_by_key(|(cursor, ..)| *cursor);
         rows.truncate(most);
         let more = rows.last().map(|(cursor, ..)| *cursor).filter(|_| rows.len() >= most);
-        let standing = |row: &Row| Standing { due_at: row.due_at, attempts: row.attempts, replays: 0 };
-        let rows = rows.into_iter().map(|(_, key, row)| (Self::new_of(key.clone(), Some(standing(row))), None)).collect();
+        let standing =
+            |row: &Row| Standing { due_at: row.due_at, attempts: row.attempts, replays: row.replays, told: row.due_at > row.updated_at };
+        let rows = rows.into_iter().map(|(_, key, row)| (self.new_of(key.clone(), Some(standing(row))), None)).collect();
+        let later = self.durable.rows.values().filter(|row| of_these(row) && row.due_at > due_by).map(|row| row.due_at);
+        let next_due = if more.is_none() { later.min() } else { None };
         self.then = Some(then);
-        self.step(Input::Loaded { rows, more }, actions);
+        self.step(Input::Loaded(Page { rows, more, next_due }), actions);
         true
     }
 
@@ -356,10 +400,11 @@ impl World {
         let key = self.engine.get(flight.ticket).expect("what is out is in memory").key.clone();
         let why = || "because".to_owned();
         let outcome = match self.far {
+            _ if self.poison == Some(key.seq.0) => Outcome::Down { why: why(), after: None },
             Far::Well => Outcome::Delivered { detail: "200".into() },
             Far::Busy(after) => Outcome::Retry { why: why(), after: after.map(Duration::from_millis) },
             Far::Down => Outcome::Down { why: why(), after: None },
-            Far::Misconfigured => Outcome::Misconfigured { why: why() },
+            Far::Misconfigured => Outcome::Misconfigured { why: why(), after: None },
             Far::Refusing => Outcome::Rejected { why: why() },
             Far::Silent => Outcome::Unknown { why: why() },
         };
@@ -429,6 +474,35 @@ impl World {
         self.run();
     }
 
+    /// What was told to come by another limit is due now.
+    fn recall(&mut self, but: Option<&str>) {
+        let now = self.at.wall;
+        for (key, row) in &mut self.durable.rows {
+            let paced = row.detail.starts_with(crate::model::PACED) && Some(&*row.detail) != but;
+            if row.state == State::Waiting && row.due_at > now && paced {
+                (row.due_at, row.updated_at, row.detail) = (now, now, String::new());
+                self.due.insert(key.clone(), now);
+            }
+        }
+        self.step(Input::Look, &mut vec![]);
+    }
+
+    /// Somebody asks again for those that are over.
+    fn replay(&mut self, most: usize) {
+        let now = self.at.wall;
+        let over: Vec<DeliveryKey> =
+            self.durable.rows.iter().filter(|(_, row)| row.state != State::Waiting).map(|(key, _)| key.clone()).take(most).collect();
+        for key in over {
+            let Some(row) = self.durable.rows.get_mut(&key) else { continue };
+            *row =
+                Row { state: State::Waiting, due_at: now, attempts: 0, replays: row.replays + 1, updated_at: now, detail: String::new() };
+            self.finals.remove(&key);
+            self.due.insert(key, now);
+        }
+        self.step(Input::Look, &mut vec![]);
+        self.run();
+    }
+
     fn abandon(&mut self) {
         for flight in std::mem::take(&mut self.flights) {
             // It may be sent again at once, even as a probe.
@@ -442,8 +516,15 @@ impl World {
     fn reload(&mut self, rate: u8) {
         let attempts = self.policy.schedule.attempts();
         self.policy = policy(rate, self.policy.concurrency, attempts, self.policy.on_unknown);
-        self.step(Input::Reconfigure(Arc::clone(&self.policy)), &mut vec![]);
+        self.reconfigure();
         self.run();
+    }
+
+    fn reconfigure(&mut self) {
+        self.step(Input::Reconfigure(Arc::clone(&self.policy)), &mut vec![]);
+        let mut engine = std::mem::replace(&mut self.engine, Engine::new(Arc::clone(&self.policy), 1, self.at.now));
+        engine.rekey(|seq| self.rate_key(*seq));
+        self.engine = engine;
     }
 
     // === the laws that hold at every moment ===
@@ -454,17 +535,19 @@ impl World {
         assert!(self.flights.len() <= UNSETTLED_MAX);
     }
 
-    /// L4 over the whole history: windows within one limit, whatever restarts and reloads came.
+    /// L4 over the whole history: windows within one limit, of the output or of one key, whatever restarts and reloads came.
     fn check_rates(&self) {
-        for (first, (from, limit)) in self.sends.iter().enumerate() {
-            let Some(limit) = limit else { continue };
-            for (nth, (to, other)) in self.sends[first..].iter().enumerate() {
-                if other != &Some(*limit) {
-                    break;
+        for (first, from) in self.sends.iter().enumerate() {
+            let Some(limit) = from.limit else { continue };
+            let mut count = 0;
+            for to in self.sends[first..].iter().take_while(|to| (to.limit, &to.by) == (from.limit, &from.by)) {
+                if to.key != from.key {
+                    continue;
                 }
-                let window = to.since(*from).as_secs_f64();
+                count += 1;
+                let window = to.at.since(from.at).as_secs_f64();
                 let most = window * f64::from(limit.rate.count) / limit.rate.per.as_secs_f64() + f64::from(limit.burst.get());
-                assert!((nth + 1) as f64 <= most + 1e-6, "L4: {} in {window} s of {limit:?}", nth + 1);
+                assert!(f64::from(count) <= most + 1e-6, "L4: {count} in {window} s of {limit:?} with {:?}", from.key);
             }
         }
     }
@@ -504,6 +587,7 @@ impl World {
             Op::Pause => self.step(Input::Pause, &mut vec![]),
             Op::Resume => self.step(Input::Resume, &mut vec![]),
             Op::Reload(rate) => self.reload(*rate),
+            Op::Replay(most) => self.replay(usize::from(*most)),
             Op::Abandon => self.abandon(),
             Op::Crash => self.crash(),
         }
@@ -515,7 +599,7 @@ proptest! {
     #[test]
     fn the_laws_hold_through_every_history(
         ops in proptest::collection::vec(op(), 1..60),
-        rate in 0u8..3, concurrency in 1u32..9, attempts in 1u32..6, hold: bool,
+        rate in 0u8..5, concurrency in 1u32..9, attempts in 1u32..6, hold: bool,
     ) {
         let on_unknown = if hold { OnUnknown::Hold } else { OnUnknown::Retry };
         let mut world = World::new(policy(rate, concurrency, attempts, on_unknown));
@@ -647,14 +731,14 @@ fn results_of_one_target_are_never_in_two_commits() {
     let results = (1..=3).flat_map(|seq| (0..700).map(move |ordinal| (seq, ordinal)));
     let rows = results.clone().map(|(seq, ordinal)| {
         let row = (ordinal == 0).then(Standing::default);
-        (World::new_of(DeliveryKey { ordinal, ..World::key(seq).1 }, row), Some((State::Waiting, "waits".to_owned())))
+        (world.new_of(DeliveryKey { ordinal, ..World::key(seq).1 }, row), Some(Decision::new(State::Waiting, "waits".to_owned())))
     });
-    let rows = rows.collect();
+    let rows = rows.collect::<Vec<_>>();
     let mut actions = vec![];
     world.step(Input::Look, &mut actions);
     world.step(Input::Turn, &mut actions);
     assert!(actions.drain(..).any(|action| matches!(action, Action::Load { .. })));
-    world.step(Input::Loaded { rows, more: None }, &mut actions);
+    world.step(Input::Loaded(Page { rows, more: None, next_due: None }), &mut actions);
     let (first, second) = (write(&mut world, &mut actions), write(&mut world, &mut actions));
     assert_eq!((first.len(), second.len()), (1_400, 700));
     assert!(first.into_iter().chain(second).eq(results));
@@ -682,7 +766,7 @@ fn a_repeat_of_a_row_that_is_read_while_its_end_is_written_is_not_sent_again() {
     let mut world = world(0, 1);
     // A waiting row, read back and out.
     world.durable.events.insert(World::key(1).1);
-    world.store(World::key(1).1, Row { state: State::Waiting, due_at: world.at.wall, attempts: 0 });
+    world.store(World::key(1).1, world.waiting(world.at.wall));
     world.step(Input::Look, &mut vec![]);
     world.run();
     assert_eq!(world.flights.len(), 1);
@@ -692,14 +776,14 @@ fn a_repeat_of_a_row_that_is_read_while_its_end_is_written_is_not_sent_again() {
     world.step(Input::Look, &mut actions);
     world.step(Input::Turn, &mut actions);
     assert!(actions.iter().any(|action| matches!(action, Action::Load { .. })), "{actions:?}");
-    let stale = (World::new_of(World::key(1).1, Some(Standing::default())), None);
+    let stale = (world.new_of(World::key(1).1, Some(Standing::default())), None);
     world.jump(flight.ends);
     world.land(&flight);
     let mut actions = vec![];
     world.step(Input::Turn, &mut actions);
     actions.drain(..).for_each(|action| world.act(action));
     world.commit(&mut actions);
-    world.step(Input::Loaded { rows: vec![stale], more: None }, &mut actions);
+    world.step(Input::Loaded(Page { rows: vec![stale], more: None, next_due: None }), &mut actions);
     world.step(Input::Turn, &mut actions);
     assert!(!actions.iter().any(|action| matches!(action, Action::Send(_))), "{actions:?}");
 }
@@ -715,7 +799,7 @@ fn a_retry_that_waits_long_leaves_memory_and_is_sent_when_it_is_due() {
     world.pass(Duration::from_secs(1));
     assert_eq!(world.engine.room().0, WINDOW_PARCELS, "it holds no memory");
     world.pass(Duration::from_mins(6));
-    let (first, second) = (world.sends[0].0, world.sends[1].0);
+    let (first, second) = (world.sends[0].at, world.sends[1].at);
     let due = world.due.values().next().unwrap().since(Timestamp(1_700_000_000_000));
     assert!(second.since(Instant(1_000_000_000)) <= due + Duration::from_millis(2), "{:?}", second.since(first));
 }
@@ -729,7 +813,7 @@ fn rows_that_others_make_waiting_while_rows_are_read_are_found_by_the_next_look(
     assert!(matches!(actions.first(), Some(Action::Load { .. })), "{actions:?}");
     actions.clear();
     world.step(Input::Look, &mut actions);
-    world.step(Input::Loaded { rows: vec![], more: None }, &mut actions);
+    world.step(Input::Loaded(Page { rows: vec![], more: None, next_due: None }), &mut actions);
     world.step(Input::Turn, &mut actions);
     assert!(actions.iter().any(|action| matches!(action, Action::Load { .. })), "{actions:?}");
 }

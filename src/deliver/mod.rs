@@ -7,7 +7,7 @@
 //! given to [`Fleet::dispatch`] ends delivered, held or dead, or is found again after a restart; proven by `laws.rs`.
 //!
 //! `section` what the file says · `retry`, `limiter`, `breaker` the three rules, pure · `engine` the state machine over
-//! them, pure, and its `words` · `inbox` the hand-over from the journal's writer, with the window's bound · `parcel`
+//! them, pure, with `turns`, `reading` and its `words` · `inbox` the hand-over from the journal's writer, with the window's bound · `parcel`
 //! between the journal's words and the engine's · `shell` the async skin of one output · `host` the seam to the daemon ·
 //! `fleet` all outputs, across reloads.
 
@@ -18,9 +18,11 @@ pub mod host;
 pub mod inbox;
 pub mod limiter;
 pub mod parcel;
+pub mod reading;
 pub mod retry;
 pub mod section;
 pub mod shell;
+pub mod turns;
 pub mod words;
 
 #[cfg(test)]
@@ -29,7 +31,7 @@ mod laws;
 mod shell_tests;
 
 pub use breaker::{BreakerState, Turned};
-pub use fleet::{Fleet, OutputSpec, UnknownOutput};
-pub use host::{Attempted, Host, LoadError, OutputStatus};
+pub use fleet::{Fleet, KeyOf, OutputSpec, UnknownOutput};
+pub use host::{Attempted, Due, Host, LoadError, OutputStatus, Wanted};
 pub use section::{DeliverySection, OnUnknown, Policy};
 pub use words::Counts;

@@ -6,8 +6,8 @@
 
 use super::engine::Delivery;
 use super::inbox::Arrival;
-use super::words::{New, ReadBack, Standing, Verdict};
-use crate::model::{DeliveryKey, DeliveryRow, Kept, Loaded, Message, NotRendered, Order, Settlement, State, Target, Timestamp};
+use super::words::{Decision, New, ReadBack, Standing, Verdict};
+use crate::model::{DeliveryKey, DeliveryRow, Kept, Loaded, Message, NotRendered, Order, Settlement, State, Target, Timestamp, ends_dead};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use switchyard_api::{Handle, Parcel};
@@ -39,9 +39,9 @@ impl Payload {
 const NOTHING: &str = "nothing to send: the transform gave no result";
 const NOTHING_MORE: &str = "nothing more to send: every message of this target has its delivery";
 
-fn not_rendered(not: &NotRendered) -> (State, String) {
+fn not_rendered(not: &NotRendered) -> Decision {
     let state = if matches!(not, NotRendered::Gone(_)) { State::Held } else { State::Dead };
-    (state, not.to_string())
+    Decision::new(state, not.to_string())
 }
 
 fn new(target: &Arc<Target>, ordinal: u32, row: Option<Standing>, payload: Payload) -> New<Payload> {
@@ -51,6 +51,7 @@ fn new(target: &Arc<Target>, ordinal: u32, row: Option<Standing>, payload: Paylo
         key: DeliveryKey { seq: payload.kept.seq, target: Arc::clone(target), ordinal },
         size: payload.kept.event.size() + payload.message.as_ref().map_or(0, |message| message.size()),
         seed: half(&id[..8]) ^ half(&id[8..]).rotate_left(ordinal % 64),
+        rate_key: None,
         row,
         payload,
     }
@@ -59,7 +60,7 @@ fn new(target: &Arc<Target>, ordinal: u32, row: Option<Standing>, payload: Paylo
 /// What an arrival comes to, of those results that have no row yet.
 pub fn arrived(arrival: &Arrival, rendered: Rendered) -> Vec<ReadBack<Payload>> {
     let payload = |message, siblings| Payload { kept: Arc::clone(&arrival.kept), message, siblings, closes: None };
-    let (state, detail) = match rendered {
+    let decision = match rendered {
         Ok(messages) => {
             let results = (0..).zip(messages);
             let missing: Vec<(u32, Arc<Message>)> = results.filter(|(ordinal, _)| !arrival.have.contains(ordinal)).collect();
@@ -70,13 +71,15 @@ pub fn arrived(arrival: &Arrival, rendered: Rendered) -> Vec<ReadBack<Payload>> 
                     .map(|(ordinal, message)| (new(&arrival.target, ordinal, None, payload(Some(message), siblings.clone())), None));
                 return each.collect();
             }
-            (State::Delivered, if arrival.have.is_empty() { NOTHING } else { NOTHING_MORE }.to_owned())
+            Decision::new(State::Delivered, if arrival.have.is_empty() { NOTHING } else { NOTHING_MORE }.to_owned())
         }
+        // One row cannot stand for several that are missing. The plan stays open, and the next start has them.
+        Err(NotRendered::Gone(_)) if !arrival.have.is_empty() => return vec![],
         Err(not) => not_rendered(&not),
     };
     // Where some have rows, what is said of all stands behind those.
     let free = arrival.have.iter().max().map_or(0, |last| last + 1);
-    vec![(new(&arrival.target, free, None, payload(None, None)), Some((state, detail)))]
+    vec![(new(&arrival.target, free, None, payload(None, None)), Some(decision))]
 }
 
 /// The row that is written of a delivery. `dead_holds`: whether one that is dead keeps those behind it waiting.
@@ -86,6 +89,8 @@ pub fn settlement(verdict: &Verdict, delivery: &mut Delivery<Payload>, dead_hold
     let order = delivery.payload.kept.plan.order_of(&delivery.key.target).map(|key| match verdict.state {
         _ if digest => Order::Keeps(key),
         State::Delivered => Order::Frees(key),
+        // It is not going to be sent: nobody waits for it.
+        State::Held if ends_dead(&verdict.detail) => Order::Frees(key),
         State::Dead if !dead_holds => Order::Frees(key),
         State::Dead | State::Waiting | State::Held => Order::Keeps(key),
     });
@@ -111,30 +116,36 @@ pub fn unrendered(arrival: &Arrival) -> New<Payload> {
 }
 
 /// What a row that was read back comes to. One that was never rendered may be several: the others get rows of their own
-/// in the same batch, before any is sent.
+/// in the same batch, before any is sent. Of one that the host gave another state that is written, and it is not sent.
 pub fn read_back(loaded: Loaded, rendered: Option<Rendered>) -> Vec<ReadBack<Payload>> {
     let Loaded { kept, row } = loaded;
-    let standing = Standing { due_at: row.due_at.unwrap_or(row.updated_at), attempts: row.attempts, replays: row.replays };
+    let due_at = row.due_at.unwrap_or(row.updated_at);
+    // What was to come later than it was written was told so.
+    let standing = Standing { due_at, attempts: row.attempts, replays: row.replays, told: due_at > row.updated_at };
     let (target, ordinal) = (&row.key.target, row.key.ordinal);
     // Its target's part of the plan is closed already.
     let payload = |message| Payload { kept: Arc::clone(&kept), message, siblings: None, closes: Some(false) };
     let itself = |message, decision| vec![(new(target, ordinal, Some(standing), payload(message)), decision)];
+    if row.state != State::Waiting {
+        let decision = Decision { state: row.state, detail: row.detail.clone(), until: row.due_at };
+        return itself(row.message.clone(), Some(decision));
+    }
     let mut messages = match rendered {
         None => return itself(row.message.clone(), None),
         Some(Err(not)) => return itself(None, Some(not_rendered(&not))),
         Some(Ok(messages)) => messages,
     };
     if messages.is_empty() && ordinal == 0 {
-        return itself(None, Some((State::Delivered, NOTHING.to_owned())));
+        return itself(None, Some(Decision::new(State::Delivered, NOTHING.to_owned())));
     }
     if ordinal as usize >= messages.len() {
         let why = format!("there are only {} messages for this target now, and this is number {}", messages.len(), ordinal + 1);
-        return itself(None, Some((State::Dead, why)));
+        return itself(None, Some(Decision::new(State::Dead, why)));
     }
     if ordinal > 0 || messages.len() == 1 {
         return itself(Some(messages.swap_remove(ordinal as usize)), None);
     }
-    let wait = || Some((State::Waiting, "waits for its turn".to_owned()));
+    let wait = || Some(Decision::new(State::Waiting, "waits for its turn".to_owned()));
     let each = (0..).zip(messages).map(|(nth, message)| {
         let row = (nth == 0).then_some(standing);
         (new(target, nth, row, payload(Some(message))), wait())

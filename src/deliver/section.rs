@@ -4,15 +4,17 @@
 
 use super::limiter::Limit;
 use super::retry::{ATTEMPTS_MAX, Schedule};
+use crate::model::PACED;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::tree::Template;
 use switchyard_api::{At, Defaults, Period, Problem, Rate};
 
-/// The keys of an output that are delivery's own; all others are settings of its type or message fields.
-pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "digest"];
+/// The keys of an output that are delivery's own; all others are settings of its type or message fields. `hours` is read by the room of that name.
+pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "digest", "late_after", "replay", "hours"];
 
 /// How many attempts are out at once where neither the file nor the output's type says.
 pub const CONCURRENCY: u32 = 32;
@@ -22,6 +24,8 @@ pub const CONCURRENCY_MAX: u32 = 1_024;
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest an attempt may take; `check` refuses more.
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(1);
+/// The shortest `late_after`; `check` refuses less.
+pub const LATE_MIN: Duration = Duration::from_secs(1);
 /// The shortest `skip_after`; `check` refuses less.
 pub const SKIP_MIN: Duration = Duration::from_secs(1);
 /// The shortest and the longest `every` of a digest; `check` refuses others.
@@ -30,15 +34,21 @@ pub const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=D
 pub const SHOWN: (u32, u32) = (20, 100);
 /// How many attempts a delivery gets where the file does not say.
 pub const ATTEMPTS: u32 = 20;
+/// How late a delivery may be before people are told, where the file does not say.
+pub const LATE: Duration = Duration::from_mins(15);
 /// In what time all attempts fall where the file does not say.
 pub const OVER: Duration = Duration::from_hours(48);
 /// The longest wait a far side may ask for where the file does not say.
 pub const MAX_WAIT: Duration = Duration::from_hours(1);
+/// How many of a hundred turns replays get while live deliveries wait, where the file does not say.
+pub const SHARE: u32 = 20;
+/// The most that they may get; `check` refuses more: live deliveries would stand behind them.
+pub const SHARE_MAX: u32 = 90;
 
 /// Delivery's own keys, as written.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 pub struct DeliverySection {
-    /// How many in what time, such as `30/min`; or `{limit: 600/min, burst: 20}`.   default: what the destination publishes, else none
+    /// How many in what time, such as `30/min`; or `{limit: 600/min, burst: 20, key: "{{ data.shop }}"}`.   default: what the destination publishes, else none
     #[serde(default)]
     pub rate: Option<At<RateSection>>,
     /// How many attempts may be out at once.   default: 32, or what fits the destination
@@ -59,6 +69,31 @@ pub struct DeliverySection {
     /// Which deliveries go one at a time, in the order of arrival: `{key: "{{ data.id }}"}`.
     #[serde(default)]
     pub order_by: Option<At<OrderSection>>,
+    /// How late a delivery may be at an output that works before people are told (`backlog.old`).   default: 15m
+    #[serde(default)]
+    pub late_after: Option<At<Period>>,
+    /// What deliveries that somebody asked for again may take of the output.   default: {share: 20%}
+    #[serde(default)]
+    pub replay: Option<At<ReplaySection>>,
+}
+
+/// What replays may take, as written.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct ReplaySection {
+    /// Of the turns, while live deliveries wait: from `0%` to `90%`. With nothing live they may have all.   default: 20%
+    pub share: At<Percent>,
+}
+
+/// So many of a hundred, written `20%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent(pub u32);
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let whole = text.strip_suffix('%').and_then(|number| number.trim().parse().ok()).map(Percent);
+        whole.ok_or_else(|| D::Error::custom(format!("`{text}` is not a share: write a whole number and `%`, such as `20%`")))
+    }
 }
 
 /// What is kept in order, as written.
@@ -129,13 +164,16 @@ pub struct OrderPolicy {
     pub skip_after: Option<Duration>,
 }
 
-/// How fast, as written: a rate, or a rate with a burst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How fast, as written: a rate, or a rate with a burst and a key.
+#[derive(Debug, Clone)]
 pub struct RateSection {
     /// How many in what time.
     pub limit: Rate,
     /// How many may go at once after a pause.   default: 1; above 100/s what falls into 10 ms
     pub burst: Option<u32>,
+    /// A template over the event: the limit is one for each text that it gives, and these are served in turn. Events for which it gives no
+    /// text, or cannot be rendered, share one.   example: "{{ data.shop }}"
+    pub key: Option<Template>,
 }
 
 /// When to try again, as written: `{attempts, over}` or a `schedule`.
@@ -150,7 +188,7 @@ pub struct RetrySection {
     /// The waits between attempts one by one, such as `[5s, 5m, 30m, 2h]`.
     #[serde(default)]
     pub schedule: Option<At<Vec<Period>>>,
-    /// HTTP statuses that are worth another try although they usually are not.
+    /// HTTP statuses that are worth another try although they usually are not; where the far side answers with such.
     #[serde(default)]
     pub on: Vec<At<u16>>,
     /// HTTP statuses that end the delivery although they usually do not.
@@ -177,6 +215,8 @@ pub enum OnUnknown {
 pub struct Policy {
     /// How fast; `None`: as fast as it takes.
     pub limit: Option<Limit>,
+    /// The template of the key that the limit is counted by; `None`: it is one for the output.
+    pub rate_key: Option<Arc<str>>,
     /// How many attempts are out at once, from 1.
     pub concurrency: u32,
     /// How long one attempt may take.
@@ -191,10 +231,20 @@ pub struct Policy {
     pub order_by: Option<OrderPolicy>,
     /// How deliveries of a key go together; `None`: each alone.
     pub digest: Option<DigestPolicy>,
+    /// How many of a hundred turns replays get while live deliveries wait.
+    pub share: u32,
     /// HTTP statuses that are worth another try; for the output, which alone knows statuses.
     pub retry_on: Vec<u16>,
     /// HTTP statuses that end a delivery; for the output.
     pub reject: Vec<u16>,
+}
+
+impl Policy {
+    /// What the row says of a delivery that waits because its key has had its share for now; `None`: the limit has no key.
+    pub fn paced(&self) -> Option<String> {
+        let (limit, key) = (self.limit?, self.rate_key.as_ref()?);
+        Some(format!("{PACED}{limit} for each `{key}`"))
+    }
 }
 
 impl DeliverySection {
@@ -205,6 +255,8 @@ impl DeliverySection {
         let retry = self.retry.as_ref().map_or(&empty, |retry| &retry.value);
         let policy = Policy {
             limit: self.limit(defaults, problems),
+            rate_key: self.rate.as_ref().and_then(|rate| Some(rate.value.key.as_ref()?.text.as_str().into())),
+            share: self.share(problems),
             concurrency: self.concurrency(defaults, problems),
             timeout: self.timeout(problems),
             schedule: retry.schedule(defaults, problems),
@@ -213,9 +265,20 @@ impl DeliverySection {
             order_by: self.order(problems),
             digest: self.digest(problems),
             retry_on: statuses(&retry.on, problems),
-            reject: retry.reject(problems),
+            reject: retry.reject(defaults, problems),
         };
         (problems.len() == before).then_some(policy)
+    }
+
+    /// How late a delivery may be before people are told. Problems are pushed.
+    pub fn late_after(&self, problems: &mut Vec<Problem>) -> Duration {
+        let Some(written) = &self.late_after else { return LATE };
+        if written.value.0 < LATE_MIN {
+            let title = format!("`late_after` is {}", written.value);
+            let problem = Problem::error("delivery-late", written.span, title, "every delivery would be late");
+            problems.push(problem.help("write at least 1s, such as `15m`"));
+        }
+        written.value.0
     }
 
     fn limit(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> Option<Limit> {
@@ -270,6 +333,16 @@ impl DeliverySection {
         }
         let first = (*first == FirstOfDigest::Wait).then_some(every.value.0);
         Some(DigestPolicy { first, every: every.value.0, max: max.map_or(SHOWN.0, |max| max.value) as usize })
+    }
+
+    fn share(&self, problems: &mut Vec<Problem>) -> u32 {
+        let Some(At { span, value: Percent(share) }) = self.replay.as_ref().map(|replay| replay.value.share) else { return SHARE };
+        if share > SHARE_MAX {
+            let title = format!("`share` is {share}%");
+            let problem = Problem::error("delivery-replay", span, title, "live deliveries would stand behind replays");
+            problems.push(problem.help(format!("write at most {SHARE_MAX}%")));
+        }
+        share
     }
 
     fn concurrency(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> u32 {
@@ -339,7 +412,12 @@ impl RetrySection {
         written.value.0
     }
 
-    fn reject(&self, problems: &mut Vec<Problem>) -> Vec<u16> {
+    fn reject(&self, defaults: Defaults, problems: &mut Vec<Problem>) -> Vec<u16> {
+        let named = [("on", &self.on), ("reject", &self.reject)].into_iter().filter(|_| !defaults.statuses);
+        for (key, first) in named.filter_map(|(key, written)| Some((key, written.first()?))) {
+            let title = format!("`retry.{key}` names HTTP statuses, and an output of this type hears none");
+            problems.push(Problem::error("delivery-retry", first.span, title, "never answered").help(format!("take `{key}` away")));
+        }
         for both in self.reject.iter().filter(|status| self.on.iter().any(|on| on.value == status.value)) {
             let title = format!("status {} stands in `on` and in `reject`", both.value);
             problems.push(Problem::error("delivery-retry", both.span, title, "cannot be both").help("keep one of the two"));
@@ -372,6 +450,8 @@ impl<'de> Deserialize<'de> for RateSection {
             limit: Rate,
             #[serde(default)]
             burst: Option<u32>,
+            #[serde(default)]
+            key: Option<Template>,
         }
         impl<'de> Visitor<'de> for Form {
             type Value = RateSection;
@@ -379,11 +459,11 @@ impl<'de> Deserialize<'de> for RateSection {
                 f.write_str("a rate such as `30/min`, or `{limit: 600/min, burst: 20}`")
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<RateSection, E> {
-                Rate::parse(text).map(|limit| RateSection { limit, burst: None }).map_err(E::custom)
+                Rate::parse(text).map(|limit| RateSection { limit, burst: None, key: None }).map_err(E::custom)
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RateSection, A::Error> {
                 let spelled = Spelled::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(RateSection { limit: spelled.limit, burst: spelled.burst })
+                Ok(RateSection { limit: spelled.limit, burst: spelled.burst, key: spelled.key })
             }
         }
         deserializer.deserialize_any(Form)
@@ -395,6 +475,8 @@ mod tests {
     use super::*;
     use switchyard_api::Span;
     use switchyard_api::tree::{self, Key, Node, Value};
+
+    const HTTP: Defaults = Defaults { rate: None, burst: None, concurrency: None, attempts: None, hold_unknown: false, statuses: true };
 
     /// A section of these keys; every value gets the place of its turn.
     fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
@@ -416,8 +498,7 @@ mod tests {
     fn build(section: Value) -> Result<Policy, Vec<String>> {
         let mut problems = vec![];
         let node = Node { span: Span { start: 0, end: 1_000 }, value: section };
-        let policy =
-            tree::read::<DeliverySection>(&node, &mut problems).and_then(|section| section.build(Defaults::default(), &mut problems));
+        let policy = tree::read::<DeliverySection>(&node, &mut problems).and_then(|section| section.build(HTTP, &mut problems));
         policy.ok_or_else(|| problems.iter().map(|p| format!("{}: {}: {}", p.id, p.title, p.label)).collect())
     }
 
@@ -458,6 +539,20 @@ mod tests {
         assert_eq!((policy.retry_on, policy.reject), (vec![404], vec![410]));
         let policy = build(map([("rate", text("1/s")), ("retry", map([("attempts", Value::Int(3)), ("over", text("1h"))]))])).unwrap();
         assert_eq!((policy.limit.map(|l| l.burst.get()), policy.schedule.attempts()), (Some(1), 3));
+    }
+
+    #[test]
+    fn a_limit_by_key_says_so_in_the_rows_that_wait_for_it() {
+        let keyed = |burst| {
+            let rate = map([("limit", text("600/min")), ("burst", Value::Int(burst)), ("key", text("{{ data.shop }}"))]);
+            build(map([("rate", rate), ("replay", map([("share", text("35%"))]))])).unwrap()
+        };
+        let policy = keyed(20);
+        assert_eq!((policy.rate_key.as_deref(), policy.share), (Some("{{ data.shop }}"), 35));
+        assert_eq!(policy.paced().as_deref(), Some("waits for its turn: 600/m, burst 20, for each `{{ data.shop }}`"));
+        assert_eq!(keyed(1).paced().as_deref(), Some("waits for its turn: 600/m for each `{{ data.shop }}`"));
+        let plain = build(map([("rate", text("1/s"))])).unwrap();
+        assert_eq!((plain.paced(), plain.share), (None, SHARE));
     }
 
     #[test]

@@ -5,14 +5,14 @@
 //! Holds: L3 an output that hangs, panics or is slow holds up nothing but its own calls. Proven by `shell_tests.rs`.
 
 use super::breaker::Turned;
-use super::engine::Engine;
-use super::fleet::Change;
-use super::host::{Attempted, Host, LoadError, OutputStatus, Shared};
+use super::engine::{Delivery, Engine};
+use super::fleet::{Change, KeyOf};
+use super::host::{Attempted, Due, Host, LoadError, OutputStatus, Shared, Wanted};
 use super::inbox::{Arrival, Note, Spilled};
 use super::parcel::{Payload, Rendered, arrived, parcel, read_back, settlement, unrendered};
-use super::words::{Action, Input, Moment, Ticket};
+use super::words::{Action, Decision, Input, Moment, New, Page, Ticket};
 use crate::model::printable::Printable;
-use crate::model::{Clock, Cursor, Instant, Loaded, Order, Outcome, State, Timestamp};
+use crate::model::{Clock, Cursor, HeldUntil, Instant, Loaded, Order, Outcome, State, Timestamp};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, future, stream};
@@ -54,7 +54,8 @@ enum How {
     Panicked,
 }
 
-type Page = Result<Vec<(Cursor, Loaded, Option<Rendered>)>, LoadError>;
+/// Rows that were read back, rendered where they were not, and when the next one is due.
+type Read = Result<(Vec<(Cursor, Loaded, Option<Rendered>)>, Option<Timestamp>), LoadError>;
 
 /// One output's task.
 pub struct Worker<H: Host> {
@@ -63,6 +64,7 @@ pub struct Worker<H: Host> {
     clock: Arc<dyn Clock>,
     feed: broadcast::Sender<Arc<Attempted>>,
     engine: Engine<Payload>,
+    key_of: Option<KeyOf>,
     actions: Vec<Action>,
     output: Arc<dyn Output>,
     /// Grows with each change of the destination; the ones before are closed once nothing is out on them.
@@ -82,11 +84,14 @@ pub struct Worker<H: Host> {
     renders: FuturesOrdered<BoxFuture<'static, Rendered>>,
     /// What is being rendered, in the same order.
     rendering: VecDeque<Arrival>,
-    load: Option<(Spilled, usize, BoxFuture<'static, Page>)>,
+    load: Option<(Spilled, usize, BoxFuture<'static, Read>)>,
+    recall: Option<BoxFuture<'static, Result<u64, LoadError>>>,
     caught_up: Option<Spilled>,
     sleep: Pin<Box<tokio::time::Sleep>>,
     wake_at: Option<Instant>,
     cut_at: Option<Instant>,
+    /// Whether something that was to be sent may not go now: there is more to do at once.
+    withheld: bool,
     done: bool,
 }
 
@@ -98,7 +103,7 @@ impl<H: Host> Worker<H> {
         clock: Arc<dyn Clock>,
         feed: broadcast::Sender<Arc<Attempted>>,
         output: Arc<dyn Output>,
-        engine: Engine<Payload>,
+        (engine, key_of): (Engine<Payload>, Option<KeyOf>),
     ) -> Self {
         let (settle, words) = Settle::channel();
         Worker {
@@ -107,6 +112,7 @@ impl<H: Host> Worker<H> {
             clock,
             feed,
             engine,
+            key_of,
             actions: vec![],
             output,
             generation: 0,
@@ -124,10 +130,12 @@ impl<H: Host> Worker<H> {
             renders: FuturesOrdered::new(),
             rendering: VecDeque::new(),
             load: None,
+            recall: None,
             caught_up: None,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             wake_at: None,
             cut_at: None,
+            withheld: false,
             done: false,
         }
     }
@@ -139,7 +147,9 @@ impl<H: Host> Worker<H> {
             if self.done {
                 break;
             }
-            future::poll_fn(|cx| self.poll_inputs(cx)).await;
+            if !std::mem::take(&mut self.withheld) {
+                future::poll_fn(|cx| self.poll_inputs(cx)).await;
+            }
         }
         self.shared.inbox.close();
         while self.closing.next().await.is_some() {}
@@ -174,6 +184,7 @@ impl<H: Host> Worker<H> {
             self.ended(&call);
         }
         any |= self.poll_load(cx);
+        any |= self.poll_recall(cx);
         while let Poll::Ready(Some(())) = self.closing.poll_next_unpin(cx) {}
         if self.wake_at.is_some() && self.sleep.as_mut().poll(cx).is_ready() {
             self.wake_at = None;
@@ -214,6 +225,7 @@ impl<H: Host> Worker<H> {
         match note {
             Note::Written(ok) => self.hear(Input::Written(ok)),
             Note::Look => self.hear(Input::Look),
+            Note::Sift => self.sift(),
             Note::Hurry => self.hear(Input::Hurry),
             Note::Pause => self.hear(Input::Pause),
             Note::Resume => self.hear(Input::Resume),
@@ -222,9 +234,23 @@ impl<H: Host> Worker<H> {
         }
     }
 
+    /// Those in the queue that may not go now leave it.
+    fn sift(&mut self) {
+        let held = |(ticket, delivery): (Ticket, &Delivery<Payload>)| Some((ticket, self.held_until(delivery)?));
+        for (ticket, held) in self.engine.queued().filter_map(held).collect::<Vec<_>>() {
+            self.hear(Input::Withheld(ticket, held));
+        }
+    }
+
+    fn held_until(&self, delivery: &Delivery<Payload>) -> Option<HeldUntil> {
+        self.host.held_until(&delivery.payload.kept, &delivery.key.target)
+    }
+
     fn change(&mut self, change: Change) {
-        if let Some(policy) = change.policy {
+        if let Some((policy, key_of)) = change.policy {
             self.hear(Input::Reconfigure(policy));
+            self.engine.rekey(|payload| key_of.as_ref().map(|key_of| key_of(&payload.kept.event)));
+            self.key_of = key_of;
         }
         if let Some(output) = change.output {
             let before = std::mem::replace(&mut self.output, output);
@@ -261,7 +287,7 @@ impl<H: Host> Worker<H> {
         }
         for arrival in self.unrendered() {
             let new = unrendered(&arrival);
-            self.hear(Input::Decided { new, state: State::Waiting, detail: "waits".into() });
+            self.hear(Input::Decided { new, decision: Decision::new(State::Waiting, "waits".into()) });
         }
     }
 
@@ -285,6 +311,14 @@ impl<H: Host> Worker<H> {
                 return any;
             }
             let Some(arrival) = self.arrivals.pop_front() else { return any };
+            // One of whose results some have rows is asked for each, when it is sent.
+            let held = if arrival.have.is_empty() { self.host.held_until(&arrival.kept, &arrival.target) } else { None };
+            if let Some(held) = held {
+                self.arrival_bytes = self.arrival_bytes.saturating_sub(arrival.size());
+                self.hear(Input::Decided { new: unrendered(&arrival), decision: held.into() });
+                any = true;
+                continue;
+            }
             let (host, kept, target) = (Arc::clone(&self.host), Arc::clone(&arrival.kept), Arc::clone(&arrival.target));
             let mut render = async move { host.render(&kept, &target).await }.boxed();
             // Most need no waiting: then there is no need for a place in the line either.
@@ -305,10 +339,15 @@ impl<H: Host> Worker<H> {
         self.arrival_bytes = self.arrival_bytes.saturating_sub(arrival.size());
         for (new, decision) in arrived(arrival, rendered) {
             self.hear(match decision {
-                None => Input::Arrived(new),
-                Some((state, detail)) => Input::Decided { new, state, detail },
+                None => Input::Arrived(self.keyed(new)),
+                Some(decision) => Input::Decided { new, decision },
             });
         }
+    }
+
+    /// With the key by which it is limited.
+    fn keyed(&self, new: New<Payload>) -> New<Payload> {
+        New { rate_key: self.key_of.as_ref().map(|key_of| key_of(&new.payload.kept.event)), ..new }
     }
 
     fn word(&mut self, word: Word) {
@@ -378,16 +417,32 @@ impl<H: Host> Worker<H> {
         let (then, most) = (*then, *most);
         self.load = None;
         match page {
-            Ok(page) => {
-                let more = page.last().map(|(cursor, ..)| *cursor).filter(|_| page.len() >= most);
-                let rows = page.into_iter().flat_map(|(_, loaded, rendered)| read_back(loaded, rendered)).collect();
+            Ok((rows, next_due)) => {
+                let more = rows.last().map(|(cursor, ..)| *cursor).filter(|_| rows.len() >= most);
+                let rows = rows.into_iter().flat_map(|(_, loaded, rendered)| read_back(loaded, rendered));
+                let rows = rows.map(|(new, decision)| (self.keyed(new), decision)).collect();
                 self.caught_up = Some(then);
-                self.hear(Input::Loaded { rows, more });
+                self.hear(Input::Loaded(Page { rows, more, next_due }));
             }
             Err(error) => {
                 tracing::warn!(output = %self.shared.name, "{error}; trying again");
                 self.hear(Input::NotLoaded);
             }
+        }
+        true
+    }
+
+    fn poll_recall(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(recall) = &mut self.recall else { return false };
+        let Poll::Ready(recalled) = recall.poll_unpin(cx) else { return false };
+        self.recall = None;
+        match recalled {
+            Ok(0) => {}
+            Ok(count) => {
+                tracing::info!(output = %self.shared.name, count, "the limit is another one: deliveries that waited for it come anew");
+                self.hear(Input::Look);
+            }
+            Err(error) => tracing::warn!(output = %self.shared.name, "{error}; deliveries come when the limit before said"),
         }
         true
     }
@@ -405,7 +460,12 @@ impl<H: Host> Worker<H> {
             match action {
                 Action::Send(tickets) => self.send(&tickets),
                 Action::Write(count) => self.write(count),
-                Action::Load { after, due_by, most } => self.start_load(after, due_by, most),
+                Action::Load { replays, after, due_by, most } => self.start_load(Wanted { replays, after, due_by, most }),
+                Action::Recall { but } => {
+                    let (host, shared) = (Arc::clone(&self.host), Arc::clone(&self.shared));
+                    // One that is under way still is done as well: what was asked of the journal is done.
+                    self.recall = Some(async move { host.recall(&shared.name, but).await }.boxed());
+                }
                 Action::Behind => self.shared.inbox.behind(),
                 Action::CaughtUp => {
                     if let Some(then) = self.caught_up.take() {
@@ -451,13 +511,24 @@ impl<H: Host> Worker<H> {
     fn send(&mut self, tickets: &[Ticket]) {
         let started = self.clock.now();
         let first = self.next_handle;
-        let mut parcels = Vec::with_capacity(tickets.len());
+        let (mut parcels, mut withheld) = (Vec::with_capacity(tickets.len()), vec![]);
         for &ticket in tickets {
             let Some(delivery) = self.engine.get(ticket) else { continue };
+            if let Some(held) = self.held_until(delivery) {
+                withheld.push((ticket, held));
+                continue;
+            }
             let handle = self.next_handle;
             self.next_handle += 1;
             parcels.push(parcel(handle, delivery));
             self.flights.insert(handle, Flight { ticket, sent: false, started });
+        }
+        self.withheld |= !withheld.is_empty();
+        for (ticket, held) in withheld {
+            self.hear(Input::Withheld(ticket, held));
+        }
+        if parcels.is_empty() {
+            return self.hear(Input::CallEnded);
         }
         let (output, settle, timeout) = (Arc::clone(&self.output), Arc::clone(&self.settle), self.engine.timeout());
         let (count, generation) = (self.next_handle - first, self.generation);
@@ -475,8 +546,11 @@ impl<H: Host> Worker<H> {
 
     fn write(&mut self, count: usize) {
         let (updated_at, dead_holds) = (self.clock.wall(), self.engine.dead_holds());
-        let mut settlements = Vec::with_capacity(count);
+        let (mut settlements, host) = (Vec::with_capacity(count), Arc::clone(&self.host));
         self.engine.settlements(count, |verdict, delivery| {
+            if verdict.state == State::Dead {
+                host.died(&delivery.payload.kept.event, &delivery.key.target, &verdict.detail);
+            }
             settlements.push(settlement(verdict, delivery, dead_holds, updated_at));
         });
         let frees = settlements.iter().any(|settlement| matches!(settlement.order, Some(Order::Frees(_))));
@@ -491,22 +565,23 @@ impl<H: Host> Worker<H> {
         self.host.settle(settlements, Box::new(written));
     }
 
-    fn start_load(&mut self, after: Cursor, due_by: Timestamp, most: usize) {
+    fn start_load(&mut self, wanted: Wanted) {
         let then = self.shared.inbox.progress();
         let (host, shared) = (Arc::clone(&self.host), Arc::clone(&self.shared));
         let page = async move {
-            let rows = host.load(&shared.name, after, due_by, most).await?;
+            let Due { rows, next_due } = host.load(&shared.name, wanted).await?;
             let host = &host;
             let rendered = stream::iter(rows).map(async move |(cursor, loaded)| {
                 let rendered = match loaded.row.message {
+                    _ if loaded.row.state != State::Waiting => None,
                     Some(_) => None,
                     None => Some(host.render(&loaded.kept, &loaded.row.key.target).await),
                 };
                 (cursor, loaded, rendered)
             });
-            Ok(rendered.buffered(RENDERS_MAX).collect::<Vec<_>>().await)
+            Ok((rendered.buffered(RENDERS_MAX).collect::<Vec<_>>().await, next_due))
         };
-        self.load = Some((then, most, page.boxed()));
+        self.load = Some((then, wanted.most, page.boxed()));
     }
 
     fn turned(&self, turned: &Turned) {
@@ -531,6 +606,8 @@ impl<H: Host> Worker<H> {
             next_due,
             breaker: self.engine.breaker(),
             probe_at: self.engine.probe_at().map(|probe| at.timestamp(probe)),
+            asked_until: self.engine.asked_until(at.now).map(|until| at.timestamp(until)),
+            keyed: self.key_of.is_some(),
             paused: self.engine.is_paused(),
             counts: self.engine.counts(),
             failed: false,

@@ -4,8 +4,8 @@
 use super::laws::kept;
 use super::*;
 use crate::model::{
-    Clock, Cursor, DeliveryKey, DeliveryRow, Kept, Loaded, Message, NotRendered, Outcome, Seq, Settlement, State, SystemClock, Target,
-    Timestamp, Written,
+    Clock, Cursor, DeliveryKey, DeliveryRow, HeldUntil, Kept, Loaded, Message, NotRendered, Outcome, Seq, Settlement, State, SystemClock,
+    Target, Timestamp, Written,
 };
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, VecDeque};
@@ -23,13 +23,24 @@ struct Memory {
     events: Mutex<BTreeMap<Seq, Arc<Kept>>>,
     /// Targets whose part of the plan was closed, in order.
     closed: Mutex<Vec<(Seq, Arc<Target>)>>,
+    /// Nothing may go until then.
+    closed_until: Mutex<Option<Timestamp>>,
+    /// Outputs for which rows were called back, and those that stay.
+    recalls: Mutex<Vec<(String, Option<String>)>>,
     writer: mpsc::Sender<(Vec<Settlement>, Written)>,
 }
 
 impl Memory {
     fn start() -> Arc<Self> {
         let (writer, batches) = mpsc::channel::<(Vec<Settlement>, Written)>();
-        let memory = Arc::new(Memory { rows: Mutex::default(), events: Mutex::default(), closed: Mutex::default(), writer });
+        let memory = Arc::new(Memory {
+            rows: Mutex::default(),
+            events: Mutex::default(),
+            closed: Mutex::default(),
+            closed_until: Mutex::default(),
+            recalls: Mutex::default(),
+            writer,
+        });
         let host = Arc::downgrade(&memory);
         std::thread::spawn(move || {
             for (settlements, written) in batches {
@@ -73,22 +84,35 @@ impl Host for Memory {
         }
     }
 
+    fn held_until(&self, _: &Kept, _: &Target) -> Option<HeldUntil> {
+        self.closed_until.lock().unwrap().map(|until| HeldUntil { until, why: "outside its hours".into() })
+    }
+
     fn settle(&self, settlements: Vec<Settlement>, written: Written) {
         self.writer.send((settlements, written)).unwrap();
     }
 
-    async fn load(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<(Cursor, Loaded)>, LoadError> {
+    async fn recall(&self, output: &str, but: Option<String>) -> Result<u64, LoadError> {
+        self.recalls.lock().unwrap().push((output.to_owned(), but));
+        Ok(0)
+    }
+
+    async fn load(&self, output: &str, wanted: Wanted) -> Result<Due, LoadError> {
+        let Wanted { replays, after, due_by, most } = wanted;
         let events = self.events.lock().unwrap();
         let mut due: Vec<(Cursor, DeliveryRow)> = self
             .rows()
             .into_iter()
-            .filter(|row| row.state == State::Waiting && &*row.key.target.output == output && row.due_at.is_some_and(|due| due <= due_by))
+            .filter(|row| row.state == State::Waiting && &*row.key.target.output == output && (row.replays > 0) == replays)
             .map(|row| (Cursor { due_at: row.due_at.unwrap(), seq: row.key.seq, nth: i64::from(row.key.ordinal) }, row))
             .filter(|(cursor, _)| *cursor > after)
             .collect();
         due.sort_by_key(|(cursor, _)| *cursor);
+        let later = due.split_off(due.partition_point(|(cursor, _)| cursor.due_at <= due_by));
+        let next_due = later.first().map(|(cursor, _)| cursor.due_at).filter(|_| due.len() < most);
         due.truncate(most);
-        Ok(due.into_iter().map(|(cursor, row)| (cursor, Loaded { kept: Arc::clone(&events[&row.key.seq]), row })).collect())
+        let loaded = |(cursor, row): (Cursor, DeliveryRow)| (cursor, Loaded { kept: Arc::clone(&events[&row.key.seq]), row });
+        Ok(Due { rows: due.into_iter().map(loaded).collect(), next_due })
     }
 }
 
@@ -181,7 +205,8 @@ fn policy() -> Policy {
 
 fn spec(name: &str, output: &Arc<Scripted>, policy: Policy) -> OutputSpec {
     let fingerprint = Arc::as_ptr(output) as u64;
-    OutputSpec { name: name.into(), fingerprint, policy: Arc::new(policy), output: Arc::clone(output) as Arc<dyn Output>, paused: false }
+    let output = Arc::clone(output) as Arc<dyn Output>;
+    OutputSpec { name: name.into(), fingerprint, policy: Arc::new(policy), key_of: None, output, paused: false }
 }
 
 impl Yard {
@@ -449,7 +474,7 @@ fn an_output_that_is_back_before_it_was_over_sends_nothing_twice() {
 
 #[test]
 fn a_changed_destination_gets_what_waited_for_the_one_before() {
-    let (before, after) = (Scripted::new(vec![Act::Say(Outcome::Misconfigured { why: "401".into() }); 9]), Scripted::new([]));
+    let (before, after) = (Scripted::new(vec![Act::Say(Outcome::Misconfigured { why: "401".into(), after: None }); 9]), Scripted::new([]));
     let yard = Yard::new(vec![spec("o", &before, policy())]);
     yard.post(1, &["r"]);
     yard.until("open", |yard| matches!(yard.fleet.status()["o"].breaker, BreakerState::Open { misconfigured: true, .. }));
@@ -523,4 +548,31 @@ fn what_was_open_long_ago_gets_a_row_at_once_and_closes_its_plan() {
     yard.fleet.resume("o").unwrap();
     yard.until("delivered", |yard| yard.host.count(State::Delivered) == 1);
     assert_eq!(output.seen(), 1);
+}
+
+#[test]
+fn what_may_not_go_is_held_until_its_time_wherever_it_stands() {
+    let output = Scripted::new([]);
+    let yard = Yard::new(vec![OutputSpec { paused: true, ..spec("o", &output, policy()) }]);
+    let until = Timestamp(4_000_000_000_000);
+    // In the queue, where it is looked through; in the queue, where it is sent; and one that arrives.
+    yard.post(1, &["r"]);
+    yard.until("queued", |yard| yard.fleet.status()["o"].waiting == 1);
+    *yard.host.closed_until.lock().unwrap() = Some(until);
+    yard.fleet.sift("o").unwrap();
+    yard.until("held", |yard| yard.host.count(State::Held) == 1);
+    *yard.host.closed_until.lock().unwrap() = None;
+    yard.post(2, &["r"]);
+    yard.until("queued", |yard| yard.fleet.status()["o"].waiting == 1);
+    *yard.host.closed_until.lock().unwrap() = Some(until);
+    yard.fleet.resume("o").unwrap();
+    yard.until("held", |yard| yard.host.count(State::Held) == 2);
+    yard.post(3, &["three"]);
+    yard.until("held", |yard| yard.host.count(State::Held) == 3);
+    assert!(yard.host.rows().iter().all(|row| row.due_at == Some(until) && row.attempts == 0 && row.detail == "outside its hours"));
+    assert_eq!((output.seen(), yard.host.closed.lock().unwrap().len()), (0, 3));
+    // Nothing is stuck: others go afterwards.
+    *yard.host.closed_until.lock().unwrap() = None;
+    (4..=200).for_each(|seq| drop(yard.post(seq, &["r"])));
+    yard.until("delivered", |yard| yard.host.count(State::Delivered) == 197);
 }

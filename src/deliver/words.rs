@@ -2,7 +2,7 @@
 
 use super::breaker::Turned;
 use super::section::Policy;
-use crate::model::{Cursor, DeliveryKey, Instant, Outcome, State, Timestamp};
+use crate::model::{Cursor, DeliveryKey, HeldUntil, Instant, Outcome, RateKey, State, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct New<P> {
     pub size: usize,
     /// Where its chance comes from: a function of its ids.
     pub seed: u64,
+    /// By what its limit is counted; `None`: by all of the output.
+    pub rate_key: Option<RateKey>,
     /// What the row says where it has one.
     pub row: Option<Standing>,
     /// What the caller keeps beside it.
@@ -57,10 +59,47 @@ pub struct Standing {
     pub attempts: u32,
     /// How often somebody asked for it again.
     pub replays: u32,
+    /// Whether it was told when to come.
+    pub told: bool,
 }
 
 /// A row that was read back. Where something stands beside the delivery, it needs no attempt and this is written of it.
-pub type ReadBack<P> = (New<P>, Option<(State, String)>);
+pub type ReadBack<P> = (New<P>, Option<Decision>);
+
+/// What is written of a delivery without an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Where it stands. `Waiting`: it leaves memory once that is durable, and is read back.
+    pub state: State,
+    /// Why.
+    pub detail: String,
+    /// Until when it is held, where it goes on by itself.
+    pub until: Option<Timestamp>,
+}
+
+impl Decision {
+    /// It stands there, for good or until somebody changes it.
+    pub fn new(state: State, detail: String) -> Self {
+        Decision { state, detail, until: None }
+    }
+}
+
+impl From<HeldUntil> for Decision {
+    fn from(held: HeldUntil) -> Self {
+        Decision { state: State::Held, detail: held.why, until: Some(held.until) }
+    }
+}
+
+/// Waiting rows that were read back.
+#[derive(Debug)]
+pub struct Page<P> {
+    /// In the journal's order.
+    pub rows: Vec<ReadBack<P>>,
+    /// Where to go on if there were as many as asked for; `None`: that was all.
+    pub more: Option<Cursor>,
+    /// When the next one is due; known where that was all.
+    pub next_due: Option<Timestamp>,
+}
 
 /// What happened.
 #[derive(Debug)]
@@ -71,18 +110,13 @@ pub enum Input<P> {
     Decided {
         /// Which.
         new: New<P>,
-        /// Where it stands. `Waiting`: it leaves memory once that is durable, and is read back.
-        state: State,
-        /// Why.
-        detail: String,
+        /// What is written.
+        decision: Decision,
     },
-    /// The answer to [`Action::Load`]: these, and where they ended.
-    Loaded {
-        /// In the journal's order.
-        rows: Vec<ReadBack<P>>,
-        /// Where to go on if there were as many as asked for; `None`: that was all.
-        more: Option<Cursor>,
-    },
+    /// A delivery in memory may not go now: it leaves. One that [`Action::Send`] named was not sent, and nothing is counted.
+    Withheld(Ticket, HeldUntil),
+    /// The answer to [`Action::Load`].
+    Loaded(Page<P>),
     /// The answer to [`Action::Load`]: the journal could not be read.
     NotLoaded,
     /// What became of an attempt.
@@ -101,7 +135,7 @@ pub enum Input<P> {
     Pause,
     /// Sends again.
     Resume,
-    /// The file changed. Bucket, breaker and queue stay; a new limit starts empty.
+    /// The file changed. Breaker and queue stay, and the buckets of an unchanged limit; a new limit starts empty.
     Reconfigure(Arc<Policy>),
     /// The destination itself was changed: if it was down, a probe goes at once.
     Hurry,
@@ -123,6 +157,8 @@ pub enum Action {
     Write(usize),
     /// Read waiting rows. At most one is out.
     Load {
+        /// Whether of those that somebody asked for again; else of the others.
+        replays: bool,
         /// Where to go on.
         after: Cursor,
         /// Only those due by then.
@@ -134,6 +170,11 @@ pub enum Action {
     Behind,
     /// All rows that were due when the last [`Action::Load`] went out are in memory.
     CaughtUp,
+    /// Rows that were told to come by another limit than this (so their detail says) wait for their turn anew, due now.
+    Recall {
+        /// The detail of those that stay; `None`: none do.
+        but: Option<String>,
+    },
     /// Turn again then, unless something happens before. Replaces the one before.
     WakeAt(Instant),
     /// The breaker turned.
@@ -150,7 +191,7 @@ pub struct Verdict {
     pub first: bool,
     /// Where it stands.
     pub state: State,
-    /// When it is due; for `Waiting`.
+    /// When it is due, for `Waiting`; until when it is held, for a `Held` one that goes on by itself.
     pub due_at: Option<Timestamp>,
     /// Counted attempts.
     pub attempts: u32,

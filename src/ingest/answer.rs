@@ -130,6 +130,9 @@ pub enum Refuse {
     /// The journal takes no more at the moment.
     #[error("the journal's queue is full")]
     Full,
+    /// The journal's disk is nearly full.
+    #[error("the journal's disk has less free than `journal.reserve`: make space")]
+    Reserved,
     /// The journal failed.
     #[error("the journal could not keep it")]
     Failed,
@@ -151,7 +154,7 @@ impl Refuse {
             Refuse::TooLarge(_) => Answer::TooLarge,
             Refuse::TooSlow => Answer::TooSlow,
             Refuse::Broken => Answer::Broken,
-            Refuse::NoBudget | Refuse::Full => Answer::NoRoom,
+            Refuse::NoBudget | Refuse::Full | Refuse::Reserved => Answer::NoRoom,
             Refuse::Failed | Refuse::Late => Answer::CannotKeep,
             Refuse::NotProven(_) => Answer::NotProven,
         }
@@ -159,7 +162,7 @@ impl Refuse {
 
     /// Whether the body was read to its end, so that the connection can go on.
     fn read_all(&self) -> bool {
-        matches!(self, Refuse::NotProven(_) | Refuse::Full | Refuse::Failed | Refuse::Late)
+        matches!(self, Refuse::NotProven(_) | Refuse::Full | Refuse::Reserved | Refuse::Failed | Refuse::Late)
     }
 
     /// The answer.

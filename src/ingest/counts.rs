@@ -4,7 +4,7 @@ use super::answer::Answer;
 use crate::model::Timestamp;
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Most refusals remembered per source; the oldest goes first (L6).
@@ -17,6 +17,29 @@ const MOST_PATH: usize = 128;
 pub struct Tally {
     answers: [AtomicU64; Answer::ALL.len()],
     refusals: Mutex<VecDeque<Refusal>>,
+    /// When the last proven event came; zero: none did.
+    heard_at: AtomicI64,
+    /// The last 64 answers, the newest in the lowest bit: 1 where the sender heard something other than 200.
+    recent: AtomicU64,
+    /// How many of those stand in a row up to now.
+    in_row: AtomicU32,
+}
+
+/// How a source does, for alarms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// When the last proven event came.
+    pub heard_at: Option<Timestamp>,
+    /// Whether any request was answered 200 in this life.
+    pub taken: bool,
+    /// Refusals in a row, up to now.
+    pub in_row: u32,
+    /// Refusals among the last 64 answers.
+    pub of_last_64: u32,
+    /// Whether the last ten answers were 200, or there were none.
+    pub well: bool,
+    /// Why the last refusal was.
+    pub why: String,
 }
 
 /// A request that was not kept.
@@ -45,8 +68,38 @@ impl Tally {
         self.answers[answer as usize].load(Ordering::Relaxed)
     }
 
-    /// Counts a refusal and remembers it.
+    /// A proven event came.
+    pub fn heard(&self, now: Timestamp) {
+        self.heard_at.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    /// The sender heard 200, or something else.
+    pub(super) fn answered(&self, good: bool) {
+        let shift = |recent: u64| Some(recent << 1 | u64::from(!good));
+        let _ = self.recent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, shift);
+        let grow = |in_row: u32| Some(if good { 0 } else { in_row.saturating_add(1) });
+        let _ = self.in_row.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow);
+    }
+
+    /// How it does.
+    pub fn standing(&self) -> Standing {
+        let (heard_at, recent) = (self.heard_at.load(Ordering::Relaxed), self.recent.load(Ordering::Relaxed));
+        let last = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).back().map(|refusal| refusal.reason.clone());
+        Standing {
+            heard_at: (heard_at > 0).then_some(Timestamp(heard_at)),
+            taken: self.of(Answer::Kept) + self.of(Answer::Repeated) > 0,
+            in_row: self.in_row.load(Ordering::Relaxed),
+            of_last_64: recent.count_ones(),
+            well: recent.trailing_zeros() >= 10,
+            why: last.unwrap_or_default(),
+        }
+    }
+
+    /// Counts a refusal and remembers it. A request that no sender makes says nothing of how the source does.
     pub(super) fn refuse(&self, mut refusal: Refusal) {
+        if refusal.answer != Answer::WrongMethod {
+            self.answered(false);
+        }
         if refusal.path.len() > MOST_PATH {
             let end = (0..=MOST_PATH).rev().find(|end| refusal.path.is_char_boundary(*end)).unwrap_or(0);
             refusal.path = refusal.path.get(..end).unwrap_or_default().into();
@@ -83,5 +136,10 @@ mod tests {
         let kept = tally.refusals();
         assert_eq!((kept.len(), kept[0].at, kept[63].at, kept[0].path.len()), (64, Timestamp(36), Timestamp(99), 128));
         assert_eq!((tally.of(Answer::NotProven), tally.of(Answer::Kept)), (100, 0));
+        assert_eq!((tally.standing().in_row, tally.standing().of_last_64, tally.standing().well), (100, 64, false));
+        (0..10).for_each(|_| tally.answered(true));
+        tally.refuse(Refusal { answer: Answer::WrongMethod, ..refusal(0) });
+        let standing = tally.standing();
+        assert_eq!((standing.in_row, standing.of_last_64, standing.well, standing.taken), (0, 54, true, false));
     }
 }

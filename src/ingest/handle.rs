@@ -47,6 +47,8 @@ pub trait Keep: Send + Sync + 'static {
 pub enum NotKept {
     /// No room at the moment.
     Full,
+    /// The disk is below its reserve.
+    Reserved,
     /// It could not be written.
     Failed,
 }
@@ -116,10 +118,13 @@ impl<K: Keep> Ingest<K> {
             return self.refused(None, &Refuse::UnknownPath, &parts, peer);
         };
         match self.take(source, &sources.limits, &parts, body, peer).await {
-            Ok((id, appended)) => match appended {
-                Appended::New => answer::kept(source, id, false),
-                Appended::Duplicate { of } => answer::kept(source, of, true),
-            },
+            Ok((id, appended)) => {
+                source.tally.answered(true);
+                match appended {
+                    Appended::New => answer::kept(source, id, false),
+                    Appended::Duplicate { of } => answer::kept(source, of, true),
+                }
+            }
             Err(refuse) => self.refused(Some(source), &refuse, &parts, peer),
         }
     }
@@ -141,6 +146,7 @@ impl<K: Keep> Ingest<K> {
         fail::point("accepted");
         let verified = source.verifier.verify(&Request { headers: &parts.headers, body: &body, peer }, now)?;
         fail::point("verified");
+        source.tally.heard(now);
         let headers = kept_headers(&parts.headers, head, source.verifier.secret_header());
         let dedupe = verified.dedupe;
         let event = self.event(source, verified, headers, parts, body, now);
@@ -163,7 +169,8 @@ impl<K: Keep> Ingest<K> {
         }
     }
 
-    fn new_id(&self, now: Timestamp) -> EventId {
+    /// A new event's id.
+    pub fn new_id(&self, now: Timestamp) -> EventId {
         let mut chance = [0; 10];
         self.chance.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut chance);
         let millis = u64::try_from(now.0).unwrap_or(0);
@@ -187,6 +194,7 @@ impl<K: Keep> Ingest<K> {
         match tokio::time::timeout(KEPT_WITHIN, keeping).await {
             Ok(Ok(appended)) => Ok(appended),
             Ok(Err(NotKept::Full)) => Err(Refuse::Full),
+            Ok(Err(NotKept::Reserved)) => Err(Refuse::Reserved),
             Ok(Err(NotKept::Failed)) => Err(Refuse::Failed),
             Err(_) => Err(Refuse::Late),
         }

@@ -16,7 +16,7 @@ pub mod sources;
 pub mod tls;
 
 pub use answer::Answer;
-pub use counts::{Refusal, Tally};
+pub use counts::{Refusal, Standing, Tally};
 pub use handle::{Ingest, Keep, NotKept};
 pub use listener::{Caps, serve};
 pub use section::{NamedSource, Server, ServerSection, SourceSection, read_sources};

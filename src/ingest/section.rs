@@ -62,6 +62,8 @@ pub struct SourceSection {
     pub id: Option<At<Pick>>,
     /// How long a repeat is a repeat.
     pub dedupe: Option<Period>,
+    /// People are told when no proven event came for so long (`source.silent`).   example: 6h
+    pub silent_after: Option<At<Period>>,
 }
 
 /// A source with its name and where that stands.

@@ -9,12 +9,15 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use switchyard_api::problem::Severity;
-use switchyard_api::{Problem, Span};
+use switchyard_api::{At, Period, Problem, Span};
 
 /// Most bytes of a source's name and of its path.
 const MOST_NAME: usize = 64;
 const MOST_PATH: usize = 256;
+/// The shortest `silent_after`; `check` refuses less.
+const SILENCE_LEAST: Duration = Duration::from_secs(1);
 
 /// One sender, ready.
 pub struct Source {
@@ -26,6 +29,8 @@ pub struct Source {
     pub answer: Option<Bytes>,
     /// What was answered; lives on across reloads.
     pub tally: Arc<Tally>,
+    /// After how long without a proven event people are told.
+    pub silent_after: Option<Duration>,
 }
 
 /// Bounds of one request, and of all together.
@@ -85,9 +90,10 @@ impl Sources {
                         .help("give one of them another `path`"),
                 );
             }
+            let silent_after = section.silent_after.and_then(|after| silence(after, problems));
             if let Some(verifier) = verifier {
                 let answer = section.answer.clone().map(Bytes::from);
-                by_path.insert(path.into(), Source { name: name.as_str().into(), verifier, answer, tally: Arc::default() });
+                by_path.insert(path.into(), Source { name: name.as_str().into(), verifier, answer, tally: Arc::default(), silent_after });
             }
         }
         let sound = problems.iter().skip(before).all(|problem| problem.severity != Severity::Error);
@@ -129,6 +135,16 @@ fn check_name(name: &str, at: Span, problems: &mut Vec<Problem>) {
         let title = "`switchyard` is the source of the daemon's own events";
         problems.push(Problem::error("reserved-name", at, title, "taken").help("give it another name"));
     }
+}
+
+fn silence(after: At<Period>, problems: &mut Vec<Problem>) -> Option<Duration> {
+    if after.value.0 >= SILENCE_LEAST {
+        return Some(after.value.0);
+    }
+    let title = format!("`silent_after` is {}", after.value);
+    let problem = Problem::error("bad-silence", after.span, title, "every pause would be one");
+    problems.push(problem.help("write at least 1s, such as `6h`, or take it out"));
+    None
 }
 
 fn check_path(path: &str, at: Span, problems: &mut Vec<Problem>) {
@@ -212,6 +228,9 @@ mod tests {
         assert_eq!(build("{ a: { path: /x, verify: none }, b: { path: /x, verify: none } }").err(), Some(vec!["same-path"]));
         assert_eq!(build("{ switchyard: { verify: none } }").err(), Some(vec!["reserved-name"]));
         assert_eq!(build("{ 'a b': { verify: none } }").err(), Some(vec!["bad-name"]));
+        assert_eq!(build("{ a: { verify: none, silent_after: 10ms } }").err(), Some(vec!["bad-silence"]));
+        let quiet = build("{ a: { verify: none, silent_after: 6h } }").unwrap();
+        assert_eq!(quiet.named("a").unwrap().silent_after, Some(Duration::from_hours(6)));
         for path in ["x", "/x/", "/a//b", "/x?y", "/%20", "''", "/a b"] {
             assert_eq!(build(&format!("{{ a: {{ path: {path}, verify: none }} }}")).err(), Some(vec!["bad-path"]), "{path}");
         }

@@ -8,7 +8,7 @@ use super::replay::ReplayJob;
 use super::sqlite::{self, Names, Scan, trouble};
 use super::store::{Collected, DeliveryFilter, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
 use crate::model::{COLLECTED, Clock, Cursor, DeliveryId, DeliveryKey, DeliveryRow, EventId, Kept, Seq, State, Timestamp, stands_in_line};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -140,6 +140,11 @@ pub struct OutputCounts {
     /// When the first of the waiting ones is due.
     pub oldest_due: Option<Timestamp>,
 }
+
+/// By both halves of the index: over all at once it would look at every row.
+const OLDEST_DUE: &str =
+    "SELECT min(due_at) FROM (SELECT min(due_at) AS due_at FROM deliveries WHERE output = ?1 AND state = 0 AND (replays > 0) = 0
+    UNION ALL SELECT min(due_at) FROM deliveries WHERE output = ?1 AND state = 0 AND (replays > 0) = 1)";
 
 /// The journal's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -295,7 +300,7 @@ impl Archive {
                 rows.collect::<rusqlite::Result<foldhash::HashMap<_, _>>>()
             };
             let (waiting, held, dead) = (by_output(0)?, by_output(1)?, by_output(3)?);
-            let mut oldest = db.prepare_cached("SELECT min(due_at) FROM deliveries WHERE output = ? AND state = 0")?;
+            let mut oldest = db.prepare_cached(OLDEST_DUE)?;
             let mut counts = vec![];
             for (output, number) in outputs {
                 let of = |counts: &foldhash::HashMap<i64, i64>| counts.get(&number).copied().unwrap_or(0) as u64;
@@ -303,6 +308,20 @@ impl Archive {
                 counts.push(OutputCounts { output, waiting: of(&waiting), held: of(&held), dead: of(&dead), oldest_due });
             }
             Ok(counts)
+        })
+    }
+
+    /// When the first waiting delivery of each output is due, of those that have one: one look into an index each.
+    pub fn oldest_due(&self) -> Result<Vec<(Arc<str>, Timestamp)>, StoreError> {
+        self.read("look for the oldest delivery", |db, names| {
+            names.reload(db)?;
+            let mut oldest = db.prepare_cached(OLDEST_DUE)?;
+            let mut found = vec![];
+            for (output, number) in names.outputs() {
+                let due = oldest.query_row([number], |row| row.get::<_, Option<i64>>(0))?;
+                found.extend(due.map(|due| (Arc::clone(output), Timestamp(due))));
+            }
+            Ok(found)
         })
     }
 
@@ -320,7 +339,7 @@ impl Archive {
                 oldest: first.map(received).transpose()?.map(Timestamp),
                 bytes: (number("page_count")? * page) as u64,
                 free_bytes: (number("freelist_count")? * page) as u64,
-                watermark: watermark(db)?,
+                watermark: sqlite::watermark(db)?,
             })
         })
     }
@@ -328,14 +347,35 @@ impl Archive {
     /// Adds up every event's plan and rows, a few thousand at a time.
     pub fn audit(&self) -> Result<Audit, StoreError> {
         let mut audit = Audit::default();
-        let mut after = 0;
-        loop {
-            let next = self.read("audit", |db, _| audit_step(db, after, &mut audit))?;
-            match next {
-                Some(next) => after = next,
-                None => return Ok(audit),
-            }
+        let mut after = Some(Seq(0));
+        while let Some(from) = after {
+            after = self.audit_part(from, &mut audit)?;
         }
+        Ok(audit)
+    }
+
+    /// Adds the next few thousand events after a place; where it goes on, `None` at the end.
+    pub fn audit_part(&self, after: Seq, audit: &mut Audit) -> Result<Option<Seq>, StoreError> {
+        self.read("audit", |db, _| audit_step(db, after.0, audit)).map(|next| next.map(Seq))
+    }
+
+    /// The next events after a place, whole and with their rows, to another place (included). Few at a time: bodies may be large.
+    pub fn whole_events(&self, after: Seq, to: Seq, most: usize) -> Result<Vec<EventView>, StoreError> {
+        self.read("read events", |db, names| {
+            let mut found = vec![];
+            sqlite::each_event(db, names, after, most, |event, _| found.push(event))?;
+            found.retain(|event| event.kept.seq <= to);
+            let view = |found: sqlite::Found| {
+                let deliveries = sqlite::deliveries_of(db, names, found.kept.seq)?;
+                Ok(EventView { kept: found.kept, damaged: found.damaged, deliveries })
+            };
+            found.into_iter().map(view).collect()
+        })
+    }
+
+    /// The journal's file.
+    pub fn path(&self) -> &Path {
+        &self.0.path
     }
 
     pub(super) fn read<T>(
@@ -367,11 +407,17 @@ impl Archive {
 }
 
 impl Reads for Archive {
+    fn counts(&self) -> Result<Vec<OutputCounts>, StoreError> {
+        Archive::counts(self)
+    }
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError> {
         self.read("read open events", |db, names| sqlite::open_events(db, names, from, to, most))
     }
-    fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
-        self.read("read what waits", |db, names| sqlite::waiting(db, names, output, after, due_by, most))
+    fn waiting(&self, output: &str, replays: bool, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.read("read what waits", |db, names| sqlite::waiting(db, names, output, replays, after, due_by, most))
+    }
+    fn next_due(&self, output: &str, replays: bool, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read("read what waits", |db, names| sqlite::next_due(db, names, output, replays, after))
     }
     fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError> {
         self.read("read what is collected", |db, names| sqlite::collected(db, names, key, most))
@@ -410,11 +456,6 @@ fn name_who_is_ahead(db: &Connection, names: &mut Names, row: &mut DeliveryRow) 
 
 fn contains(body: &[u8], text: &[u8]) -> bool {
     text.is_empty() || body.windows(text.len()).any(|part| part == text)
-}
-
-fn watermark(db: &Connection) -> rusqlite::Result<Seq> {
-    let stored = db.query_row("SELECT value FROM meta WHERE key = 'watermark'", [], |row| row.get(0)).optional()?;
-    Ok(Seq(stored.unwrap_or(1)))
 }
 
 fn audit_step(db: &Connection, after: i64, audit: &mut Audit) -> rusqlite::Result<Option<i64>> {

@@ -3,6 +3,8 @@
 //! Never hands out an event or a message whose bytes are not those that were kept: its deliveries are settled dead with
 //! that reason, here, and stay visible. All calls block on the disk.
 
+use super::archive::OutputCounts;
+use super::replay::ReplayJob;
 use super::store::{Collected, OpenEvent, Reads, StoreError, Waiting};
 use super::writer::Journal;
 use crate::model::{Cursor, DeliveryKey, DeliveryRow, Loaded, Seq, Settlement, State, Timestamp};
@@ -30,6 +32,11 @@ impl Backlog {
         Backlog { journal, reads }
     }
 
+    /// How many deliveries of each output wait, are held and are dead.
+    pub fn counts(&self) -> Result<Vec<OutputCounts>, StoreError> {
+        self.reads.counts()
+    }
+
     /// Events from `from` to `to` (both included) whose plan is open, by place; and where to go on, `None` at the end.
     /// Go on from there: what was read may be closed by now.
     pub fn open_events(&self, from: Seq, to: Seq, most: usize, now: Timestamp) -> Result<(Vec<OpenEvent>, Option<Seq>), StoreError> {
@@ -40,17 +47,19 @@ impl Backlog {
         Ok((whole, next))
     }
 
-    /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor.
+    /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor: those that somebody asked for
+    /// again (`replays`), or the others.
     pub fn load(
         &self,
         output: &str,
+        replays: bool,
         mut after: Cursor,
         due_by: Timestamp,
         most: usize,
         now: Timestamp,
     ) -> Result<Vec<(Cursor, Loaded)>, StoreError> {
         loop {
-            let found = self.reads.waiting(output, after, due_by, most)?;
+            let found = self.reads.waiting(output, replays, after, due_by, most)?;
             let Some(last) = found.last().map(|waiting| waiting.cursor) else { return Ok(vec![]) };
             let (damaged, whole): (Vec<_>, Vec<_>) = found.into_iter().partition(|waiting| waiting.damaged);
             self.bury(damaged.into_iter().map(|waiting| dead_row(waiting, now)).collect());
@@ -62,9 +71,19 @@ impl Backlog {
         }
     }
 
+    /// All replays that are kept, the newest first.
+    pub fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
+        self.reads.replays()
+    }
+
     /// What is collected behind a delivery that has the turn of its key: the first `most` of it.
     pub fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError> {
         self.reads.collected(key, most)
+    }
+
+    /// When the first of them is due that is due after then.
+    pub fn next_due(&self, output: &str, replays: bool, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.reads.next_due(output, replays, after)
     }
 
     fn bury(&self, dead: Vec<Settlement>) {

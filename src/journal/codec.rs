@@ -1,13 +1,30 @@
-//! A plan as bytes: the targets' numbers, why some could not be decided, and the keys of those that are kept in order.
+//! Plans and messages as bytes. A plan: the targets' numbers, why some could not be decided, and the keys of those that are kept in
+//! order. A message: a mark, its CRC-32, its own bytes; one without the mark was written before there were checksums.
 //!
 //! Never panics on what it reads: bytes that [`encode`] did not write are `None`. The form is
 //! `version, count, target…, count, (place, length, reason)…`, each number a varint (7 bits a byte, low first); version 2 goes on with
 //! `count, (place, key: 8 bytes, high first)…`. A plan in which nothing is kept in order has version 1, as before there was order.
 
-use crate::model::OrderKey;
+use crate::model::{Message, OrderKey};
 
 const VERSION: u8 = 1;
 const WITH_ORDER: u8 = 2;
+
+/// The first byte of a message with a checksum; one without begins with `{`.
+const SEALED: u8 = 1;
+
+/// A message with its checksum.
+pub fn seal(message: &Message) -> Vec<u8> {
+    let bytes = message.encode();
+    [&[SEALED][..], &crc32fast::hash(&bytes).to_le_bytes(), &bytes].concat()
+}
+
+/// Reads a message; `None`: its bytes are not those that were kept.
+pub fn unseal(bytes: &[u8]) -> Option<Message> {
+    let Some(rest) = bytes.strip_prefix(&[SEALED]) else { return Message::decode(bytes) };
+    let (crc, message) = rest.split_first_chunk()?;
+    (crc32fast::hash(message) == u32::from_le_bytes(*crc)).then(|| Message::decode(message))?
+}
 
 /// A plan in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -110,6 +127,20 @@ mod tests {
             if let Some(plan) = decode(&[&[version][..], &bytes].concat()) {
                 prop_assert!(plan.targets.len() + plan.ordered.len() <= bytes.len());
             }
+        }
+    }
+
+    #[test]
+    fn a_message_reads_back_and_no_changed_byte_passes() {
+        let message = Message { payload: Some("{\"total\":1}".into()), ..Message::default() };
+        let sealed = seal(&message);
+        assert_eq!(unseal(&sealed).as_ref(), Some(&message));
+        assert_eq!(unseal(&message.encode()).as_ref(), Some(&message), "from before there were checksums");
+        for at in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[at] ^= 2;
+            assert_eq!(unseal(&damaged), None, "byte {at}");
+            assert_eq!(unseal(&sealed[..at]), None, "cut at {at}");
         }
     }
 

@@ -7,7 +7,8 @@ use super::sqlite::SqliteStore;
 use super::store::{Append, Batch, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch};
 use super::{Archive, memory};
 use crate::model::{
-    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, Plan, Seq, Settlement, State, SystemClock, Target, Timestamp,
+    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, PACED, Plan, SILENCED, Seq, Settlement, State, SystemClock, Target,
+    Timestamp,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use switchyard_api::message::Digest;
 
 const WINDOW: Duration = Duration::from_millis(40);
-const RETAIN: Retain = Retain { delivered: Duration::from_millis(30), dead: Duration::from_millis(90) };
+const RETAIN: Retain = Retain { delivered: Duration::from_millis(30), dead: Duration::from_millis(90), max_bytes: None };
 const START: i64 = 1_772_445_600_000;
 
 /// A store under test and how it is opened again.
@@ -137,7 +138,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        3 => (0..14u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        3 => (0..23u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -220,10 +221,15 @@ impl<B: Bench> Pair<B> {
         let row = DeliveryRow {
             key,
             state: outcome.state,
-            due_at: (outcome.state == State::Waiting).then(|| self.now + Duration::from_millis(outcome.due as u64)),
+            due_at: (outcome.state == State::Waiting || outcome.state == State::Held && outcome.closes)
+                .then(|| self.now + Duration::from_millis(outcome.due as u64)),
             attempts: outcome.due as u32,
-            replays: 0,
-            detail: "said so".into(),
+            replays: outcome.ordinal,
+            detail: match (outcome.closes, outcome.due % 2) {
+                (true, 0) => format!("{PACED}1/s"),
+                (_, 0) => "said so".to_owned(),
+                _ => format!("{}ann{}", SILENCED.0, SILENCED.1),
+            },
             message: outcome.message.then(|| {
                 let digest = (outcome.due % 2 == 1).then_some(Digest { count: 2, through: seq.0 + outcome.due });
                 Arc::new(Message { payload: Some("{}".into()), digest, ..Message::default() })
@@ -244,17 +250,33 @@ impl<B: Bench> Pair<B> {
             // The number of the first may be taken.
             2 => Operation::PlanReplays(vec![self.job(newest + 1, &output, render), self.job(newest + 2, "x", render)]),
             3 => Operation::PlanReplays(vec![self.job(newest.max(1) + u64::from(which), &output, render)]),
-            4 | 12 => Operation::FeedReplay { id: newest.saturating_sub(u64::from(which)), most: u64::from(which) * 3 },
-            11 => {
+            4 | 18 => Operation::FeedReplay { id: newest.saturating_sub(u64::from(which)), most: u64::from(which) * 3 },
+            19 => {
                 let to = [JobState::Running, JobState::Paused, JobState::Cancelled][usize::from(which)];
                 Operation::TurnReplay { id: newest.saturating_sub(1), to }
             }
+            20 => Operation::Purge { filter: DeliveryFilter { output: Some(output.to_string()), ..samples::all() }, why: "purged".into() },
             // Of three versions that somebody may have seen, at most one is the last.
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
             7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
-            13 => Operation::Purge { filter: DeliveryFilter { output: Some(output.to_string()), ..samples::all() }, why: "purged".into() },
+            10 if which > 0 => {
+                let rows = self.disk.rows();
+                let Some(row) = rows.iter().filter(|row| row.key.target.output == output).nth(1) else { return };
+                Operation::Fix {
+                    key: row.key.clone(),
+                    message: Arc::new(Message { payload: Some(self.born.to_string()), ..Message::default() }),
+                }
+            }
             9 => Operation::Gather { output, before: Timestamp(self.now.0 - 10) },
+            11 | 12 => {
+                let seqs = self.disk.plans().into_iter().map(|(seq, _)| seq).skip(usize::from(which)).step_by(2).collect();
+                Operation::Erase { seqs, waiting: kind == 12 }
+            }
+            13 => Operation::Scrub { rewrite: which == 0 },
+            16 => Operation::Elapse { output, by: Timestamp(self.now.0 + 3), except: ["said so".into()].into() },
+            17 => Operation::Elapse { output, by: Timestamp(self.now.0 + 5), except: [].into() },
             8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
+            14 | 15 => Operation::Recall { output, but: (kind == 15).then(|| format!("{PACED}1/s")) },
             _ => Operation::Replay(self.disk.rows().into_iter().take(3).map(|row| row.key).collect(), render),
         };
         let run = |store: &mut dyn Store, now| {
@@ -298,7 +320,11 @@ impl<B: Bench> Pair<B> {
         for output in ["x", "y", "z"] {
             assert_eq!(self.under_test.reads().sealed(output).unwrap(), self.disk.sealed(output).unwrap());
             let due_by = Timestamp(self.now.0 + 10);
-            assert_eq!(all_waiting(self.under_test.reads(), output, due_by), all_waiting(&self.disk, output, due_by));
+            for replays in [false, true] {
+                assert_eq!(all_waiting(self.under_test.reads(), output, replays, due_by), all_waiting(&self.disk, output, replays, due_by));
+                let next = |reads: &dyn Reads| reads.next_due(output, replays, self.now).unwrap();
+                assert_eq!(next(self.under_test.reads()), next(&self.disk));
+            }
         }
         for row in self.disk.rows() {
             assert_eq!(self.under_test.reads().collected(&row.key, 2).unwrap(), self.disk.collected(&row.key, 2).unwrap());
@@ -306,10 +332,10 @@ impl<B: Bench> Pair<B> {
     }
 }
 
-fn all_waiting(reads: &dyn Reads, output: &str, due_by: Timestamp) -> Vec<(Cursor, memory::samples::Shown)> {
+fn all_waiting(reads: &dyn Reads, output: &str, replays: bool, due_by: Timestamp) -> Vec<(Cursor, memory::samples::Shown)> {
     let (mut found, mut after) = (vec![], Cursor::default());
     loop {
-        let page = reads.waiting(output, after, due_by, 3).unwrap();
+        let page = reads.waiting(output, replays, after, due_by, 3).unwrap();
         let Some(last) = page.last() else { return found };
         after = last.cursor;
         found.extend(page.into_iter().map(|waiting| {
@@ -357,8 +383,9 @@ fn what_is_released_stays_in_line(bench: &mut dyn Bench) {
     bench.store().commit(&Batch { settlements: vec![gone], ..Batch::default() }).unwrap();
     let unhold = Operation::Unhold { output: "y".into(), why: ["gone".into()].into() };
     bench.store().operate(&unhold, now, Mark::default()).unwrap();
-    let waiting =
-        |bench: &mut dyn Bench| -> Vec<i64> { all_waiting(bench.reads(), "y", now).into_iter().map(|(_, (kept, _))| kept.seq.0).collect() };
+    let waiting = |bench: &mut dyn Bench| -> Vec<i64> {
+        all_waiting(bench.reads(), "y", false, now).into_iter().map(|(_, (kept, _))| kept.seq.0).collect()
+    };
     assert_eq!(waiting(bench), [1], "the second stands behind the first");
     let over = Settlement { order: Some(Order::Frees(order)), ..samples::settled(1, &target, State::Delivered, now) };
     bench.store().commit(&Batch { settlements: vec![over], ..Batch::default() }).unwrap();
@@ -373,4 +400,82 @@ fn what_is_released_stays_in_line_on_every_store() {
     let store = disk.open(WINDOW);
     what_is_released_stays_in_line(&mut InMemory { disk, store });
     what_is_released_stays_in_line(&mut OnSqlite::new());
+}
+
+/// What is held until a time goes on when it has come, or is dead where its reason says so; what is held for another reason stays.
+fn what_is_held_until_a_time_goes_on_then(bench: &mut dyn Bench) {
+    let now = Timestamp(START);
+    let (plain, lined) = (samples::target("a", "x"), samples::target("b", "x"));
+    let silenced = format!("{}ann{}", SILENCED.0, SILENCED.1);
+    let append = |nth: u64| {
+        let plan = Plan { ordered: vec![(1, OrderKey(1))], ..samples::plan(&[&plain, &lined]) };
+        Append { event: samples::event(nth, "1", now), plan, dedupe: None }
+    };
+    bench.store().commit(&Batch { appends: (1..=3).map(append).collect(), ..Batch::default() }).unwrap();
+    let held = |seq: i64, target: &Arc<Target>, until: Option<i64>, why: &str| {
+        let settled = samples::settled(seq, target, State::Held, now);
+        let due_at = until.map(|until| Timestamp(START + until));
+        let order = (*target == lined).then_some(Order::Keeps(OrderKey(1)));
+        Settlement { row: DeliveryRow { due_at, detail: why.into(), ..settled.row }, order, closes: true }
+    };
+    let settlements = vec![
+        held(1, &plain, Some(5), "closed"),
+        held(2, &plain, Some(5), &silenced),
+        held(3, &plain, None, "for a person"),
+        held(1, &lined, Some(9), "closed"),
+    ];
+    bench.store().commit(&Batch { settlements, ..Batch::default() }).unwrap();
+    let mut operate =
+        |operation: Operation, at: i64| bench.store().operate(&operation, Timestamp(START + at), Mark::default()).unwrap().changed;
+    let elapse = |by: i64, except: &[&str]| Operation::Elapse {
+        output: "x".into(),
+        by: Timestamp(START + by),
+        except: except.iter().map(|why| (*why).to_owned()).collect(),
+    };
+    assert_eq!(operate(elapse(4, &[]), 4), 0, "none has come");
+    assert_eq!(operate(elapse(9, &["closed", &silenced]), 5), 0, "none but those that stay");
+    // Not the delivery is stuck that has its turn and may not go.
+    assert_eq!(operate(Operation::Overtake { output: "x".into(), before: Timestamp(START + 100) }, 8), 0);
+    assert_eq!(operate(elapse(9, &["closed"]), 8), 1, "the silenced one");
+    assert_eq!(operate(elapse(5, &[]), 8), 1, "of two the one whose time has come");
+    assert_eq!(operate(elapse(9, &[]), 9), 1);
+    let waiting = |bench: &mut dyn Bench| -> Vec<(i64, Arc<str>)> {
+        let found = [false, true].map(|replays| all_waiting(bench.reads(), "x", replays, Timestamp(START + 9)));
+        found.into_iter().flatten().map(|(_, (kept, row))| (kept.seq.0, Arc::clone(&row.key.target.route))).collect()
+    };
+    assert_eq!(waiting(bench), [(1, "a".into()), (1, "b".into())]);
+    let dead = Operation::Replay(vec![DeliveryKey { seq: Seq(2), target: Arc::clone(&plain), ordinal: 0 }], Render::Then);
+    assert_eq!(bench.store().operate(&dead, Timestamp(START + 9), Mark::default()).unwrap().changed, 1);
+    assert_eq!(waiting(bench), [(1, "a".into()), (1, "b".into()), (2, "a".into())]);
+}
+
+#[test]
+fn what_is_held_until_a_time_goes_on_then_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    what_is_held_until_a_time_goes_on_then(&mut InMemory { disk, store });
+    what_is_held_until_a_time_goes_on_then(&mut OnSqlite::new());
+}
+
+/// Two routes of one event to one output by one key: one of them has the turn, whichever of the targets was seen first.
+fn of_two_targets_of_one_event_one_has_the_turn(bench: &mut dyn Bench) {
+    let now = Timestamp(START);
+    let (late, early) = (samples::target("late", "y"), samples::target("early", "y"));
+    let append = |nth, targets: &[&Arc<Target>]| {
+        let ordered = (0..targets.len()).map(|place| (place, OrderKey(nth))).collect();
+        Append { event: samples::event(nth, "1", now), plan: Plan { ordered, ..samples::plan(targets) }, dedupe: None }
+    };
+    let appends = vec![append(1, &[&early]), append(2, &[&late, &early])];
+    bench.store().commit(&Batch { appends, ..Batch::default() }).unwrap();
+    let waiting: Vec<_> =
+        all_waiting(bench.reads(), "y", false, now).into_iter().map(|(_, (_, row))| (row.key.seq.0, row.key.target)).collect();
+    assert_eq!(waiting, [(1, Arc::clone(&early)), (2, early)]);
+}
+
+#[test]
+fn of_two_targets_of_one_event_one_has_the_turn_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    of_two_targets_of_one_event_one_has_the_turn(&mut InMemory { disk, store });
+    of_two_targets_of_one_event_one_has_the_turn(&mut OnSqlite::new());
 }

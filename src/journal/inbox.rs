@@ -5,8 +5,10 @@
 
 use super::store::{Append, Operation, StoreError};
 use crate::model::{Appended, Instant, Order, Settlement, Written};
+use futures_util::task::AtomicWaker;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -100,6 +102,18 @@ struct Queue {
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
     bell: Condvar,
+    /// For a writer that is a task.
+    task: AtomicWaker,
+}
+
+/// What a writer that comes now finds.
+pub(super) enum Found {
+    /// Nothing is done any more.
+    Shut,
+    /// There is something to do; whether settlements are meant too.
+    Work(bool),
+    /// Nothing, for so long.
+    Nothing(Duration),
 }
 
 impl Inbox {
@@ -197,22 +211,27 @@ impl Inbox {
         let mut queue = self.lock();
         let until = now() + patience;
         loop {
-            if queue.door == Door::Shut {
-                return None;
-            }
-            let at = now();
-            let gathered = queue.since.map(|since| since + GATHER);
-            let due = gathered.is_some_and(|gathered| at >= gathered) || queue.rows >= GATHERED || queue.urgent;
-            let asked = !queue.appends.is_empty() || !queue.flushes.is_empty() || !queue.operations.is_empty();
-            let called = due || asked || queue.door == Door::Closing;
-            if called || at >= until {
-                return Some(queue.take(called, into));
-            }
-            let sleep = gathered.map_or(until, |gathered| gathered.min(until)).since(at);
+            let sleep = match queue.find(now(), until) {
+                Found::Shut => return None,
+                Found::Work(settle) => return Some(queue.take(settle, into)),
+                Found::Nothing(sleep) => sleep,
+            };
             queue.asleep = true;
             queue = self.bell.wait_timeout(queue, sleep).unwrap_or_else(PoisonError::into_inner).0;
             queue.asleep = false;
         }
+    }
+
+    /// The same for a writer that is a task: does not wait, but says for how long there is nothing to do, unless `waker` is woken.
+    pub fn poll_take(&self, until: Instant, now: Instant, into: &mut Work, waker: &Waker) -> Found {
+        self.task.register(waker);
+        let mut queue = self.lock();
+        let found = queue.find(now, until);
+        queue.asleep = matches!(found, Found::Nothing(_));
+        if let Found::Work(settle) = found {
+            *into = queue.take(settle, std::mem::take(into));
+        }
+        found
     }
 
     /// Wakes the writer if it sleeps; a busy one looks by itself.
@@ -221,6 +240,7 @@ impl Inbox {
         drop(queue);
         if asleep {
             self.bell.notify_one();
+            self.task.wake();
         }
     }
 
@@ -231,6 +251,20 @@ impl Inbox {
 }
 
 impl Queue {
+    fn find(&self, at: Instant, until: Instant) -> Found {
+        if self.door == Door::Shut {
+            return Found::Shut;
+        }
+        let gathered = self.since.map(|since| since + GATHER);
+        let due = gathered.is_some_and(|gathered| at >= gathered) || self.rows >= GATHERED || self.urgent;
+        let asked = !self.appends.is_empty() || !self.flushes.is_empty() || !self.operations.is_empty();
+        let called = due || asked || self.door == Door::Closing;
+        if called || at >= until {
+            return Found::Work(called);
+        }
+        Found::Nothing(gathered.map_or(until, |gathered| gathered.min(until)).since(at))
+    }
+
     fn take(&mut self, settle: bool, mut work: Work) -> Work {
         self.take_appends(&mut work);
         while settle && work.settlements.len() < BATCH_ROWS {

@@ -1,20 +1,22 @@
-//! A store in memory for tests: slow, plain, and it loses what was not committed. It fails when asked to.
+//! A store in memory for tests and for `cargo xtask sim`: slow, plain, and it loses what was not committed. It fails when asked to.
 //!
-//! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache.
+//! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache. No daemon
+//! runs on it.
 
 mod replay;
 
+use super::archive::OutputCounts;
 use super::replay::ReplayJob;
 use super::store::{
-    Batch, Collected, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, RowMark, Sealed, Slice, Store,
+    Batch, Collected, Committed, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed, Slice, Store,
     StoreError, Swept, Tend, Waiting,
 };
 use crate::model::{
-    BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, Plan, Seq, Settlement, State,
-    Target, Timestamp, stands_in_line,
+    BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, PACED, Plan, Seq, Settlement, State,
+    Target, Timestamp, ends_dead, stands_in_line,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What survives a crash. Clones are the same disk.
@@ -24,6 +26,8 @@ pub struct Disk(Arc<Mutex<Durable>>);
 #[derive(Debug, Clone, Default)]
 struct Durable {
     events: BTreeMap<i64, Stored>,
+    /// Those that were erased: here whole, but only repeats of them are told by it.
+    gone: BTreeMap<i64, Stored>,
     rows: BTreeMap<Place, (DeliveryRow, bool)>,
     /// Those that are kept in order and not let go: their key, and since when it is their turn.
     line: BTreeMap<Place, (OrderKey, Option<Timestamp>)>,
@@ -97,19 +101,33 @@ impl Disk {
         self.lock().rows.values().map(|(row, _)| row.clone()).collect()
     }
 
+    /// One row.
+    pub fn row(&self, key: &DeliveryKey) -> Option<DeliveryRow> {
+        let disk = self.lock();
+        let target = disk.targets.iter().position(|known| *known == key.target)? as i64 + 1;
+        disk.rows.get(&(key.seq.0, target, key.ordinal)).map(|(row, _)| row.clone())
+    }
+
+    /// Those that are kept in order and were not let go.
+    pub fn in_line(&self) -> BTreeSet<DeliveryKey> {
+        let disk = self.lock();
+        disk.line.keys().filter_map(|place| disk.rows.get(place)).map(|(row, _)| row.key.clone()).collect()
+    }
+
     /// The watermark as it was written.
     pub fn watermark(&self) -> Seq {
         Seq(self.lock().watermark.max(1))
     }
 
     fn lock(&self) -> MutexGuard<'_, Durable> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Durable {
     fn next_seq(&self) -> i64 {
-        self.events.keys().last().map_or(1, |last| last + 1).max(self.watermark)
+        let last = self.events.keys().last().max(self.gone.keys().last());
+        last.map_or(1, |last| last + 1).max(self.watermark)
     }
 
     fn number(&mut self, target: &Arc<Target>) -> i64 {
@@ -154,8 +172,11 @@ impl Durable {
                     seq.0,
                     Stored { event: append.event.clone(), plan: Plan { collected: vec![], ..append.plan.clone() }, dedupe: append.dedupe },
                 );
-                for (place, order) in &append.plan.ordered {
-                    let target = &append.plan.targets[*place];
+                // By their places in line, which are those in which targets were seen first.
+                let mut born: Vec<_> =
+                    append.plan.ordered.iter().map(|(place, order)| (place, &append.plan.targets[*place], order)).collect();
+                born.sort_unstable_by_key(|(_, target, _)| self.number(target));
+                for (place, target, order) in born {
                     let now = append.event.received_at;
                     let wait = append.plan.collected.iter().find_map(|(collected, wait)| (collected == place).then_some(*wait));
                     let row = DeliveryRow {
@@ -177,7 +198,11 @@ impl Durable {
         }
         for Settlement { row, closes, order } in &batch.settlements {
             let mut row = row.clone();
-            row.due_at = (row.state == State::Waiting).then(|| row.due_at.unwrap_or(row.updated_at));
+            row.due_at = match row.state {
+                State::Waiting => row.due_at.or(Some(row.updated_at)),
+                State::Held => row.due_at,
+                State::Delivered | State::Dead => None,
+            };
             let key = (row.key.seq.0, self.number(&row.key.target), row.key.ordinal);
             let before = self.rows.get(&key).map(|(_, closed)| *closed);
             let now = row.updated_at;
@@ -204,8 +229,7 @@ impl Durable {
     fn line_up(&mut self, place: Place, order: OrderKey, now: Timestamp, behind: &str) {
         let first = !self.in_line(place, order).any(|other| other < place);
         self.line.insert(place, (order, first.then_some(now)));
-        let (row, _) = self.rows.get_mut(&place).unwrap();
-        if !first {
+        if let Some((row, _)) = self.rows.get_mut(&place).filter(|_| !first) {
             if row.state == State::Waiting {
                 (row.state, row.detail) = (State::Held, behind.into());
             }
@@ -217,13 +241,13 @@ impl Durable {
         let Some((order, _)) = self.line.get(&place).copied() else { return false };
         let next = self.in_line(place, order).find(|other| *other != place);
         self.line.remove(&place);
-        if let Some(next) = next {
-            let (row, _) = self.rows.get_mut(&next).unwrap();
-            if row.state == State::Held && stands_in_line(&row.detail) {
-                let detail = "has its turn".into();
-                *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail, updated_at: now, ..row.clone() };
-                self.line.insert(next, (order, Some(now)));
-            }
+        let waits = |row: &DeliveryRow| row.state == State::Held && stands_in_line(&row.detail);
+        if let Some(next) = next
+            && let Some((row, _)) = self.rows.get_mut(&next).filter(|(row, _)| waits(row))
+        {
+            let detail = "has its turn".into();
+            *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail, updated_at: now, ..row.clone() };
+            self.line.insert(next, (order, Some(now)));
         }
         true
     }
@@ -249,35 +273,68 @@ impl Durable {
                 self.collected(place).into_iter().filter(|other| through.is_some_and(|through| other.0 <= through)).collect();
             for other in along {
                 let detail = format!("in the digest {}: {}", digest.key.id(self.events[&place.0].event.id), digest.detail);
-                let (row, _) = self.rows.get_mut(&other).unwrap();
+                let Some((row, _)) = self.rows.get_mut(&other) else { continue };
                 *row = DeliveryRow { state: digest.state, due_at: None, detail, updated_at: now, ..row.clone() };
                 self.line.remove(&other);
                 changed += 1;
             }
-            changed += u64::from(digest.updated_at < before && self.free(place, now));
+            if digest.updated_at < before {
+                changed += u64::from(self.free(place, now));
+                if let Some((row, _)) = self.rows.get_mut(&place) {
+                    row.message = None;
+                }
+            }
         }
         Slice { changed, next: None }
-    }
-
-    fn purge(&mut self, filter: &DeliveryFilter, why: &str, now: Timestamp) -> Slice {
-        let meant = |(place, (row, _)): &(&Place, &(DeliveryRow, bool))| {
-            let event = &self.events[&place.0].event;
-            row.state == State::Held
-                && filter.holds_row(row.key.seq, &row.key.target, row.state, row.updated_at)
-                && filter.holds_event(&event.source, &event.topic, event.received_at)
-        };
-        let places: Vec<Place> = self.rows.iter().filter(meant).map(|(place, _)| *place).collect();
-        for place in places.iter().rev() {
-            let (row, _) = self.rows.get_mut(place).unwrap();
-            (row.state, row.detail, row.updated_at) = (State::Dead, why.to_owned(), now);
-            self.free(*place, now);
-        }
-        Slice { changed: places.len() as u64, next: None }
     }
 
     /// Whether another one is before it in line.
     fn is_behind(&self, place: Place) -> bool {
         self.line.get(&place).is_some_and(|(order, _)| self.in_line(place, *order).any(|other| other < place))
+    }
+
+    fn elapse(&mut self, output: &str, by: Timestamp, except: &BTreeSet<String>, now: Timestamp) -> Slice {
+        let mut changed = 0;
+        for place in self.rows.keys().copied().collect::<Vec<_>>() {
+            let behind = self.is_behind(place);
+            let Some((row, _)) = self.rows.get_mut(&place) else { continue };
+            let due = row.state == State::Held && row.due_at.is_some_and(|due| due <= by);
+            if !due || *row.key.target.output != *output || except.contains(&row.detail) {
+                continue;
+            }
+            (row.due_at, row.updated_at) = (None, now);
+            if ends_dead(&row.detail) {
+                row.state = State::Dead;
+            } else if behind {
+                row.detail = BEHIND.into();
+            } else {
+                *row = DeliveryRow { state: State::Waiting, due_at: Some(now), detail: "its time has come".into(), ..row.clone() };
+                if let Some((_, turn)) = self.line.get_mut(&place) {
+                    *turn = Some(now);
+                }
+            }
+            changed += 1;
+        }
+        Slice { changed, next: None }
+    }
+
+    fn erase(&mut self, seqs: &[Seq], waiting: bool, now: Timestamp) -> Slice {
+        let mut changed = 0;
+        for Seq(seq) in seqs {
+            let under_way = self.rows_of(*seq).any(|(_, (row, _))| matches!(row.state, State::Waiting | State::Held));
+            if self.open(*seq) > 0 || under_way && !waiting {
+                continue;
+            }
+            let Some(stored) = self.events.remove(seq) else { continue };
+            let places: Vec<Place> = self.rows_of(*seq).map(|(place, _)| *place).collect();
+            for place in places {
+                self.free(place, now);
+                self.rows.remove(&place);
+            }
+            self.gone.insert(*seq, stored);
+            changed += 1;
+        }
+        Slice { changed, next: None }
     }
 
     fn let_go(&mut self, now: Timestamp, which: impl Fn(&DeliveryRow, Timestamp) -> bool) -> Slice {
@@ -290,7 +347,7 @@ impl Durable {
     fn fate(&self, event: &Event, dedupe: Option<Dedupe>) -> Fate {
         let seq = Seq(self.next_seq());
         let Some(dedupe) = dedupe else { return Fate::New { seq, reused_id: false } };
-        let same = |stored: &&Stored| {
+        let same = |stored: &Stored| {
             stored.dedupe.is_some()
                 && stored.event.source == event.source
                 && event.received_at.since(stored.event.received_at) < dedupe.window
@@ -299,10 +356,11 @@ impl Durable {
                     None => stored.event.sender_id.is_none() && stored.event.topic == event.topic,
                 }
         };
-        let mut alike = self.events.values().rev().filter(same);
-        match alike.clone().find(|stored| stored.event.body == event.body) {
+        let mut alike: Vec<(&i64, &Stored)> = self.events.iter().chain(&self.gone).filter(|(_, stored)| same(stored)).collect();
+        alike.sort_by_key(|(seq, _)| std::cmp::Reverse(**seq));
+        match alike.iter().map(|(_, stored)| stored).find(|stored| stored.event.body == event.body) {
             Some(stored) => Fate::Duplicate { of: stored.event.id },
-            None => Fate::New { seq, reused_id: event.sender_id.is_some() && alike.next().is_some() },
+            None => Fate::New { seq, reused_id: event.sender_id.is_some() && !alike.is_empty() },
         }
     }
 
@@ -356,17 +414,21 @@ impl Store for MemoryStore {
         match operation {
             Operation::Overtake { output, before } => {
                 let stuck = |row: &DeliveryRow, turn| {
-                    row.key.target.output == *output && turn < *before && (row.attempts > 0 || row.state != State::Waiting)
+                    let timed = row.state == State::Held && row.due_at.is_some();
+                    row.key.target.output == *output && turn < *before && !timed && (row.attempts > 0 || row.state != State::Waiting)
                 };
                 return Ok(disk.let_go(now, stuck));
             }
             Operation::Gather { output, before } => return Ok(disk.gather(output, *before, now)),
+            Operation::Elapse { output, by, except } => return Ok(disk.elapse(output, *by, except, now)),
             Operation::Replay(keys, render) => return Ok(disk.replay(keys, *render, now)),
             Operation::PlanReplays(jobs) => return Ok(disk.plan_replays(jobs)),
             Operation::FeedReplay { id, most } => return Ok(disk.feed_replay(*id, *most, now)),
             Operation::TurnReplay { id, to } => return Ok(disk.turn_replay(*id, *to, now)),
             Operation::Purge { filter, why } => return Ok(disk.purge(filter, why, now)),
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
+            Operation::Erase { seqs, waiting } => return Ok(disk.erase(seqs, *waiting, now)),
+            Operation::Scrub { .. } => return Ok(Slice { changed: 1, next: None }),
             _ => {}
         }
         Ok(disk.change(now, |row, behind| match operation {
@@ -378,10 +440,25 @@ impl Store for MemoryStore {
                 if row.key.target.output == *output && row.state == State::Held && why.contains(&row.detail) =>
             {
                 *row = if behind {
-                    DeliveryRow { detail: BEHIND.into(), updated_at: now, ..row.clone() }
+                    DeliveryRow { detail: BEHIND.into(), due_at: None, updated_at: now, ..row.clone() }
                 } else {
                     DeliveryRow { state: State::Waiting, due_at: Some(now), detail: "released".into(), updated_at: now, ..row.clone() }
                 };
+                true
+            }
+            Operation::Fix { key, message } if row.key == *key && row.state == State::Waiting && row.message.is_none() => {
+                row.message = Some(Arc::clone(message));
+                true
+            }
+            Operation::Recall { output, but }
+                if row.key.target.output == *output
+                    && row.state == State::Waiting
+                    && row.due_at > Some(now)
+                    && row.detail.starts_with(PACED)
+                    && Some(&row.detail) != but.as_ref() =>
+            {
+                let detail = "waits for its turn anew: the limit is another".to_owned();
+                *row = DeliveryRow { due_at: Some(now), detail, updated_at: now, ..row.clone() };
                 true
             }
             _ => false,
@@ -405,7 +482,7 @@ impl Store for MemoryStore {
         let gone: Vec<i64> = disk.events.iter().filter(past).map(|(seq, _)| *seq).collect();
         disk.events.retain(|seq, _| !gone.contains(seq));
         disk.rows.retain(|(seq, ..), _| !gone.contains(seq));
-        Ok(Swept { deleted: gone.len() as u64, next: None })
+        Ok(Swept { deleted: gone.len() as u64, next: None, room: Room::Enough })
     }
 
     fn tend(&mut self, _: Tend) -> Result<bool, StoreError> {
@@ -416,6 +493,26 @@ impl Store for MemoryStore {
 impl Reads for Disk {
     fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
         Ok(self.lock().replays.values().rev().cloned().collect())
+    }
+
+    fn counts(&self) -> Result<Vec<OutputCounts>, StoreError> {
+        let disk = self.lock();
+        let mut counts: BTreeMap<Arc<str>, OutputCounts> = BTreeMap::new();
+        for (row, _) in disk.rows.values() {
+            let output = &row.key.target.output;
+            let none = || OutputCounts { output: Arc::clone(output), waiting: 0, held: 0, dead: 0, oldest_due: None };
+            let count = counts.entry(Arc::clone(output)).or_insert_with(none);
+            match row.state {
+                State::Waiting => {
+                    count.waiting += 1;
+                    count.oldest_due = [count.oldest_due, row.due_at].into_iter().flatten().min();
+                }
+                State::Held => count.held += 1,
+                State::Dead => count.dead += 1,
+                State::Delivered => {}
+            }
+        }
+        Ok(counts.into_values().collect())
     }
 
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError> {
@@ -450,13 +547,14 @@ impl Reads for Disk {
         Ok(open.map(event).collect())
     }
 
-    fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
+    fn waiting(&self, output: &str, replays: bool, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
         let disk = self.lock();
         let mut found = vec![];
         for ((seq, target, ordinal), (row, _)) in &disk.rows {
             let Some((due_at, stored)) = row.due_at.zip(disk.events.get(seq)) else { continue };
             let cursor = Cursor { due_at, seq: Seq(*seq), nth: target << 32 | i64::from(*ordinal) };
-            if row.state == State::Waiting && &*row.key.target.output == output && due_at <= due_by && cursor > after {
+            let meant = row.state == State::Waiting && &*row.key.target.output == output && (row.replays > 0) == replays;
+            if meant && due_at <= due_by && cursor > after {
                 let kept = Arc::new(Kept { seq: Seq(*seq), event: stored.event.clone(), plan: stored.plan.clone() });
                 found.push(Waiting { cursor, loaded: Loaded { kept, row: row.clone() }, damaged: false });
             }
@@ -465,11 +563,18 @@ impl Reads for Disk {
         found.truncate(most);
         Ok(found)
     }
+
+    fn next_due(&self, output: &str, replays: bool, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let later = self.waiting(output, replays, Cursor::default(), Timestamp(i64::MAX), usize::MAX)?;
+        Ok(later.into_iter().map(|waiting| waiting.cursor.due_at).find(|due_at| *due_at > after))
+    }
 }
 
 /// Things that tests of this room put in.
+#[cfg(test)]
 pub mod samples {
     use super::*;
+    use crate::journal::store::DeliveryFilter;
     use crate::model::{EventId, Headers};
 
     /// An event of source `shop` whose id carries the time.

@@ -2,7 +2,7 @@
 //!
 //! Does: one writer thread over one store makes batches durable and answers after that (`writer`); SQLite is the store
 //! (`sqlite`); people and engines read beside it (`archive`, `backlog`); credentials that change while in use lie in it sealed
-//! (`vault`); what is to be delivered again is planned there before it runs (`replay`). Never: decides where an event goes, when a delivery
+//! (`vault`); what is to be delivered again is planned there before it runs (`replay`); `doctor` looks after the file. Never: decides where an event goes, when a delivery
 //! is tried, or what a sender is told. Holds: L1 answered means kept, repeats are recognised inside the append's own
 //! transaction; L6 every queue has a bound. Proven by `conformance` (one suite on the SQLite store and on one in memory
 //! that loses what was not committed) and by the tests of each file.
@@ -10,8 +10,12 @@
 pub mod archive;
 pub mod backlog;
 mod codec;
+pub mod doctor;
+mod driven;
 mod inbox;
+pub mod memory;
 mod open_plans;
+pub mod pace;
 pub mod replay;
 pub mod section;
 pub mod sqlite;
@@ -23,13 +27,13 @@ mod writer;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
-pub mod memory;
-#[cfg(test)]
 mod tests;
 
 pub use archive::Archive;
 pub use backlog::Backlog;
+pub use driven::{Driven, Wants};
 pub use inbox::{AppendError, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX};
+pub use pace::Commits;
 pub use replay::{JobState, Render, ReplayJob};
 pub use section::JournalSection;
 pub use sqlite::{OpenError, SqliteStore};

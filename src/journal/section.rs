@@ -2,7 +2,7 @@
 
 use super::store::Retain;
 use super::vault::VaultKey;
-use crate::model::Period;
+use crate::model::{Period, Size};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use switchyard_api::{At, Problem, Secret};
@@ -17,6 +17,9 @@ pub struct JournalSection {
     /// How long what is over is kept.
     #[serde(default)]
     pub retain: RetainSection,
+    /// Below so much free space on its disk senders hear 503 and deliveries go on; `0B`: never.   default: 1GiB, on a small disk a twentieth of it
+    #[serde(default)]
+    pub reserve: Option<Size>,
     /// What credentials are sealed with that change while in use: 32 bytes in base64.   example: ${VAULT_KEY}
     #[serde(default)]
     pub vault_key: Option<At<Secret>>,
@@ -30,9 +33,13 @@ pub struct RetainSection {
     pub delivered: Period,
     /// Dead ones.   default: 30d
     pub dead: Period,
+    /// Beyond this, delivered ones go before their time, the oldest first; then dead ones. What waits or is held stays.   example: 20GiB
+    pub max_size: Option<At<Size>>,
 }
 
 const DAY: u64 = 24 * 60 * 60;
+/// Less than this a busy minute fills.
+const MAX_SIZE_MIN: Size = Size(64 << 20);
 
 fn default_url() -> At<String> {
     At { value: "sqlite:data/journal.db".to_owned(), ..At::default() }
@@ -40,19 +47,19 @@ fn default_url() -> At<String> {
 
 impl Default for JournalSection {
     fn default() -> Self {
-        JournalSection { url: default_url(), retain: RetainSection::default(), vault_key: None }
+        JournalSection { url: default_url(), retain: RetainSection::default(), reserve: None, vault_key: None }
     }
 }
 
 impl Default for RetainSection {
     fn default() -> Self {
-        RetainSection { delivered: Period::secs(3 * DAY), dead: Period::secs(30 * DAY) }
+        RetainSection { delivered: Period::secs(3 * DAY), dead: Period::secs(30 * DAY), max_size: None }
     }
 }
 
 impl From<RetainSection> for Retain {
     fn from(section: RetainSection) -> Self {
-        Retain { delivered: section.delivered.0, dead: section.dead.0 }
+        Retain { delivered: section.delivered.0, dead: section.dead.0, max_bytes: section.max_size.map(|size| size.value.0) }
     }
 }
 
@@ -66,6 +73,14 @@ impl JournalSection {
             problems.push(problem.help("write 32 bytes in base64: make them with `openssl rand -base64 32`"));
         })
         .ok()
+    }
+
+    /// Whether the limits can be kept.
+    pub fn check(&self, problems: &mut Vec<Problem>) {
+        let Some(size) = self.retain.max_size.filter(|size| size.value < MAX_SIZE_MIN) else { return };
+        let title = format!("`journal.retain.max_size` is {}, and a journal needs at least {MAX_SIZE_MIN}", size.value);
+        let help = "write how much of the disk the journal may fill, such as `20GiB`";
+        problems.push(Problem::error("max-size", size.span, title, "too small").help(help));
     }
 
     /// The journal's file, relative ones from `base`. Touches nothing.

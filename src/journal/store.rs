@@ -4,8 +4,9 @@
 //! commit (the writer does) or what an answer to a sender is. Holds: L1 `commit` returns only when the batch is durable as
 //! a whole or not at all. Proven by `conformance`, which runs one suite on every store.
 
+use super::archive::OutputCounts;
 use super::replay::{JobState, Render, ReplayJob};
-use crate::model::{Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Plan, Seq, Settlement, State, Target, Timestamp};
+use crate::model::{Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Message, Plan, Seq, Settlement, State, Target, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,10 +125,15 @@ pub struct Collected {
 
 /// Reading what is still to be done. Sees what was committed.
 pub trait Reads: Send + Sync {
+    /// How many deliveries of each output wait, are held and are dead.
+    fn counts(&self) -> Result<Vec<OutputCounts>, StoreError>;
     /// Events from `from` to `to` (both included) with an open plan, by place, at most `most`.
     fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError>;
-    /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor.
-    fn waiting(&self, output: &str, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError>;
+    /// Waiting deliveries of an output that are due by then, by due time and arrival, after the cursor: those that somebody asked for
+    /// again (`replays`), or the others.
+    fn waiting(&self, output: &str, replays: bool, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError>;
+    /// When the first of them is due that is due after then.
+    fn next_due(&self, output: &str, replays: bool, after: Timestamp) -> Result<Option<Timestamp>, StoreError>;
     /// What is collected behind a delivery that has the turn of its key: the first `most` of it.
     fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError>;
     /// What is sealed under a key.
@@ -258,7 +264,7 @@ pub enum Operation {
         to: JobState,
     },
     /// Deliveries of an output that are kept in order, were tried, and have had their turn since before then, let the next of their key
-    /// go on; they themselves go on too, out of order.
+    /// go on; they themselves go on too, out of order. Not those that are held until a time.
     Overtake {
         /// Whose.
         output: Arc<str>,
@@ -273,8 +279,32 @@ pub enum Operation {
         /// When the last one of a key was over, at the latest.
         before: Timestamp,
     },
+    /// Deliveries of an output that are held until a time wait again, due now, where that is by then and not for one of the reasons
+    /// `except`; those that [end dead](crate::model::ends_dead) are dead.
+    Elapse {
+        /// Whose.
+        output: Arc<str>,
+        /// Which times have come.
+        by: Timestamp,
+        /// What the rows say that stay as they are.
+        except: BTreeSet<String>,
+    },
+    /// A waiting delivery that has no message yet has this one from now on.
+    Fix {
+        /// Which.
+        key: DeliveryKey,
+        /// What every attempt of it sends.
+        message: Arc<Message>,
+    },
     /// As [`Overtake`](Self::Overtake), for these, if it is their turn. At most a page of them.
     PassBy(Vec<DeliveryKey>),
+    /// Waiting deliveries of an output that a limit by key told when to come, and whose time is not there, wait for their turn anew, due now.
+    Recall {
+        /// Whose.
+        output: Arc<str>,
+        /// But for those whose rows say this: the limit is still that.
+        but: Option<String>,
+    },
     /// Held ones that the filter means become dead, the newest first; those behind them in line go on.
     Purge {
         /// Which; only held ones are looked at.
@@ -290,6 +320,20 @@ pub enum Operation {
         seen: u64,
         /// Unreadable without the vault's key.
         sealed: Vec<u8>,
+    },
+    /// Events leave the journal with all their deliveries, and are overwritten; hashes stay, so that a repeat of them is not taken for a
+    /// new event. Not those whose plan is open. At most a page of them.
+    Erase {
+        /// Which.
+        seqs: Vec<Seq>,
+        /// Also those of which a delivery waits or is held: it is not sent any more.
+        waiting: bool,
+    },
+    /// After erasing: what is free in the file is given back, the log is cut. Changes one "row" when all of
+    /// it is done, none where a reader is in the way: ask again.
+    Scrub {
+        /// Writes the whole file anew: only then is no byte left of what was erased. The writer does nothing else meanwhile.
+        rewrite: bool,
     },
 }
 
@@ -322,6 +366,8 @@ pub struct Retain {
     pub delivered: Duration,
     /// Dead ones.
     pub dead: Duration,
+    /// Bytes in use beyond which delivered ones go before their time, the oldest first, and dead ones where that is not enough.
+    pub max_bytes: Option<u64>,
 }
 
 /// What one slice of retention did.
@@ -331,6 +377,19 @@ pub struct Swept {
     pub deleted: u64,
     /// Where the sweep goes on; `None`: it is through.
     pub next: Option<Seq>,
+    /// How the store's size stands after it.
+    pub room: Room,
+}
+
+/// How a store's size stands to what it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It fits.
+    Enough,
+    /// It is too large, and something goes: more is wanted soon.
+    Making,
+    /// It is too large, and nothing of what was looked at may go.
+    None,
 }
 
 /// Why the writer tends the store.
@@ -355,6 +414,10 @@ pub trait Store: Send {
     fn operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> Result<Slice, StoreError>;
     /// Looks at some events after `after` and deletes those whose plan is closed and whose deliveries are all past their time.
     fn sweep(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError>;
+    /// Whether the store is larger than it may be; one that has no size never is. Costs next to nothing.
+    fn is_over(&mut self, _: Retain) -> Result<bool, StoreError> {
+        Ok(false)
+    }
     /// Keeps its own files in order. Says whether there is more to do at once.
     fn tend(&mut self, why: Tend) -> Result<bool, StoreError>;
 }
@@ -380,7 +443,7 @@ pub enum StoreError {
     },
     /// The file is not what was written (exit 75).
     #[error(
-        "{doing}: the journal's file is damaged ({detail}): keep it aside and start with a copy made before, or with a new `journal.url`"
+        "{doing}: the journal's file is damaged ({detail}): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside"
     )]
     Corrupt {
         /// What was being done.

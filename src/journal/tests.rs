@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 const NOW: Timestamp = Timestamp(1_772_445_600_000);
 const WINDOW: Duration = Duration::from_mins(1);
-const RETAIN: Retain = Retain { delivered: Duration::from_hours(24), dead: Duration::from_hours(48) };
+const RETAIN: Retain = Retain { delivered: Duration::from_hours(24), dead: Duration::from_hours(48), max_bytes: None };
 
 /// A store whose commits wait to be let through.
 struct Gated {
@@ -398,7 +398,7 @@ async fn what_is_damaged_is_never_handed_out_and_ends_dead() {
     let (open, _) = backlog.open_events(recovered.watermark, recovered.last, 9, NOW).unwrap();
     assert_eq!(open.iter().map(|open| open.kept.seq.0).collect::<Vec<_>>(), [4]);
     // One at a time: a page of nothing but damage is not the end.
-    let waiting = backlog.load("chat", Cursor::default(), NOW, 1, NOW).unwrap();
+    let waiting = backlog.load("chat", false, Cursor::default(), NOW, 1, NOW).unwrap();
     assert_eq!(waiting.iter().map(|(_, loaded)| loaded.row.key.seq.0).collect::<Vec<_>>(), [3]);
     assert!(journal.flush().await);
     let dead = archive.deliveries(&DeliveryFilter { states: vec![State::Dead], ..all() }, None, 9).unwrap();
@@ -435,6 +435,42 @@ async fn retention_runs_by_itself() {
         tokio::task::yield_now().await;
     }
     assert_eq!(disk.bodies(), [b"2".to_vec()]);
+}
+
+#[tokio::test]
+async fn where_space_is_short_delivered_events_go_before_their_time_and_nothing_else_does() {
+    let disk = Disk::default();
+    // No repeat of it can come any more, and it is far from past its time.
+    let young = NOW - WINDOW - WINDOW;
+    let chat = target("a", "chat");
+    let append = |nth| store::Append { event: samples::event(nth, &nth.to_string(), young), plan: plan(&[&chat]), dedupe: None };
+    let states = [(1, State::Delivered), (2, State::Dead), (3, State::Held), (4, State::Waiting)];
+    let settlements = states.map(|(nth, state)| settled(nth, &chat, state, young)).to_vec();
+    let batch = Batch { appends: (1..=4).map(append).collect(), settlements, watermark: Some(Seq(5)) };
+    disk.open(WINDOW).commit(&batch).unwrap();
+    let (journal, ..) = start(disk.open(WINDOW));
+    assert!(journal.flush().await);
+    assert_eq!(disk.bodies().len(), 4);
+    journal.press(true);
+    let swept = async {
+        while journal.counts().swept == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), swept).await.expect("nothing was deleted");
+    assert_eq!(disk.bodies(), [b"2".to_vec(), b"3".to_vec(), b"4".to_vec()]);
+}
+
+#[tokio::test]
+async fn a_commit_that_does_not_end_is_seen() {
+    let (gated, gate) = Gate::before(Disk::default().open(WINDOW));
+    let (journal, ..) = start(gated);
+    let kept = put(&journal, &numbered(1), Plan::default());
+    gate.arrived();
+    assert!(journal.commits().under_way.is_some());
+    gate.let_through();
+    assert_eq!(kept.await, Ok(Appended::New));
+    assert_eq!((journal.commits().under_way, journal.commits().slow_in_row), (None, 0));
 }
 
 #[tokio::test]

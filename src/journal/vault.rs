@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn journal(disk: &Disk) -> Journal {
-        let retain = Retain { delivered: Duration::from_secs(1), dead: Duration::from_secs(1) };
+        let retain = Retain { delivered: Duration::from_secs(1), dead: Duration::from_secs(1), max_bytes: None };
         let settings = Settings { retain, clock: Arc::new(SystemClock::default()), on_kept: Box::new(|_| ()) };
         Journal::start(Box::new(disk.open(Duration::ZERO)), settings).unwrap().0
     }

@@ -7,12 +7,13 @@
 
 use super::inbox::{Answer, AppendError, Asked, Inbox, Work};
 use super::open_plans::OpenPlans;
-use super::store::{Append, Batch, Fate, Mark, Operation, Recovered, Retain, Store, StoreError, Tend};
+use super::pace::{Commits, Pace};
+use super::store::{Append, Batch, Fate, Mark, Operation, Recovered, Retain, Room, Store, StoreError, Tend};
 use crate::fail;
 use crate::model::{Appended, Clock, Dedupe, Event, Instant, Kept, Plan, Seq, Settlement, Written};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -24,6 +25,10 @@ const WATERMARK_EVENTS: i64 = 1_000;
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// Between two slices of retention while there is other work.
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
+/// The same two where the store is larger than it may be: faster than anything comes in, a few milliseconds of the writer's time each. Every
+/// so often it is also asked whether it is.
+const HURRY_EVERY: Duration = Duration::from_millis(250);
+const HURRY_PAUSE: Duration = Duration::from_millis(5);
 /// Without work for so long the writer puts its files in order.
 const IDLE: Duration = Duration::from_secs(1);
 /// On a full disk rows of deliveries are tried again this often, and with each append.
@@ -88,10 +93,13 @@ struct Counters {
     watermark: AtomicU64,
 }
 
-struct Shared {
-    inbox: Inbox,
+pub(super) struct Shared {
+    pub(super) inbox: Inbox,
     counters: Counters,
-    clock: Arc<dyn Clock>,
+    pace: Pace,
+    /// Whether space is short: what was delivered is deleted before its time.
+    pressed: AtomicBool,
+    pub(super) clock: Arc<dyn Clock>,
     fault: watch::Sender<Option<Fault>>,
     /// Whether the writer still owns the store.
     running: watch::Sender<bool>,
@@ -124,11 +132,21 @@ impl Journal {
     ///
     /// # Errors
     /// The store cannot be read, or there is no thread to be had.
-    pub fn start(mut store: Box<dyn Store>, settings: Settings) -> Result<(Self, Recovered), StoreError> {
+    pub fn start(store: Box<dyn Store>, settings: Settings) -> Result<(Self, Recovered), StoreError> {
+        let (journal, writer, recovered) = Self::open(store, settings)?;
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run());
+        thread.map_err(|cause| StoreError::Fatal { doing: "start the writer", detail: cause.to_string() })?;
+        Ok((journal, recovered))
+    }
+
+    /// The handle, and the writer that nobody runs yet.
+    pub(super) fn open(mut store: Box<dyn Store>, settings: Settings) -> Result<(Self, Writer, Recovered), StoreError> {
         let recovered = store.recover()?;
         let shared = Arc::new(Shared {
             inbox: Inbox::default(),
             counters: Counters::default(),
+            pace: Pace::default(),
+            pressed: AtomicBool::new(false),
             clock: Arc::clone(&settings.clock),
             fault: watch::Sender::new(None),
             running: watch::Sender::new(true),
@@ -146,14 +164,14 @@ impl Journal {
             worked_at: now,
             sweep: None,
             sweep_at: now,
+            size_at: now,
+            pressed: false,
             tidy: false,
             no_space: false,
             shared: Arc::clone(&shared),
         };
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run());
-        thread.map_err(|cause| StoreError::Fatal { doing: "start the writer", detail: cause.to_string() })?;
         let alive = Arc::new(Alive(Arc::clone(&shared)));
-        Ok((Journal { shared, _alive: alive }, recovered))
+        Ok((Journal { shared, _alive: alive }, writer, recovered))
     }
 
     /// Keeps an event with its plan. The event is queued when this returns; the future waits for the commit, and dropping
@@ -211,6 +229,20 @@ impl Journal {
         self.shared.fault.subscribe()
     }
 
+    /// How the commits go.
+    pub fn commits(&self) -> Commits {
+        self.shared.pace.read(self.shared.clock.now())
+    }
+
+    /// Space is short, or not any more: while it is, delivered events are deleted as soon as no repeat of them can come, whatever
+    /// `retain` says, beginning now.
+    pub fn press(&self, pressed: bool) {
+        if self.shared.pressed.swap(pressed, Ordering::Relaxed) != pressed {
+            // Has the writer come by.
+            drop(self.flush());
+        }
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> Counts {
         let counters = &self.shared.counters;
@@ -239,8 +271,8 @@ struct Running {
 }
 
 /// The thread's own.
-struct Writer {
-    shared: Arc<Shared>,
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
     store: Box<dyn Store>,
     open: OpenPlans,
     on_kept: OnKept,
@@ -255,6 +287,10 @@ struct Writer {
     sweep: Option<Seq>,
     /// When its next slice may be.
     sweep_at: Instant,
+    /// When it is asked whether the store is too large, between two rounds.
+    size_at: Instant,
+    /// Whether it deletes before its time.
+    pressed: bool,
     /// Whether the files are in order.
     tidy: bool,
     /// Whether rows of deliveries wait for space.
@@ -262,7 +298,7 @@ struct Writer {
 }
 
 /// Says that the writer is gone, however it went.
-struct Ending(Arc<Shared>);
+pub(super) struct Ending(pub(super) Arc<Shared>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -280,11 +316,15 @@ impl Writer {
         // Dropped after everything else here, the store included.
         let ending = Ending(Arc::clone(&self.shared));
         if let Err(error) = self.work() {
-            let fault = Fault { exit_code: error.exit_code().unwrap_or(74), message: error.to_string() };
-            self.shared.fault.send_replace(Some(fault));
+            self.failed(&error);
         }
         drop(self);
         drop(ending);
+    }
+
+    pub(super) fn failed(&self, error: &StoreError) {
+        let fault = Fault { exit_code: error.exit_code().unwrap_or(74), message: error.to_string() };
+        self.shared.fault.send_replace(Some(fault));
     }
 
     /// Until closed or shut; an error ends it.
@@ -295,22 +335,29 @@ impl Writer {
             let clock = Arc::clone(&self.shared.clock);
             let Some(taken) = self.shared.inbox.take(self.patience(), || clock.now(), work) else { return Ok(()) };
             work = taken;
-            if !work.is_empty() {
-                self.commit(&mut work, &mut batch)?;
+            if self.round(&mut work, &mut batch)? {
+                return Ok(());
             }
-            self.no_space = !work.is_empty();
-            if !self.no_space {
-                for heard in work.flushes.drain(..) {
-                    let _ = heard.send(());
-                }
-            }
-            self.running.extend(work.operations.drain(..).map(|asked| Running { asked, from: Mark::default(), changed: 0 }));
-            if work.last && self.running.is_empty() {
-                work.written.drain(..).for_each(|written| written(false));
-                return self.finish();
-            }
-            self.upkeep()?;
         }
+    }
+
+    /// Does what was taken, and a slice of each kind of upkeep. True: it was the last.
+    pub(super) fn round(&mut self, work: &mut Work, batch: &mut Batch) -> Result<bool, StoreError> {
+        if !work.is_empty() {
+            self.commit(work, batch)?;
+        }
+        self.no_space = !work.is_empty();
+        if !self.no_space {
+            for heard in work.flushes.drain(..) {
+                let _ = heard.send(());
+            }
+        }
+        self.running.extend(work.operations.drain(..).map(|asked| Running { asked, from: Mark::default(), changed: 0 }));
+        if work.last && self.running.is_empty() {
+            work.written.drain(..).for_each(|written| written(false));
+            return self.finish().map(|()| true);
+        }
+        self.upkeep().map(|()| false)
     }
 
     /// One commit and all its answers. Without space the rows of deliveries are left in `work`.
@@ -318,8 +365,10 @@ impl Writer {
         std::mem::swap(&mut batch.appends, &mut work.appends);
         std::mem::swap(&mut batch.settlements, &mut work.settlements);
         batch.watermark = self.due_watermark();
+        self.shared.pace.begin(self.shared.clock.now());
         let result = self.store.commit(batch);
         self.worked_at = self.shared.clock.now();
+        self.shared.pace.end(self.worked_at);
         self.tidy = false;
         let counters = &self.shared.counters;
         match result {
@@ -391,7 +440,7 @@ impl Writer {
     }
 
     /// How long the writer may sleep when nobody asks for anything.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         if !self.running.is_empty() {
             return Duration::ZERO;
         }
@@ -412,10 +461,22 @@ impl Writer {
         }
         let now = self.shared.clock.now();
         let idle = now.since(self.worked_at) >= IDLE;
+        if self.sweep.is_none() && now >= self.size_at && now < self.sweep_at {
+            self.size_at = now + HURRY_EVERY;
+            if self.store.is_over(self.retain)? {
+                self.sweep_at = now;
+            }
+        }
+        let pressed = self.shared.pressed.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.pressed, pressed) != pressed {
+            (self.sweep, self.sweep_at) = (None, now);
+        }
         if now >= self.sweep_at || idle && self.sweep.is_some() {
             self.sweep(now)?;
         }
         if idle && !self.tidy {
+            // Retention never looks beyond the watermark, and where nothing is going on no commit writes it.
+            self.write_watermark()?;
             self.tidy = !goes_on(self.store.tend(Tend::Idle))?.unwrap_or(false);
         }
         Ok(())
@@ -440,9 +501,19 @@ impl Writer {
     }
 
     fn sweep(&mut self, now: Instant) -> Result<(), StoreError> {
-        let swept = goes_on(self.store.sweep(self.retain, self.shared.clock.wall(), self.sweep.unwrap_or_default()))?;
+        let retain = if self.pressed { Retain { delivered: Duration::ZERO, ..self.retain } } else { self.retain };
+        let swept = goes_on(self.store.sweep(retain, self.shared.clock.wall(), self.sweep.unwrap_or_default()))?;
         self.sweep = swept.and_then(|swept| swept.next);
-        self.sweep_at = now + if self.sweep.is_some() { SWEEP_PAUSE } else { SWEEP_EVERY };
+        let room = swept.map_or(Room::Enough, |swept| swept.room);
+        self.sweep_at = now
+            + match (self.sweep.is_some(), room) {
+                (true, Room::Making) => HURRY_PAUSE,
+                (true, _) => SWEEP_PAUSE,
+                (false, Room::Making) => HURRY_EVERY,
+                (false, _) => SWEEP_EVERY,
+            };
+        // Where nothing may go, it is not asked again before the next round.
+        self.size_at = if room == Room::Enough && self.retain.max_bytes.is_some() { now + HURRY_EVERY } else { self.sweep_at };
         if let Some(swept) = swept.filter(|swept| swept.deleted > 0) {
             self.shared.counters.swept.fetch_add(swept.deleted, Ordering::Relaxed);
             self.tidy = false;
@@ -450,12 +521,17 @@ impl Writer {
         Ok(())
     }
 
+    fn write_watermark(&mut self) -> Result<(), StoreError> {
+        let watermark = self.open.watermark();
+        if watermark != self.stored && goes_on(self.store.commit(&Batch { watermark: Some(watermark), ..Batch::default() }))?.is_some() {
+            (self.stored, self.stored_at) = (watermark, self.shared.clock.now());
+        }
+        Ok(())
+    }
+
     /// The last commit: a start after it has nothing to read again.
     fn finish(&mut self) -> Result<(), StoreError> {
-        let watermark = self.open.watermark();
-        if watermark != self.stored {
-            goes_on(self.store.commit(&Batch { watermark: Some(watermark), ..Batch::default() }))?;
-        }
+        self.write_watermark()?;
         goes_on(self.store.tend(Tend::Closing)).map(drop)
     }
 }

@@ -58,7 +58,7 @@ pub struct DeliveryRow {
     pub key: DeliveryKey,
     /// Where it stands.
     pub state: State,
-    /// When it is tried next; for `Waiting`.
+    /// When it is tried next, for `Waiting`; until when it is kept back, for a `Held` one that goes on by itself.
     pub due_at: Option<Timestamp>,
     /// Counted attempts so far.
     pub attempts: u32,
@@ -97,10 +97,30 @@ pub const BEHIND: &str = "waits behind an earlier one of its key";
 /// The detail of a held row that is collected for a digest; nothing else has it.
 pub const COLLECTED: &str = "collected for the next digest of its key";
 
+/// Why a delivery may not go now, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldUntil {
+    /// When it is looked at again.
+    pub until: Timestamp,
+    /// What its row says: one line, at most 512 bytes, no secrets.
+    pub why: String,
+}
+
+/// How the detail of a held row begins and ends that is dead once its time has come; nothing else has both.
+pub const SILENCED: (&str, &str) = ("silenced by ", ", then dead)");
+
+/// Whether a row that is held until a time with this detail is dead then; others wait again.
+pub fn ends_dead(detail: &str) -> bool {
+    detail.starts_with(SILENCED.0) && detail.ends_with(SILENCED.1)
+}
+
 /// Whether a held row with this detail stands in line, and for nothing else.
 pub fn stands_in_line(detail: &str) -> bool {
     detail == BEHIND || detail == COLLECTED
 }
+
+/// How the detail of a waiting row begins that was told when to come because its key has had its share for now; the limit follows.
+pub const PACED: &str = "waits for its turn: ";
 
 /// Hears whether a batch of settlements is durable. Called once, on the writer's thread: must not block.
 pub type Written = Box<dyn FnOnce(bool) + Send>;

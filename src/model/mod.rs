@@ -8,14 +8,19 @@ pub mod delivery;
 pub mod envelope;
 pub mod event;
 pub mod ids;
+pub mod own;
 pub mod plan;
 pub mod printable;
 
 pub use clock::{Clock, Instant, SystemClock, Timestamp};
-pub use delivery::{BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, Loaded, Order, Settlement, State, Written, stands_in_line};
+pub use delivery::{
+    BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, HeldUntil, Loaded, Order, PACED, SILENCED, Settlement, State, Written, ends_dead,
+    stands_in_line,
+};
 pub use event::{Appended, Dedupe, Event, Headers, Kept, Seq};
 pub use ids::{DeliveryId, EventId};
-pub use plan::{NotRendered, OrderKey, Plan, Target};
+pub use own::{OWN_SOURCE, OwnTopic};
+pub use plan::{NotRendered, OrderKey, Plan, RateKey, Target};
 pub use switchyard_api::{Message, Outcome, Period, Rate, Rendered, Secret, Size};
 
 /// The one JSON value type: keeps the order of keys and the digits of numbers, so that an amount never passes through a float.

@@ -36,6 +36,21 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Without those targets at this output whose route goes to another as well: the others hear of it while this one cannot be told.
+    #[must_use]
+    pub fn sparing(self, output: &str) -> Self {
+        let has_another = |spared: &Target| self.targets.iter().any(|other| other.route == spared.route && *other.output != *output);
+        let keeps = |target: &Target| *target.output != *output || !has_another(target);
+        let kept: Vec<usize> = (0..self.targets.len()).filter(|place| keeps(&self.targets[*place])).collect();
+        let place = |old: usize| kept.iter().position(|kept| *kept == old);
+        Plan {
+            failed: self.failed.iter().filter_map(|(old, why)| Some((place(*old)?, why.clone()))).collect(),
+            ordered: self.ordered.iter().filter_map(|(old, key)| Some((place(*old)?, *key))).collect(),
+            collected: self.collected.iter().filter_map(|(old, wait)| Some((place(*old)?, *wait))).collect(),
+            targets: kept.iter().map(|place| Arc::clone(&self.targets[*place])).collect(),
+        }
+    }
+
     /// The key by which a target's deliveries are kept in order.
     pub fn order_of(&self, target: &Target) -> Option<OrderKey> {
         let key = |(place, key): &(usize, OrderKey)| (self.targets.get(*place).is_some_and(|planned| **planned == *target)).then_some(*key);
@@ -51,10 +66,26 @@ pub struct OrderKey(pub u64);
 impl OrderKey {
     /// The key of this text. Stable for ever: it stands in the journal.
     pub fn of(text: &str) -> Self {
-        let mut key = [0; 8];
-        key.copy_from_slice(&Sha256::digest(text.as_bytes())[..8]);
-        OrderKey(u64::from_be_bytes(key))
+        OrderKey(hash(text))
     }
+}
+
+/// Deliveries of one output with the same key share one limit: a hash of what `rate.key` gave. Two keys that collide share theirs, which
+/// is slower and never too fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RateKey(pub u64);
+
+impl RateKey {
+    /// The key of this text.
+    pub fn of(text: &str) -> Self {
+        RateKey(hash(text))
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut key = [0; 8];
+    key.copy_from_slice(&Sha256::digest(text.as_bytes())[..8]);
+    u64::from_be_bytes(key)
 }
 
 /// Why a planned delivery could not be rendered.
@@ -66,4 +97,25 @@ pub enum NotRendered {
     /// The template or the transform failed for this event: the delivery is dead with the reason.
     #[error("{0}")]
     Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_spared_where_a_route_has_another() {
+        let target = |(route, output): (&str, &str)| Arc::new(Target { route: route.into(), output: output.into() });
+        let plan = Plan {
+            targets: [("a", "chat"), ("a", "mail"), ("b", "chat"), ("c", "mail")].map(target).to_vec(),
+            failed: vec![(0, "x".into()), (2, "y".into())],
+            ordered: vec![(1, OrderKey(1)), (3, OrderKey(2))],
+            collected: vec![(3, Duration::from_secs(1))],
+        };
+        let spared = plan.clone().sparing("chat");
+        assert_eq!(spared.targets, [("a", "mail"), ("b", "chat"), ("c", "mail")].map(target));
+        assert_eq!(spared.collected, [(2, Duration::from_secs(1))]);
+        assert_eq!((spared.failed, spared.ordered), (vec![(1, "y".into())], vec![(0, OrderKey(1)), (2, OrderKey(2))]));
+        assert_eq!(plan.clone().sparing("other"), plan);
+    }
 }

@@ -15,7 +15,7 @@ pub const DIGESTED: &str = "text";
 /// The same in another form.
 const HTML: &str = "html";
 /// Forms of one delivery that cannot hold several: where they are set they would be shown instead of the text.
-const OTHER_FORMS: [&str; 3] = ["blocks", "embeds", "formatted_body"];
+const OTHER_FORMS: [&str; 2] = ["blocks", "embeds"];
 
 /// What goes along with a delivery.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use super::filter::shorten;
 use super::glob::Glob;
 use super::jq::JqPool;
 use super::plan::{Route, Router, decide};
-use crate::model::{Event, Message, NotRendered, Target, envelope};
+use crate::model::{Event, Message, NotRendered, OWN_SOURCE, Target, envelope};
 use std::sync::Arc;
 use switchyard_api::Span;
 
@@ -77,6 +77,9 @@ impl Router {
     /// Source, topic and filter.
     fn missed(&self, route: &Route, event: &Event) -> Option<Verdict> {
         let at = route.span;
+        if route.from.is_empty() && *event.source == *OWN_SOURCE {
+            return Some(Verdict::Missed { why: format!("from: none (only `from: {OWN_SOURCE}` takes what the daemon itself says)"), at });
+        }
         if !route.from.is_empty() && !route.from.contains(&event.source) {
             return Some(Verdict::Missed { why: format!("from: {} (found {})", route.from.join(", "), event.source), at });
         }

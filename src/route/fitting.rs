@@ -106,7 +106,7 @@ impl Fitting {
         let limit = self.fields.get(field).copied();
         let escape = self.escape(field);
         let (most, unit) = limit.and_then(|limit| limit.cap).map_or((usize::MAX, Unit::Chars), |cap| (cap.most, cap.unit));
-        let between = if escape == Escape::Html { "\n<hr>\n" } else { "\n" };
+        let between = if matches!(escape, Escape::Html | Escape::Matrix) { "\n<hr>\n" } else { "\n" };
         Fit { escape, most, unit, link: None }.list_of(items, between, total)
     }
 
@@ -168,7 +168,16 @@ mod tests {
             field("body", None),
             Field { shape: Shape::Map, ..field("headers", Some(Cap::chars(30))) },
         ];
-        Fitting::of(&OutputMessage { name: "chat".into(), span: Span::default(), fields, message: vec![], config: None, total, line: None })
+        Fitting::of(&OutputMessage {
+            name: "chat".into(),
+            span: Span::default(),
+            fields,
+            message: vec![],
+            config: None,
+            total,
+            line: None,
+            rate_key: None,
+        })
     }
 
     fn fields(of: &[(&str, String)]) -> BTreeMap<String, Rendered> {

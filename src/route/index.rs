@@ -5,6 +5,7 @@
 //! The order of the answer is the order of the file.
 
 use super::glob::Glob;
+use crate::model::OWN_SOURCE;
 use foldhash::HashMap;
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ struct TrieNode {
 }
 
 impl Index {
-    /// Adds a route: no `from` is any source, no `topics` is any topic. Routes must be added in the order of the file.
+    /// Adds a route: no `from` is any source of the file, no `topics` is any topic. Routes must be added in the order of the file.
     pub fn add(&mut self, route: u32, from: &[Arc<str>], topics: &[Glob]) {
         if from.is_empty() {
             self.any_source.add(route, topics);
@@ -62,7 +63,10 @@ impl Index {
         if let Some(topics) = self.by_source.get(source) {
             topics.find(topic, &mut found);
         }
-        self.any_source.find(topic, &mut found);
+        // What the daemon itself says is for those who asked for it by name.
+        if source != OWN_SOURCE {
+            self.any_source.find(topic, &mut found);
+        }
         found.sort();
         found
     }
@@ -209,6 +213,16 @@ mod tests {
         assert_eq!(index.find("other", "ORDER_PAID").routes(), [0, 2, 3, 4]);
         assert_eq!(index.find("third", "REFUND").routes(), [0_u32; 0]);
         assert_eq!(index.find("shop", "a.b").routes(), [1, 3]);
+    }
+
+    #[test]
+    fn what_the_daemon_says_goes_to_routes_that_name_it() {
+        let mut index = Index::default();
+        index.add(0, &[], &globs(&["**"]));
+        index.add(1, &[OWN_SOURCE.into()], &globs(&["output.*"]));
+        index.add(2, &["shop".into(), OWN_SOURCE.into()], &[]);
+        assert_eq!(index.find(OWN_SOURCE, "output.down").routes(), [1, 2]);
+        assert_eq!(index.find("shop", "output.down").routes(), [0, 2]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct OutputMessage {
     pub total: Option<Total>,
     /// What its deliveries stand in line by.
     pub line: Option<Line>,
+    /// The key by which its limit is counted.
+    pub rate_key: Option<tree::Template>,
 }
 
 /// What an output's deliveries stand in line by: to go one at a time, or together.
@@ -140,11 +142,20 @@ impl Fields {
         good.then_some(self)
     }
 
+    /// The texts that are the same for all events.
+    pub fn fixed(&self) -> BTreeMap<String, String> {
+        let fixed = |(name, built): (&String, &Built)| match built {
+            Built::Text(template) => Some((name.clone(), template.fixed()?.to_owned())),
+            Built::Map(_) => None,
+        };
+        self.built.iter().filter_map(fixed).collect()
+    }
+
     /// The fields that say who reads a message and how loud it is, where events decide that.
     pub(super) fn who(&self, output: &OutputMessage) -> Vec<Arc<Template>> {
         let decides = output.fields.iter().filter(|field| field.confine == Confine::Name || field.name == RECIPIENT);
         let template = |field: &Field| match self.built.get(&*field.name)? {
-            Built::Text(template) if !template.is_fixed() => Some(Arc::clone(template)),
+            Built::Text(template) if template.fixed().is_none() => Some(Arc::clone(template)),
             _ => None,
         };
         decides.filter_map(template).collect()
@@ -261,12 +272,18 @@ fn template(field: &Field, engine: &Engine, node: &Node, problems: &mut Vec<Prob
 /// What an output's deliveries stand in line by; `Err`: it is wrong.
 pub(super) fn line(output: &OutputMessage, problems: &mut Vec<Problem>) -> Result<Option<Lined>, ()> {
     let Some(Line { by, digest }) = &output.line else { return Ok(None) };
-    let engine = Engine::new(Rules { escape: Escape::None, confine: Confine::Content });
     let by = match by {
-        By::Template(name, written) => Some(compile(name, "", &engine, written, problems).ok_or(())?),
+        By::Template(name, written) => key_template(name, Some(written), problems)?,
         By::All => None,
     };
     Ok(Some(Lined { by, digest: *digest, who: vec![] }))
+}
+
+/// The template of a key of an output, where it has one; `Err`: it is wrong.
+pub fn key_template(name: &str, written: Option<&tree::Template>, problems: &mut Vec<Problem>) -> Result<Option<Arc<Template>>, ()> {
+    let Some(written) = written else { return Ok(None) };
+    let engine = Engine::new(Rules { escape: Escape::None, confine: Confine::Content });
+    compile(name, "", &engine, written, problems).ok_or(()).map(Some)
 }
 
 fn compile(name: &str, docs: &str, engine: &Engine, written: &tree::Template, problems: &mut Vec<Problem>) -> Option<Arc<Template>> {

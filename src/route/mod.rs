@@ -16,6 +16,7 @@ pub mod glob;
 pub mod index;
 pub mod jq;
 mod message;
+mod pace;
 mod plan;
 mod render;
 pub mod section;
@@ -27,8 +28,10 @@ mod tests;
 
 pub use digest::{Along, DIGESTED};
 pub use explain::{RouteVerdict, Sent, Verdict};
+pub use glob::Glob;
 pub use jq::JqPool;
 pub use message::{By, Digested, Line, OutputMessage};
+pub use pace::Pace;
 pub use plan::Router;
 pub use render::MESSAGES_MAX;
 pub use section::RouteSection;

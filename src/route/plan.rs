@@ -9,10 +9,13 @@ use super::glob::{GLOB_HELP, Glob, GlobError};
 use super::index::{Found, Index};
 use super::jq::{JqError, JqPool, Program};
 use super::message::{Digested, Fields, Lined, OutputMessage, line};
+use super::pace::Pace;
 use super::section::{RouteSection, ToSection};
 use super::template::{Context, Template};
-use crate::model::{Event, Message, OrderKey, Plan, Target, envelope};
+use crate::hours::Hours;
+use crate::model::{Event, Message, OWN_SOURCE, OrderKey, OwnTopic, Plan, Target, envelope};
 use foldhash::{HashMap, HashMapExt};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use switchyard_api::problem::nearest;
 use switchyard_api::{At, Jq, Problem, Span};
@@ -28,6 +31,8 @@ pub struct Router {
     pub(super) plain: Arc<Message>,
     /// The admin side's public address.
     pub(super) link: Option<Arc<str>>,
+    /// Of each output that has one: by what its limit is counted.
+    pub(super) paces: BTreeMap<Arc<str>, Pace>,
 }
 
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub(super) struct Route {
     pub(super) filter: Option<Filter>,
     pub(super) condition: Option<Program>,
     pub(super) targets: Vec<Arc<Target>>,
+    /// When its deliveries may go; `None`: always.
+    hours: Option<Arc<Hours>>,
     /// Of which of them (by place) deliveries stand in line, and by what.
     lines: Vec<(usize, Lined)>,
 }
@@ -62,6 +69,7 @@ impl Router {
     ) -> Option<Router> {
         let own: Vec<Option<Fields>> = outputs.iter().map(|output| Fields::of_output(output, problems)).collect();
         let lines: Vec<_> = outputs.iter().map(|output| line(output, problems)).collect();
+        let paces = super::pace::read(outputs, problems);
         let (paths, names, renderings) = (Paths::default(), HashMap::new(), HashMap::new());
         let mut builder = Builder { sources, outputs, own: &own, lines: &lines, paths, names, renderings, problems };
         let built: Vec<Option<Route>> = routes.iter().enumerate().map(|(i, route)| builder.route(i, route)).collect();
@@ -74,7 +82,7 @@ impl Router {
         for (i, route) in routes.iter().enumerate() {
             index.add(i as u32, &route.from, &route.topics);
         }
-        Some(Router { routes, paths, index, renderings, plain: Arc::default(), link: None })
+        Some(Router { routes, paths, index, renderings, plain: Arc::default(), link: None, paces: paces? })
     }
 
     /// Where people reach the admin side: a text that was cut links to its event there.
@@ -120,6 +128,16 @@ impl Router {
     /// The names of the routes, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.routes.iter().map(|route| &route.name)
+    }
+
+    /// The routes whose deliveries may not go at any time, each with when they may.
+    pub fn hours(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Hours>)> {
+        self.routes.iter().filter_map(|route| Some((&route.name, route.hours.as_ref()?)))
+    }
+
+    /// What of the messages to an output is the same for all events: each target's texts, each set of them once.
+    pub fn fixed(&self, output: &str) -> BTreeSet<BTreeMap<String, String>> {
+        self.renderings.iter().filter(|(target, _)| *target.output == *output).map(|(_, rendering)| rendering.fields.fixed()).collect()
     }
 
     /// All targets, in the order of the file.
@@ -188,9 +206,11 @@ impl Builder<'_> {
         let name = self.name(i, section);
         let from: Vec<Option<Arc<str>>> = section.from.iter().map(|source| self.source(source)).collect();
         let topics: Vec<Option<Glob>> = section.topic.iter().map(|topic| self.topic(topic)).collect();
+        self.own_topics(&section.from, &section.topic);
         let filter = section.filter.as_ref().map(|filter| Filter::read(filter, &mut self.paths, self.problems));
         let condition = section.condition.as_ref().map(|jq| self.program("where", jq));
         let transform = section.transform.as_ref().map(|jq| self.program("transform", jq));
+        let hours = section.hours.as_ref().map(|hours| Hours::read(hours, self.problems));
         let named = name.clone().unwrap_or_default();
         let targets: Vec<_> = section.to.iter().map(|to| self.target(&named, to)).collect();
         self.output_twice(section)?;
@@ -209,6 +229,7 @@ impl Builder<'_> {
             topics: topics.into_iter().collect::<Option<_>>()?,
             filter: filter.map_or(Some(None), |f| f.map(Some))?,
             condition: condition.map_or(Some(None), |c| c.map(Some))?,
+            hours: hours.map_or(Some(None), |hours| hours.map(|hours| Some(Arc::new(hours))))?,
             lines,
             targets: reached,
         })
@@ -235,14 +256,40 @@ impl Builder<'_> {
     }
 
     fn source(&mut self, written: &At<String>) -> Option<Arc<str>> {
+        if written.value == OWN_SOURCE {
+            return Some(OWN_SOURCE.into());
+        }
         if let Some((name, _)) = self.sources.iter().find(|(name, _)| **name == *written.value) {
             return Some(Arc::clone(name));
         }
         let problem =
             Problem::error("unknown-source", written.span, format!("`{}` is not a source", written.value), "no source has this name");
         let names: Vec<(&str, Span)> = self.sources.iter().map(|(name, span)| (&**name, *span)).collect();
-        self.problems.push(near_miss(problem, &written.value, &names));
+        self.problems.push(match nearest(&written.value, names.iter().map(|(name, _)| *name).chain([OWN_SOURCE])) {
+            Some(OWN_SOURCE) => problem.help(format!("did you mean `{OWN_SOURCE}`, the daemon's own events?")).patch(OWN_SOURCE),
+            _ => near_miss(problem, &written.value, &names),
+        });
         None
+    }
+
+    /// The topics of the built-in source are known: a glob that none of them matches would wait in vain.
+    fn own_topics(&mut self, from: &[At<String>], topics: &[At<String>]) {
+        if from.is_empty() || from.iter().any(|source| source.value != OWN_SOURCE) {
+            return;
+        }
+        let words: Vec<&str> = OwnTopic::ALL.iter().map(|topic| topic.word()).collect();
+        for written in topics {
+            let Ok(glob) = Glob::parse(&written.value) else { continue };
+            if words.iter().any(|word| glob.matches(word)) {
+                continue;
+            }
+            let title = format!("`{}` is no topic of `{OWN_SOURCE}`", written.value);
+            let problem = Problem::warning("unknown-topic", written.span, title, "the daemon says nothing of this");
+            self.problems.push(match nearest(&written.value, words.iter().copied()) {
+                Some(word) => problem.help(format!("did you mean `{word}`?")).patch(word),
+                None => problem.help(format!("there are: {}", words.join(", "))),
+            });
+        }
     }
 
     fn topic(&mut self, written: &At<String>) -> Option<Glob> {

@@ -23,6 +23,8 @@ pub struct RouteSection {
     pub condition: Option<Jq>,
     /// A jq program; each of its results is a delivery of its own.
     pub transform: Option<Jq>,
+    /// When its deliveries may go, a window or a list of them; outside they are held.   default: always   example: `{ zone: Europe/Amsterdam, on: mon-fri }`
+    pub hours: Option<Node>,
     /// Outputs, each with the message fields it overrides; one or a list.
     pub to: Vec<ToSection>,
 }
@@ -48,6 +50,8 @@ struct Keys {
     _filter: Option<IgnoredAny>,
     r#where: Option<Jq>,
     transform: Option<Jq>,
+    #[serde(rename = "hours")]
+    _hours: Option<IgnoredAny>,
     #[serde(rename = "to")]
     _to: IgnoredAny,
 }
@@ -79,7 +83,7 @@ impl RouteSection {
         let keys: Option<Keys> = tree::read(node, problems);
         let from = words(node.get("from"), problems);
         let topic = words(node.get("topic"), problems);
-        let to = node.get("to").map(|to| several(to).iter().map(|item| ToSection::read(item, problems)).collect::<Vec<_>>());
+        let to = node.get("to").map(|to| to.several().iter().map(|item| ToSection::read(item, problems)).collect::<Vec<_>>());
         let to: Vec<ToSection> = to.unwrap_or_default().into_iter().collect::<Option<_>>()?;
         if let Some(empty) = node.get("to").filter(|_| to.is_empty()) {
             problems.push(
@@ -97,6 +101,7 @@ impl RouteSection {
             filter,
             condition: keys.r#where,
             transform: keys.transform,
+            hours: node.get("hours").cloned(),
             to,
         })
     }
@@ -128,13 +133,6 @@ impl ToSection {
     }
 }
 
-fn several(node: &Node) -> &[Node] {
-    match &node.value {
-        Value::List(items) => items,
-        _ => std::slice::from_ref(node),
-    }
-}
-
 /// One word or a list of words; nothing is no words.
 fn words(node: Option<&Node>, problems: &mut Vec<Problem>) -> Option<Vec<At<String>>> {
     let Some(node) = node.filter(|node| node.value != Value::Null) else { return Some(vec![]) };
@@ -144,7 +142,7 @@ fn words(node: Option<&Node>, problems: &mut Vec<Problem>) -> Option<Vec<At<Stri
         );
         return None;
     }
-    let words: Vec<Option<At<String>>> = several(node).iter().map(|item| tree::read(item, problems)).collect();
+    let words: Vec<Option<At<String>>> = node.several().iter().map(|item| tree::read(item, problems)).collect();
     words.into_iter().collect()
 }
 

@@ -12,7 +12,7 @@ mod view;
 pub use check::TemplateProblem;
 pub use view::Context;
 
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
 use switchyard_api::escape::Escape;
 use switchyard_api::fit::{Fit, Unit};
@@ -116,9 +116,12 @@ impl Engine {
 }
 
 impl Template {
-    /// Whether its text is the same for all events.
-    pub fn is_fixed(&self) -> bool {
-        matches!(self.0, Text::Fixed(_))
+    /// Its text, where it is the same for all events.
+    pub fn fixed(&self) -> Option<&str> {
+        match &self.0 {
+            Text::Fixed(text) => Some(text),
+            Text::Live { .. } => None,
+        }
     }
 
     /// The field's text for one event.
@@ -180,12 +183,23 @@ fn environment(rules: Rules) -> Environment<'static> {
     if rules.confine == Confine::Content {
         engine.add_filter("raw", |state: &State, value: &Value| view::text(state, value).map(Value::from_safe_string));
     }
-    let literal = matches!(rules.escape, Escape::Json | Escape::None) && rules.confine == Confine::Content;
+    let literal = (rules.escape.is_json() || rules.escape == Escape::None) && rules.confine == Confine::Content;
     engine.add_filter("tojson", move |state: &State, value: &Value, options: Kwargs| {
         options.assert_all_used()?;
+        // Within a chat's JSON an object of the event could mention somebody: there it is a text, as all that is no number.
+        let number = matches!(value.kind(), ValueKind::Number | ValueKind::Bool | ValueKind::None);
+        if rules.escape.within_json().is_some() && !number {
+            return Ok(Value::from_safe_string(format!("\"{}\"", rules.escape.apply(&view::text(state, value)?))));
+        }
         let json = view::json(state, value)?;
         // A literal for JSON; elsewhere (a form, a chat) it is a text like any other and escaped as one.
         Ok::<_, Error>(if literal { Value::from_safe_string(json) } else { Value::from(json) })
+    });
+    // Letters, digits and `-._~%`: within JSON nothing of it is anything to anybody, and escaped for a chat it would be no address.
+    let inert = rules.escape.is_json() && rules.confine == Confine::Content;
+    engine.add_filter("urlencode", move |state: &State, value: &Value| {
+        let encoded = Escape::Path.apply(&view::text(state, value)?);
+        Ok::<_, Error>(if inert { Value::from_safe_string(encoded) } else { Value::from(encoded) })
     });
     // The engine's own would write numbers and lists its way.
     engine.add_filter("string", |state: &State, value: &Value| view::text(state, value).map(Value::from));
@@ -305,13 +319,28 @@ mod tests {
 
     #[test]
     fn every_value_is_escaped_for_its_field_and_literals_are_not() {
-        let body = r#"{"x":"<!channel> & \"hi\"","l":["<a>"]}"#;
+        let body = r#"{"x":"<!channel> & \"hi\"","l":["<a>"],"n":1.50}"#;
         assert_eq!(escaped(Escape::Slack, "<b> {{ data.x }}", body), "<b> &lt;!channel&gt; &amp; \"hi\"");
         assert_eq!(escaped(Escape::Slack, "{{ data.x|raw }}", body), "<!channel> & \"hi\"");
         assert_eq!(
             escaped(Escape::Json, r#"{"t":"{{ data.x }}","d":{{ data.l|tojson }}}"#, body),
             r#"{"t":"<!channel> & \"hi\"","d":["\u003ca\u003e"]}"#
         );
+        assert_eq!(
+            escaped(
+                Escape::SlackJson,
+                r#"[{"t":"{{ data.x }}","n":{{ data.n|tojson }},"d":{{ data.l|tojson }},"x":{{ data.x|tojson }}}]"#,
+                body
+            ),
+            r#"[{"t":"&lt;!channel&gt; &amp; \"hi\"","n":1.50,"d":"[\"&lt;a&gt;\"]","x":"&lt;!channel&gt; &amp; \"hi\""}]"#
+        );
+        let hostile = r#"{"x":"a-b_c/\"@here"}"#;
+        let gap = "\u{200b}";
+        assert_eq!(
+            escaped(Escape::DiscordJson, "{{ data.x|urlencode }} {{ data.x }}", hostile),
+            format!(r#"a-b_c%2F%22%40here a\\-b\\_c/\"@{gap}here"#)
+        );
+        assert_eq!(escaped(Escape::Discord, "{{ data.x|urlencode }}", hostile), r"a\-b\_c%2F%22%40here");
         assert_eq!(escaped(Escape::Form, "payload={{ data.l|tojson }}", body), "payload=%5B%22%5Cu003ca%5Cu003e%22%5D");
         assert_eq!(
             escaped(Escape::Html, "{% set y %}<i>{{ data.x }}</i>{% endset %}{{ y }}", body),

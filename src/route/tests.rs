@@ -42,6 +42,7 @@ fn outputs() -> Vec<OutputMessage> {
         config: None,
         total: None,
         line: None,
+        rate_key: None,
     };
     vec![
         output("chat", fields(), vec![]),
@@ -269,6 +270,7 @@ fn built_with_statement(own: &str, routes: &str) -> Vec<(&'static str, Option<St
         config,
         total: None,
         line: None,
+        rate_key: None,
     };
     let sections = RouteSection::read_all(&tree(routes), &mut problems).unwrap();
     let router = Router::build(&sections, &[], &[output], &mut problems);

@@ -58,7 +58,9 @@ impl Build<'_> {
         let form = form?;
         let allow = self.networks(form.spelled.allow.as_deref().unwrap_or_default());
         let proof = self.proof(&form, section)?;
-        Some(Verifier { allow, proof, topic, id, fallback: self.name.into(), window: (window > Duration::ZERO).then_some(window) })
+        let gives_up_after = preset.and_then(|preset| preset.gives_up_after);
+        let window = (window > Duration::ZERO).then_some(window);
+        Some(Verifier { allow, proof, topic, id, fallback: self.name.into(), window, gives_up_after })
     }
 
     /// The form with its preset's parts filled in.

@@ -42,6 +42,7 @@ pub struct Verifier {
     /// The topic of a request that names none.
     fallback: Arc<str>,
     window: Option<Duration>,
+    gives_up_after: Option<u32>,
 }
 
 enum Proof {
@@ -131,6 +132,11 @@ impl Verifier {
     /// How long a repeat of its events is a repeat.
     pub fn window(&self) -> Option<Duration> {
         self.window
+    }
+
+    /// After how many failures in a row its sender gives us up, where that is known.
+    pub fn gives_up_after(&self) -> Option<u32> {
+        self.gives_up_after
     }
 
     /// What a request would be about, proven or not.

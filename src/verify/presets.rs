@@ -25,6 +25,8 @@ pub struct Preset {
     pub id: Option<At<Pick>>,
     /// Longer than the sender goes on retrying.
     pub dedupe: Period,
+    /// After how many failures in a row the sender gives us up, where it says so.
+    pub gives_up_after: Option<u32>,
 }
 
 /// All presets in the order of their file.
@@ -48,13 +50,15 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         topic: Option<At<Pick>>,
         id: Option<At<Pick>>,
         dedupe: Period,
+        gives_up_after: Option<u32>,
     }
     let tree = placeless(text)?;
     let entry = |(key, node): &(Key, Node)| {
         let mut problems = vec![];
         let read = tree::read::<Entry>(node, &mut problems).filter(|_| problems.is_empty());
-        let Entry { docs, signed, verify, topic, id, dedupe } = read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
-        Ok(Preset { name: key.name.clone(), docs, signed, verify, topic, id, dedupe })
+        let Entry { docs, signed, verify, topic, id, dedupe, gives_up_after } =
+            read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
+        Ok(Preset { name: key.name.clone(), docs, signed, verify, topic, id, dedupe, gives_up_after })
     };
     tree.entries().iter().map(entry).collect()
 }

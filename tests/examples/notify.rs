@@ -45,8 +45,12 @@ fn big_orders_are_told_small_ones_are_not_and_names_stay_text() {
         ]
     );
     for arrived in &arrived {
-        assert_eq!(arrived.json().as_object().unwrap().len(), 1, "a name became structure: {}", arrived.text());
+        assert_eq!(arrived.json().as_object().unwrap().len(), 2, "a name became structure: {}", arrived.text());
     }
+    let block = |kind: &str, form: &str, text: &str| json!({ "type": kind, "text": { "type": form, "text": text } });
+    let name = "&lt;!channel&gt; &lt;https://evil.example|click&gt; \", \"link_names\": true, \"x\": \"";
+    let blocks = [block("header", "plain_text", "Order 100236"), block("section", "mrkdwn", &format!("*2000 EUR* from {name}"))];
+    assert_eq!(arrived[1].json()["blocks"], json!(blocks));
     assert_eq!((chat.arrived().len(), pager.arrived().len()), (2, 0));
     nothing_is_lost(&yard);
 }
@@ -89,6 +93,9 @@ fn a_pager_that_is_gone_is_waited_for_and_a_refused_key_loses_no_alert_while_the
     yard.wait_state(&failed, "sales", "delivered");
     let duty = || yard.admin("GET", "/api/outputs", "").json().to_string();
     wait_until(|| duty().contains("\"down\":1"), duty);
+    // That the pager is down is told in the chat.
+    let told = || texts(&chat.arrived()).iter().any(|text| text.starts_with("output `duty` is down: "));
+    wait_until(told, || format!("the chat to hear of the pager: {:?}", texts(&chat.arrived())));
     let pager = FarSide::at(&address);
     let refused = json!({ "status": "invalid event", "errors": ["Length of routing_key is incorrect"] });
     pager.next([Behaviour::json(400, &refused)]);

@@ -1,6 +1,6 @@
-//! What a developer runs beside the tests: `cargo xtask bench`, `cargo xtask torture`, `cargo xtask services`.
+//! What a developer runs beside the tests: `cargo xtask bench`, `cargo xtask torture`, `cargo xtask sim`, `cargo xtask services`.
 //!
-//! Both treat the daemon as a black box: the real binary, a file, its ports and its signals. Nothing here knows its code.
+//! All of them treat the daemon as a black box: the real binary, a file, its ports and its signals. Nothing here knows its code.
 
 mod bench;
 mod build;
@@ -8,6 +8,7 @@ mod daemon;
 mod http;
 mod process;
 mod services;
+mod sim;
 mod torture;
 
 use clap::{Parser, Subcommand};
@@ -22,11 +23,13 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures the daemon beside the floor, in turn, and prints figures, ratios and goals.
-    Bench(bench::Options),
+    /// Measures the daemon beside the floor (or outputs beside their client libraries), in turn, and prints figures, ratios and goals.
+    Bench(bench::Bench),
     /// Ends the daemon in the worst moments and proves that nothing answered 200 is lost (L1).
     #[command(subcommand)]
     Torture(torture::Command),
+    /// The deterministic simulation; `cargo xtask sim -- --help` has its options.
+    Sim(sim::Options),
     /// The real servers that tests speak to.
     #[command(subcommand)]
     Services(services::Command),
@@ -37,8 +40,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Line::parse().command {
-        Command::Bench(options) => bench::run(&options).map(|()| true),
+        Command::Bench(bench) => bench::run(&bench).map(|()| true),
         Command::Torture(command) => torture::run(&command),
+        Command::Sim(options) => sim::run(&options),
         Command::Services(command) => services::run(&command).map(|()| true),
         Command::PowerWriter(options) => torture::self_check::write(&options).map(|()| true),
     };

@@ -30,7 +30,9 @@ pub fn returned(confirmation: &Confirmation) -> Option<(String, String)> {
 /// The outcome of a confirm; `back` says why its message came back, if it did.
 pub fn confirmed(confirmation: &Confirmation, back: Option<&String>) -> Outcome {
     match (confirmation, back) {
-        (_, Some(why)) => Outcome::Misconfigured { why: format!("{why}: no queue takes it; bind a queue for its routing key") },
+        (_, Some(why)) => {
+            Outcome::Misconfigured { why: format!("{why}: no queue takes it; bind a queue for its routing key"), after: None }
+        }
         (Confirmation::Ack(_), None) => Outcome::Delivered { detail: "confirmed".to_owned() },
         (Confirmation::Nack(_), None) => Outcome::Retry { why: "the broker could not keep it (basic.nack)".to_owned(), after: None },
         (Confirmation::NotRequested, None) => Outcome::Unknown { why: "sent, and the broker confirms nothing".to_owned() },
@@ -44,7 +46,7 @@ pub fn refused(error: &Error, alone: bool) -> Outcome {
         return Outcome::Unknown { why: format!("sent, but the connection was lost: {why}") };
     };
     match said.get_id() {
-        code if is_set_up_wrong(code) => Outcome::Misconfigured { why },
+        code if is_set_up_wrong(code) => Outcome::Misconfigured { why, after: None },
         CONTENT_TOO_LARGE | PRECONDITION_FAILED if alone => Outcome::Rejected { why },
         CONTENT_TOO_LARGE | PRECONDITION_FAILED => {
             Outcome::Retry { why: format!("{why}: this message or one sent with it; they go one by one the next time"), after: None }
@@ -58,7 +60,7 @@ pub fn refused(error: &Error, alone: bool) -> Outcome {
 pub fn not_sent(error: &Error) -> Outcome {
     let why = format!("not sent: {}", plain(error));
     match error.kind() {
-        ErrorKind::ProtocolError(said) if is_set_up_wrong(said.get_id()) => Outcome::Misconfigured { why },
+        ErrorKind::ProtocolError(said) if is_set_up_wrong(said.get_id()) => Outcome::Misconfigured { why, after: None },
         // The channel was closed by a message before this one: not this one's fault, and the broker is well.
         ErrorKind::ProtocolError(_) | ErrorKind::InvalidChannelState(..) => Outcome::Retry { why, after: None },
         _ => Outcome::Down { why, after: None },

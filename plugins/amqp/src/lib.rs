@@ -21,7 +21,7 @@
 //! | what happens | outcome |
 //! | --- | --- |
 //! | confirmed by the broker (`basic.ack`) | delivered |
-//! | no connection; the broker has blocked it (memory, disk) | down |
+//! | no connection in half of `timeout`, at most 5 s, greeting and login included; the broker has blocked it (memory, disk), or opens no channel | down |
 //! | user, password or virtual host refused; no such exchange, or no right to write to it; a certificate refused or unreadable; no queue takes the message | misconfigured |
 //! | the broker refuses the message (406, 311); a routing key above 255 bytes | rejected |
 //! | `basic.nack`; refused with others under way: those go one by one the next time | retry |

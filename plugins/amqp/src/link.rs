@@ -93,12 +93,12 @@ impl NoLink {
         let why = self.to_string();
         match self {
             NoLink::Connect { cause, .. } => match cause.kind() {
-                ErrorKind::IOError(cause) if is_refusal(cause) => Outcome::Misconfigured { why },
-                ErrorKind::ProtocolError(said) if answer::is_set_up_wrong(said.get_id()) => Outcome::Misconfigured { why },
-                ErrorKind::InvalidProtocolVersion(_) => Outcome::Misconfigured { why },
+                ErrorKind::IOError(cause) if is_refusal(cause) => Outcome::Misconfigured { why, after: None },
+                ErrorKind::ProtocolError(said) if answer::is_set_up_wrong(said.get_id()) => Outcome::Misconfigured { why, after: None },
+                ErrorKind::InvalidProtocolVersion(_) => Outcome::Misconfigured { why, after: None },
                 _ => Outcome::Down { why, after: None },
             },
-            NoLink::Files(_) => Outcome::Misconfigured { why },
+            NoLink::Files(_) => Outcome::Misconfigured { why, after: None },
             NoLink::Silent { .. } => Outcome::Down { why, after: None },
         }
     }

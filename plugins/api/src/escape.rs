@@ -76,11 +76,15 @@ pub enum Escape {
     WhatsApp,
     /// Within one item of a list that has commas between its items: one line, and a comma becomes a `;`.
     Item,
+    /// Inside the quotes of a JSON whose texts are Slack's mrkdwn: blocks, in which Slack looks for `@name` too.
+    SlackJson,
+    /// Inside the quotes of a JSON whose texts are Discord's Markdown: embeds.
+    DiscordJson,
 }
 
 impl Escape {
     /// Every one.
-    pub const ALL: [Escape; 24] = [
+    pub const ALL: [Escape; 26] = [
         Escape::None,
         Escape::Plain,
         Escape::Json,
@@ -105,7 +109,23 @@ impl Escape {
         Escape::WeCom,
         Escape::WhatsApp,
         Escape::Item,
+        Escape::SlackJson,
+        Escape::DiscordJson,
     ];
+
+    /// Whether the field is JSON that a person wrote around values.
+    pub fn is_json(self) -> bool {
+        self == Escape::Json || self.within_json().is_some()
+    }
+
+    /// How the texts within the JSON are read, where they are a chat's. No value is anything but one of them there, or a number.
+    pub fn within_json(self) -> Option<Escape> {
+        match self {
+            Escape::SlackJson => Some(Escape::Slack),
+            Escape::DiscordJson => Some(Escape::Discord),
+            _ => None,
+        }
+    }
 
     /// The value as it is written there.
     pub fn apply(self, value: &str) -> String {
@@ -133,6 +153,8 @@ impl Escape {
             Escape::WeCom => gaps(&plain(value), &["<", "]"]),
             Escape::WhatsApp => one_line(&plain(value)),
             Escape::Item => one_line(&plain(value)).replace(',', ";"),
+            Escape::SlackJson => json(&angles(&unmention(&plain(value)))),
+            Escape::DiscordJson => json(&Escape::Discord.apply(value)),
         }
     }
 }

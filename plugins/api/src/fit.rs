@@ -313,6 +313,7 @@ impl Fit<'_> {
             | Escape::Webex
             | Escape::DingTalk
             | Escape::WeCom => link.to_owned(),
+            Escape::DiscordJson => Escape::Json.apply(link),
             _ => self.escape.apply(link),
         }
     }

@@ -25,7 +25,7 @@ impl HeaderError {
     pub fn outcome(&self) -> Outcome {
         let why = self.to_string();
         match self {
-            HeaderError::Name(_) => Outcome::Misconfigured { why },
+            HeaderError::Name(_) => Outcome::Misconfigured { why, after: None },
             HeaderError::Value(_) => Outcome::Rejected { why },
         }
     }

@@ -73,6 +73,8 @@ pub struct Defaults {
     pub attempts: Option<u32>,
     /// Whether a delivery that was sent and never answered waits for a person: the destination does not recognise a repeat.
     pub hold_unknown: bool,
+    /// Whether the far side answers with HTTP statuses, so that `retry: { on, reject }` can name them.
+    pub statuses: bool,
 }
 
 /// Why an output could not be made. `Display` is one line without secrets and without the name of the output, which the host says.
@@ -192,8 +194,8 @@ pub trait Kind: Send + Sync + 'static {
     fn total(&self) -> Option<Total> {
         None
     }
-    /// What it suggests for the delivery's own keys.
-    fn defaults(&self) -> Defaults {
+    /// What it suggests for the delivery's own keys of an output with these settings.
+    fn defaults(&self, _config: &Self::Config) -> Defaults {
         Defaults::default()
     }
     /// Reads the settings; problems are pushed, `None` if they cannot be used. For a kind whose keys are data.
@@ -228,8 +230,6 @@ pub trait AnyKind: Send + Sync {
     fn fields(&self) -> Vec<Field>;
     /// The limit that several of them share.
     fn total(&self) -> Option<Total>;
-    /// What it suggests for the delivery's own keys.
-    fn defaults(&self) -> Defaults;
     /// As [`Kind::files`].
     fn files(&self, settings: &Node) -> NamedFiles;
     /// Reads and validates the settings; problems are pushed, `None` if it can't run.
@@ -238,6 +238,8 @@ pub trait AnyKind: Send + Sync {
 
 /// Settings that were read, ready to connect.
 pub trait AnyConfig: Send + Sync {
+    /// As [`Kind::defaults`].
+    fn defaults(&self) -> Defaults;
     /// As [`Kind::judge`].
     fn judge(&self, message: Written<'_>) -> Vec<Problem>;
     /// As [`Kind::connect`].
@@ -267,9 +269,6 @@ impl<K: Kind> AnyKind for Wrapped<K> {
     fn total(&self) -> Option<Total> {
         self.0.total()
     }
-    fn defaults(&self) -> Defaults {
-        self.0.defaults()
-    }
     fn files(&self, settings: &Node) -> NamedFiles {
         self.0.files(settings)
     }
@@ -289,6 +288,9 @@ impl fmt::Debug for dyn AnyConfig {
 }
 
 impl<K: Kind> AnyConfig for Read<K> {
+    fn defaults(&self) -> Defaults {
+        self.0.defaults(&self.1)
+    }
     fn judge(&self, message: Written<'_>) -> Vec<Problem> {
         self.0.judge(&self.1, message)
     }

@@ -3,6 +3,7 @@
 use crate::message::Message;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -64,7 +65,7 @@ pub enum Outcome {
     Retry {
         /// What happened.
         why: String,
-        /// How long the far side asks to wait; for the whole output.
+        /// How long the far side asks to wait: for the key where the output's limit has one, else for the whole output.
         after: Option<Duration>,
     },
     /// The destination itself is down: the breaker opens, no attempt is counted.
@@ -78,6 +79,8 @@ pub enum Outcome {
     Misconfigured {
         /// What happened.
         why: String,
+        /// How long to wait at least before it is tried again.
+        after: Option<Duration>,
     },
     /// It will never accept this one: dead now, replayable.
     Rejected {
@@ -110,7 +113,7 @@ impl Outcome {
             Outcome::Delivered { detail: text }
             | Outcome::Retry { why: text, .. }
             | Outcome::Down { why: text, .. }
-            | Outcome::Misconfigured { why: text }
+            | Outcome::Misconfigured { why: text, .. }
             | Outcome::Rejected { why: text }
             | Outcome::Unknown { why: text } => text,
         }
@@ -163,6 +166,13 @@ pub trait Output: Send + Sync {
 
     /// Asks the destination whether a delivery would work: reachable, credentials good, channel there.
     fn check(&self) -> BoxFuture<'_, Result<(), crate::CheckError>>;
+
+    /// Asks whether a message could go of which these fields are the same for every event: its topic is there and ours to write, its
+    /// statement can be prepared. Sends nothing. What a destination cannot tell beforehand is no error.
+    fn check_message<'a>(&'a self, fixed: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<(), crate::CheckError>> {
+        let _ = fixed;
+        Box::pin(async { Ok(()) })
+    }
 
     /// Flushes and lets go of connections and files.
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -227,8 +227,8 @@ impl DialError {
     pub fn outcome(&self) -> Outcome {
         let why = self.to_string();
         match self {
-            DialError::Tls { cause, .. } if is_refusal(cause) => Outcome::Misconfigured { why },
-            DialError::Files(_) | DialError::Refused { .. } => Outcome::Misconfigured { why },
+            DialError::Tls { cause, .. } if is_refusal(cause) => Outcome::Misconfigured { why, after: None },
+            DialError::Files(_) | DialError::Refused { .. } => Outcome::Misconfigured { why, after: None },
             _ => Outcome::Down { why, after: None },
         }
     }

@@ -92,6 +92,14 @@ impl Node {
         }
     }
 
+    /// Where one thing or a list of them may stand: each of them.
+    pub fn several(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     /// What kind of value this is, for messages.
     pub fn kind(&self) -> &'static str {
         match &self.value {

@@ -34,14 +34,14 @@
 //! | what happens | outcome |
 //! | --- | --- |
 //! | 2xx after the final dot | delivered, to the relay |
-//! | no connection, no greeting, 421, 4xx before a mail | down |
+//! | no connection; lost, or silent for half of `timeout`, before a mail, greeting and AUTH included; 421, 4xx before a mail | down |
 //! | STARTTLS not offered, a wrong certificate, a `ca` that cannot be read, 535 and other 5xx to AUTH, 530, 5xx before a mail or to MAIL FROM | misconfigured |
 //! | all recipients refused for good | misconfigured; rejected if the event chose them |
 //! | 5xx to DATA or to the mail, a mail too large, no SMTPUTF8 for an address that needs it | rejected |
 //! | daily and peak limits (5.4.5, 4.2.1, 5.7.1 with a limit), a full mailbox (x.2.2) | tried again after 1 h |
 //! | other 4xx, such as greylisting | tried again after 5 min; at once others, where the event chose the recipient |
-//! | connection lost before the final dot | tried again |
-//! | connection lost after it | unknown |
+//! | connection lost, or silent for `timeout`, between MAIL FROM and the final dot | tried again |
+//! | connection lost, or silent for `timeout`, after it | unknown |
 //!
 //! A connection carries up to 100 mails in 60 s. Relays may take long over a mail: set `timeout: 60s` where unknown outcomes appear.
 //!
@@ -124,7 +124,7 @@ impl Kind for EmailKind {
         ]
     }
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, _config: &Config) -> Defaults {
         Defaults { rate: None, concurrency: Some(CONCURRENCY), ..Defaults::default() }
     }
 
@@ -274,7 +274,7 @@ async fn token(tokens: &Tokens, deadline: Instant) -> Result<Token, Fault> {
     let token = token.map_err(|why| Fault::Judged(why.outcome()))?;
     // It goes on a line of its own making.
     if token.value.expose().is_empty() || token.value.expose().chars().any(char::is_control) {
-        return Err(Fault::Judged(Outcome::Misconfigured { why: "the token that was fetched is no token".into() }));
+        return Err(Fault::Judged(Outcome::Misconfigured { why: "the token that was fetched is no token".into(), after: None }));
     }
     Ok(token)
 }

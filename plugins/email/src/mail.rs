@@ -78,7 +78,10 @@ impl Letterhead {
             }
         }
         if recipients.is_empty() {
-            return Err(Outcome::Misconfigured { why: "the mail has nobody to go to: set `to`, or `recipient` in the message".into() });
+            return Err(Outcome::Misconfigured {
+                why: "the mail has nobody to go to: set `to`, or `recipient` in the message".into(),
+                after: None,
+            });
         }
         // Those in the envelope, and those that stand in a header only.
         let shown = [Some(&self.from.address), self.reply_to.as_ref().map(|m| &m.address), self.bounces.as_ref()];
@@ -94,7 +97,7 @@ impl Letterhead {
         let Some(text) = parcel.message.text("recipient") else { return Ok(None) };
         if self.recipients_from.is_empty() {
             let why = "the message names a `recipient`, and the output allows no domain for it: add `recipients_from: [example.com]`";
-            return Err(Outcome::Misconfigured { why: why.into() });
+            return Err(Outcome::Misconfigured { why: why.into(), after: None });
         }
         let address = Address::from_event(text.trim())
             .map_err(|error| Outcome::Rejected { why: format!("the message's `recipient` is no address: {error}") })?;

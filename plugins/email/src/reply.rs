@@ -110,22 +110,22 @@ pub fn judge(stage: Stage, reply: &Reply, chosen_by_event: bool) -> Outcome {
         return Outcome::Retry { why, after: Some(LONG) };
     }
     if reply.code == 530 {
-        return Outcome::Misconfigured { why };
+        return Outcome::Misconfigured { why, after: None };
     }
     let permanent = reply.code >= 500;
     match (stage, reply.enhanced()) {
         (Stage::Recipient | Stage::Data | Stage::Dot, Some((_, 2, 2))) => retry(why, LONG),
         (Stage::Connect | Stage::Greeting | Stage::Hello | Stage::StartTls, _) if !permanent => Outcome::Down { why, after: None },
-        (Stage::Auth, Some((4, 7, 12))) => Outcome::Misconfigured { why },
+        (Stage::Auth, Some((4, 7, 12))) => Outcome::Misconfigured { why, after: None },
         _ if !permanent => retry(why, SOON),
         // Some servers judge the sender only when they hear a recipient.
-        (Stage::Recipient, Some((_, 1, 7 | 8))) => Outcome::Misconfigured { why },
+        (Stage::Recipient, Some((_, 1, 7 | 8))) => Outcome::Misconfigured { why, after: None },
         // A mailbox that the file names is the output's channel: refused, its backlog waits until somebody mends the file.
-        (Stage::Recipient, _) if !chosen_by_event => Outcome::Misconfigured { why },
+        (Stage::Recipient, _) if !chosen_by_event => Outcome::Misconfigured { why, after: None },
         // A mail that is too large, or an address that the server cannot take (SMTPUTF8), is refused at MAIL FROM already.
         (Stage::Sender, Some((_, 3, 4) | (_, 6, 7 | 9))) | (Stage::Recipient | Stage::Data | Stage::Dot, _) => Outcome::Rejected { why },
         (Stage::Sender, None) if reply.code == 552 => Outcome::Rejected { why },
-        _ => Outcome::Misconfigured { why },
+        _ => Outcome::Misconfigured { why, after: None },
     }
 }
 

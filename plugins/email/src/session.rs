@@ -71,7 +71,7 @@ impl Fault {
                 Outcome::Down { why: format!("{}: {cause}", stage.word()), after: None }
             }
             Fault::Lost { stage, cause } => Outcome::Retry { why: format!("{}: {cause}; nothing was sent", stage.word()), after: None },
-            Fault::NotAsTold(why) => Outcome::Misconfigured { why },
+            Fault::NotAsTold(why) => Outcome::Misconfigured { why, after: None },
             Fault::Unfit(why) => Outcome::Rejected { why },
         }
     }

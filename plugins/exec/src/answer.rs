@@ -60,7 +60,7 @@ fn outcome(word: Word, text: String, after: Option<Duration>) -> Outcome {
         Word::Delivered => Outcome::Delivered { detail: said("done") },
         Word::Retry => Outcome::Retry { why: said("the program asks to try again"), after },
         Word::Down => Outcome::Down { why: said("the program says that what it speaks to is down"), after },
-        Word::Misconfigured => Outcome::Misconfigured { why: said("the program says that it is set up wrongly") },
+        Word::Misconfigured => Outcome::Misconfigured { why: said("the program says that it is set up wrongly"), after: None },
         Word::Rejected => Outcome::Rejected { why: said("the program refuses it") },
         Word::Unknown => Outcome::Unknown { why: said("the program does not know what became of it") },
     }

@@ -81,7 +81,7 @@ impl Keeper {
             let after = *until - now;
             let whole = Period(Duration::from_millis(after.as_millis() as u64));
             let why = format!("{}; it is started again in {whole}", end.why);
-            return Err(if end.wrong { Outcome::Misconfigured { why } } else { Outcome::Down { why, after: Some(after) } });
+            return Err(if end.wrong { Outcome::Misconfigured { why, after: None } } else { Outcome::Down { why, after: Some(after) } });
         }
         let program = Program::start(&self.recipe)?;
         state.program = Some(Arc::clone(&program));

@@ -171,7 +171,7 @@ impl Kind for Exec {
         }]
     }
 
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, _config: &Config) -> Defaults {
         Defaults { concurrency: Some(1), ..Defaults::default() }
     }
 

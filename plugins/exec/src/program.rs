@@ -309,7 +309,7 @@ impl Life {
         for (_, open) in table.open.drain() {
             let outcome = match open.begins {
                 Some(begins) if begins < read => Outcome::Unknown { why: format!("{why}; it had read the delivery and not answered") },
-                _ if wrong => Outcome::Misconfigured { why: why.clone() },
+                _ if wrong => Outcome::Misconfigured { why: why.clone(), after: None },
                 _ => Outcome::Down { why: format!("{why}; it had not read the delivery"), after: None },
             };
             // Nobody listens where the attempt was dropped just now.

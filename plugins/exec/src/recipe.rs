@@ -88,7 +88,7 @@ impl Recipe {
 
     /// Starts it. What keeps it from starting is the outcome of what waits for it: nothing was sent.
     pub fn start(&self) -> Result<(Started, Pipes), Outcome> {
-        let program = self.find().map_err(|why| Outcome::Misconfigured { why })?;
+        let program = self.find().map_err(|why| Outcome::Misconfigured { why, after: None })?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", LIMITED, "sh"]).arg((self.memory >> 10).to_string()).arg(self.cpu.as_secs().max(1).to_string());
         command.arg(program).args(self.command.iter().skip(1).map(Secret::expose));

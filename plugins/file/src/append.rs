@@ -34,8 +34,8 @@ impl AppendError {
         let why = format!("`{}` {self}", path.display());
         match self {
             AppendError::Sync(_) => Outcome::Unknown { why },
-            AppendError::Header => Outcome::Misconfigured { why },
-            AppendError::Open(cause) | AppendError::Write(cause) if is_set_up_wrong(cause) => Outcome::Misconfigured { why },
+            AppendError::Header => Outcome::Misconfigured { why, after: None },
+            AppendError::Open(cause) | AppendError::Write(cause) if is_set_up_wrong(cause) => Outcome::Misconfigured { why, after: None },
             AppendError::Open(_) | AppendError::Write(_) => Outcome::Down { why, after: None },
         }
     }

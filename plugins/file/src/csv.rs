@@ -35,10 +35,10 @@ fn row<'a>(values: impl Iterator<Item = &'a str>) -> Vec<u8> {
 fn cell(value: &str) -> String {
     let mut text = one_line(value);
     if text.trim_start_matches(' ').starts_with(FORMULA) && !is_number(&text) {
-        text.insert(0, '\'');
+        text.to_mut().insert(0, '\'');
     }
     let edges = text.starts_with(' ') || text.ends_with(' ');
-    if edges || text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    if edges || text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into_owned() }
 }
 
 /// `-12.50` is money, not a formula.

@@ -187,16 +187,15 @@ impl FileOutput {
         let mut groups: Vec<Group> = vec![];
         for parcel in parcels {
             let name = self.pattern.name(parcel);
-            let line = match &self.table {
-                Some(table) => csv::line(parcel, &table.names),
-                None => line::line(parcel),
-            };
-            match groups.iter_mut().find(|group| group.name == name) {
-                Some(group) => {
-                    group.lines.extend_from_slice(&line);
-                    group.handles.push(parcel.handle);
-                }
-                None => groups.push(Group { name, lines: line, handles: vec![parcel.handle] }),
+            let at = groups.iter().position(|group| group.name == name).unwrap_or_else(|| {
+                groups.push(Group { name, lines: vec![], handles: vec![] });
+                groups.len() - 1
+            });
+            let Some(group) = groups.get_mut(at) else { continue };
+            group.handles.push(parcel.handle);
+            match &self.table {
+                Some(table) => group.lines.extend_from_slice(&csv::line(parcel, &table.names)),
+                None => line::add(&mut group.lines, parcel),
             }
         }
         groups

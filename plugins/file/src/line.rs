@@ -3,14 +3,14 @@
 use switchyard_api::Parcel;
 use switchyard_api::record::{one_line, record};
 
-/// The line of a delivery, with its line end: the template's text, or an object with ids, times and the payload.
-pub fn line(parcel: &Parcel) -> Vec<u8> {
-    let line = match parcel.message.text("line") {
+/// Adds the line of a delivery, with its line end: the template's text, or an object with ids, times and the payload.
+pub fn add(lines: &mut Vec<u8>, parcel: &Parcel) {
+    match parcel.message.text("line") {
         // In any text but JSON a line is still one line.
-        Some(text) => one_line(text.trim_end()),
-        None => record(parcel, Some(parcel.attempt)),
-    };
-    (line + "\n").into_bytes()
+        Some(text) => lines.extend_from_slice(one_line(text.trim_end()).as_bytes()),
+        None => lines.extend_from_slice(record(parcel, Some(parcel.attempt)).as_bytes()),
+    }
+    lines.push(b'\n');
 }
 
 #[cfg(test)]
@@ -18,6 +18,12 @@ mod tests {
     use super::*;
     use switchyard_api::conformance::parcel;
     use switchyard_api::{Message, Rendered};
+
+    fn line(parcel: &Parcel) -> Vec<u8> {
+        let mut lines = vec![];
+        add(&mut lines, parcel);
+        lines
+    }
 
     #[test]
     fn a_template_makes_one_line_whatever_stands_in_it() {

@@ -13,6 +13,7 @@ use switchyard_api::{At, Kit, Secret, Span};
 use crate::body::Body;
 use crate::cloudevents::Mode;
 use crate::field::{self, NO_FIELDS};
+use crate::lookup::Lookup;
 use crate::once::{Once, Place};
 use crate::output::HttpOutput;
 use crate::preset::{Action, Preset, Setting, split};
@@ -117,6 +118,12 @@ impl Assembly<'_> {
         forms.map(Secret::new).chain(url.secrets()).collect()
     }
 
+    /// What is asked before a repeat: the file's lookup, else the row's that is for these settings.
+    pub fn lookup(&self) -> Option<&Lookup> {
+        let own = || self.preset?.lookup.0.iter().find(|lookup| lookup.is_for(&self.config.own));
+        self.config.lookup.as_ref().map(|lookup| &lookup.value).or_else(own)
+    }
+
     /// Everything that sends.
     ///
     /// # Errors
@@ -158,7 +165,6 @@ impl Assembly<'_> {
     fn draft(&self, url: &Url, rules: &Rules, signer: Option<Signer>, kit: &Kit) -> Result<Draft, String> {
         let (config, preset) = (self.config, self.preset);
         let settings = self.settings();
-        let lookup = config.lookup.as_ref().map(|lookup| lookup.value.clone()).or_else(|| preset.and_then(|preset| preset.lookup.clone()));
         let none = Action::default();
         let mut draft = Draft {
             call: self.call(&none, rules)?,
@@ -167,7 +173,7 @@ impl Assembly<'_> {
             signer,
             once: self.once(),
             gzip: config.gzip,
-            lookup: lookup.map(|lookup| self.lookup_call(&lookup, rules).map(|call| (lookup, call))).transpose()?,
+            lookup: self.lookup().map(|lookup| Ok::<_, String>((lookup.clone(), self.lookup_call(lookup, rules)?))).transpose()?,
             batch: config
                 .batch
                 .as_ref()
@@ -250,13 +256,14 @@ impl Assembly<'_> {
         text.unwrap_or(if matches!(method, Method::Get) || !preset.actions.is_empty() { Body::Nothing } else { Body::Payload })
     }
 
-    fn lookup_call(&self, lookup: &crate::lookup::Lookup, rules: &Rules) -> Result<Call, String> {
+    fn lookup_call(&self, lookup: &Lookup, rules: &Rules) -> Result<Call, String> {
+        let method = lookup.method.unwrap_or(if lookup.body.is_some() { Method::Post } else { Method::Get });
         Ok(Call {
-            method: lookup.method.unwrap_or(Method::Get).http(),
+            method: method.http(),
             path: split(&lookup.url).1,
             query: lookup.query.clone().into_iter().collect(),
             headers: self.row_headers()?,
-            body: Body::Nothing,
+            body: lookup.body.clone().map_or(Body::Nothing, Body::Json),
             rules: rules.clone(),
             target: None,
         })
@@ -268,17 +275,23 @@ impl Assembly<'_> {
         let mut found = vec![];
         let ok = config.ok.iter().map(|ok| (ok.span, &ok.value));
         let tests = config.map.value.iter().map(|case| (config.map.span, &case.when)).chain(ok);
-        let tests = tests.chain(config.lookup.iter().map(|lookup| (lookup.span, &lookup.value.found)));
+        let tests = tests.chain(config.lookup.iter().flat_map(|lookup| lookup.value.tests().map(|test| (lookup.span, test))));
         let tests = tests.chain(config.batch.iter().flat_map(|batch| batch.value.tests().map(|test| (batch.span, test))));
         found.extend(tests.filter_map(|(at, test)| Some((at, test.mistake()?))));
         let only_2xx = config.ok.iter().map(|ok| ("ok", ok.span, &ok.value));
-        let only_2xx = only_2xx.chain(config.lookup.iter().map(|lookup| ("found", lookup.span, &lookup.value.found)));
+        let only_2xx = only_2xx.chain(config.lookup.iter().flat_map(|lookup| {
+            let absent = lookup.value.absent.iter().map(|test| ("absent", lookup.span, test));
+            std::iter::once(("found", lookup.span, &lookup.value.found)).chain(absent)
+        }));
         let never = only_2xx.filter(|(_, _, test)| !test.status.may_be(200..=299));
         found.extend(never.map(|(key, at, _)| (at, format!("`{key}` is asked of 2xx alone, and so never holds: write `status: 2xx`"))));
         if let Some(lookup) = &config.lookup {
             let own = self.url_template().unwrap_or_else(url_slot);
             if split(&lookup.value.url).0 != split(&own).0 {
                 found.push((lookup.span, "the lookup's `url` is on the same server: write `{url}/…`".into()));
+            }
+            if !lookup.value.of.is_empty() {
+                found.push((lookup.span, "`of` is a word of rows, for this output there is one lookup: take it out".into()));
             }
         }
         found.extend(self.unknown_names());
@@ -290,6 +303,7 @@ impl Assembly<'_> {
         if let Some(batch) = config.batch.as_ref().filter(|batch| batch.value.max == 0) {
             found.push((batch.span, "`max` is 0, so nothing would ever be sent: write at least 1".into()));
         }
+        found.extend(config.batch.iter().filter_map(|batch| Some((batch.span, batch.value.mistake()?))));
         let placed = self.preset.is_some_and(|preset| preset.once.is_some());
         if let Some(once) = config.once.as_ref().filter(|once| once.value.place == Place::Own && !placed) {
             found.push((once.span, "`own` is for rows that place the id themselves: write `{ header: Idempotency-Key }`".into()));

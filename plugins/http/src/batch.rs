@@ -6,10 +6,13 @@ use switchyard_api::http::Rules;
 use switchyard_api::http::answer::{Answer, Case, Heard, Means, Test};
 use switchyard_api::{Outcome, Size};
 
+use crate::members;
 use crate::template::{Json, Slot, Text};
 
 /// The most deliveries in one request, whatever is written.
 const BATCH_MAX: usize = 1_000;
+/// Where the place of an item stands in `names`.
+const NUMBER: &str = "{n}";
 /// Bytes of a request's items where nothing is said.
 const BYTES: Size = Size(4 << 20);
 
@@ -22,13 +25,16 @@ pub struct Batch {
     /// The most bytes of their items.   default: 4MiB
     #[serde(default)]
     pub bytes: Option<Size>,
-    /// `json`: a list, alone or as `$items` in `body`. `ndjson`: a line each.
+    /// `json`: a list, alone or as `$items` in `body`. `ndjson`: a line each. `form`: behind the row's `form`, each under `names`.
     #[serde(default, rename = "as")]
     pub form: BatchForm,
-    /// One item. A list is several lines in `ndjson`.   default: the payload
+    /// What stands before the names of an item in a form: `Entries.{n}.`, with its place from 1.
+    #[serde(default)]
+    pub names: Option<String>,
+    /// One item. A list is several lines in `ndjson`; in a form an object of names and texts.   default: the payload
     #[serde(default)]
     pub item: Option<Json>,
-    /// Where the answer's results stand: a JSON pointer, a list of them, or `lines`.   default: the answer is for all
+    /// Where the answer's results stand: a JSON pointer, a list of them, `lines`, or `{ xml: NAME }`.   default: the answer is for all
     #[serde(default)]
     pub results: Option<Results>,
     /// Where within a result its own part stands.   default: it is the result
@@ -66,6 +72,8 @@ pub enum BatchForm {
     Json,
     /// A line each.
     Ndjson,
+    /// Names and texts.
+    Form,
 }
 
 /// Where the results stand.
@@ -76,6 +84,8 @@ pub enum Results {
     Lists(Vec<String>),
     /// The body is one JSON value after another.
     Lines,
+    /// In elements of this name, each with texts.
+    Elements(String),
 }
 
 #[derive(Deserialize)]
@@ -83,6 +93,7 @@ pub enum Results {
 enum WrittenResults {
     One(String),
     Several(Vec<String>),
+    Elements { xml: String },
 }
 
 impl From<WrittenResults> for Results {
@@ -91,6 +102,7 @@ impl From<WrittenResults> for Results {
             WrittenResults::One(word) if word == "lines" => Results::Lines,
             WrittenResults::One(pointer) => Results::Lists(vec![pointer]),
             WrittenResults::Several(pointers) => Results::Lists(pointers),
+            WrittenResults::Elements { xml } => Results::Elements(xml),
         }
     }
 }
@@ -112,6 +124,7 @@ impl Batch {
             max,
             bytes: None,
             form: BatchForm::Json,
+            names: None,
             item: None,
             results: None,
             result: String::new(),
@@ -148,11 +161,29 @@ impl Batch {
         found
     }
 
+    /// What in it cannot be meant, as `what: do`.
+    pub fn mistake(&self) -> Option<String> {
+        let numbered = self.names.as_ref().is_some_and(|names| names.contains(NUMBER));
+        match (self.form, &self.item) {
+            (BatchForm::Form, Some(Json::Object(_))) if numbered => None,
+            (BatchForm::Form, _) => {
+                Some(format!("a form has no `item` of names, or no `names` with `{NUMBER}`: write `names: \"Entries.{NUMBER}.\"`"))
+            }
+            _ if self.names.is_some() => Some("`names` is for forms: take it out, or write `as: form`".into()),
+            _ => None,
+        }
+    }
+
+    /// What stands before the names of the item at this place, from 0.
+    pub fn name_of(&self, nth: usize) -> String {
+        self.names.as_deref().unwrap_or_default().replace(NUMBER, &(nth + 1).to_string())
+    }
+
     /// Its JSON pointers.
     pub fn pointers(&self) -> impl Iterator<Item = &str> {
         let lists = self.results.iter().flat_map(|results| match results {
             Results::Lists(pointers) => pointers.as_slice(),
-            Results::Lines => &[],
+            Results::Lines | Results::Elements(_) => &[],
         });
         let own = [self.position.as_ref(), self.status.as_ref(), self.id.as_ref().map(|id| &id.at), Some(&self.result)];
         lists.chain(own.into_iter().flatten()).map(String::as_str)
@@ -199,7 +230,7 @@ impl Batch {
             Means::Delivered => Outcome::Delivered { detail: answer.status.to_string() },
             Means::Retry => Outcome::Retry { why, after: None },
             Means::Down => Outcome::Down { why, after: None },
-            Means::Misconfigured => Outcome::Misconfigured { why },
+            Means::Misconfigured => Outcome::Misconfigured { why, after: None },
             Means::Rejected => Outcome::Rejected { why },
             Means::Unknown => Outcome::Unknown { why },
         }
@@ -208,6 +239,7 @@ impl Batch {
 
 fn read(results: &Results, body: &[u8]) -> Option<Vec<Value>> {
     match results {
+        Results::Elements(name) => members::read(std::str::from_utf8(body).ok()?, name),
         Results::Lines => serde_json::Deserializer::from_slice(body).into_iter().collect::<Result<_, _>>().ok(),
         Results::Lists(pointers) => {
             let json: Value = serde_json::from_slice(body).ok()?;

@@ -16,7 +16,7 @@ use crate::request::{Call, CannotSend, Draft, Item};
 use crate::target::{encoded, query};
 use crate::template::{Filter, Json, Scope, Slot, Text};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -120,11 +120,15 @@ impl Draft {
         match (&call.body, batch.form) {
             (Body::CloudEvents(_), _) => Mode::Batch.content_type(),
             (_, BatchForm::Ndjson) => Some(NDJSON),
+            (_, BatchForm::Form) => Some(FORM),
             (_, BatchForm::Json) => Some(JSON),
         }
     }
 
     pub(crate) fn joined(&self, batch: &Batch, items: &[Item<'_>]) -> Result<Bytes, CannotSend> {
+        if batch.form == BatchForm::Form {
+            return self.joined_form(batch, items);
+        }
         let (start, joint, end) = if batch.form == BatchForm::Json { ("[", ",", "]") } else { ("", "\n", "\n") };
         let mut all = String::from(start);
         for (nth, item) in items.iter().enumerate() {
@@ -140,6 +144,20 @@ impl Draft {
             _ => Ok(all.into()),
         }
     }
+
+    /// The row's own names, and then those of each item behind its number in this request.
+    fn joined_form(&self, batch: &Batch, items: &[Item<'_>]) -> Result<Bytes, CannotSend> {
+        let mut all = match items.first().map(|first| (first.parcel, &first.call.body)) {
+            Some((parcel, Body::Form(entries))) => query(entries, &self.scope(parcel, 0, None))?,
+            _ => vec![],
+        };
+        for (nth, item) in items.iter().enumerate() {
+            // Every item was written by us, as an object of texts.
+            let names: BTreeMap<String, String> = serde_json::from_slice(&item.body).unwrap_or_default();
+            all.extend(names.into_iter().map(|(name, text)| (encoded(&(batch.name_of(nth) + &name)), encoded(&text))));
+        }
+        Ok(all.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&").into())
+    }
 }
 
 fn payload_type(parcel: &Parcel) -> HeaderValue {
@@ -149,7 +167,7 @@ fn payload_type(parcel: &Parcel) -> HeaderValue {
     }
 }
 
-fn written(json: &Json, scope: &Scope<'_>) -> Result<String, CannotSend> {
+pub(crate) fn written(json: &Json, scope: &Scope<'_>) -> Result<String, CannotSend> {
     let mut out = String::new();
     json.write(scope, &mut out)?;
     Ok(out)

@@ -1,11 +1,14 @@
 //! What a row says of the text of a field beside its template: the words there are, what it looks like, what stands there where
 //! nobody sets it. `check` asks it of constants, sending of what was rendered.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use switchyard_api::escape::Escape;
 use switchyard_api::http::answer::Pattern;
 
 use crate::preset::{Preset, PresetField};
 use crate::template::Text;
+use crate::texts::TextCaps;
 
 /// For what is made of settings alone.
 pub static NO_FIELDS: BTreeMap<String, FieldRule> = BTreeMap::new();
@@ -23,6 +26,8 @@ pub struct FieldRule {
     pub required: bool,
     /// What stands there where nobody sets it, if that is more than a template knows.
     pub unset: Option<Text>,
+    /// The limits of the texts within its JSON, and how those are read.
+    pub texts: Option<(TextCaps, Escape)>,
 }
 
 /// Why a text is not one, in two parts: what is wrong, and what to write. Neither holds the text.
@@ -35,6 +40,12 @@ pub struct Misfit {
 }
 
 impl FieldRule {
+    /// The text as it fits the far side.
+    pub fn fitted<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let fitted = self.texts.as_ref().and_then(|(caps, escape)| caps.fit(text, *escape));
+        fitted.map_or(Cow::Borrowed(text), Cow::Owned)
+    }
+
     /// Whether a text is one.
     ///
     /// # Errors
@@ -58,9 +69,10 @@ pub fn rules(preset: Option<&Preset>) -> BTreeMap<String, FieldRule> {
     let rule = |preset: &Preset, field: &PresetField| {
         let actions = || preset.actions.keys().cloned().collect();
         let one_of = if field.name == "action" && field.one_of.is_empty() { actions() } else { field.one_of.clone() };
-        let ruled = !one_of.is_empty() || field.pattern.is_some() || field.unset.is_some();
+        let ruled = !one_of.is_empty() || field.pattern.is_some() || field.unset.is_some() || field.texts.is_some();
         let (docs, pattern, unset) = (field.docs.clone(), field.pattern.clone(), field.unset.clone());
-        ruled.then(|| (field.name.clone(), FieldRule { docs, one_of, pattern, required: field.required, unset }))
+        let texts = field.texts.clone().zip(field.escape.within_json());
+        ruled.then(|| (field.name.clone(), FieldRule { docs, one_of, pattern, required: field.required, unset, texts }))
     };
     preset.iter().flat_map(|preset| preset.fields.iter().filter_map(|field| rule(preset, field))).collect()
 }

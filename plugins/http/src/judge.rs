@@ -1,7 +1,6 @@
 //! What `check` says of one target's message, output and route together: what a lookup asks for is there, constants are what
 //! their fields take, a body that goes out as JSON is JSON, a path has no steps.
 
-use switchyard_api::escape::Escape;
 use switchyard_api::tree::{Key, Value};
 use switchyard_api::{Field, Kind, Node, Problem, Shape, Written};
 
@@ -14,7 +13,7 @@ use crate::{Config, Http};
 pub fn message(kind: &Http, config: &Config, message: Written<'_>) -> Vec<Problem> {
     let fields = kind.fields();
     let rules = crate::field::rules(kind.0.as_deref());
-    let mut problems = lookup(&fields, config, message);
+    let mut problems = lookup(kind, &fields, config, message);
     for (key, node) in message.output.iter().chain(message.route) {
         let Some(text) = written(node) else { continue };
         problems.extend(rules.get(&key.name).and_then(|rule| constant(rule, key, node, text)));
@@ -40,17 +39,21 @@ fn is_template(text: &str) -> bool {
 }
 
 /// A lookup asks by the fields that its words name: each must have a value.
-fn lookup(fields: &[Field], config: &Config, message: Written<'_>) -> Vec<Problem> {
-    let Some(lookup) = &config.lookup else { return vec![] };
+fn lookup(kind: &Http, fields: &[Field], config: &Config, message: Written<'_>) -> Vec<Problem> {
+    let assembly = kind.assembly(config);
+    let Some(lookup) = assembly.lookup() else { return vec![] };
+    // A row's that is for all settings asks by fields that must be set anyway.
+    let of = || lookup.of.keys().find_map(|name| config.own.0.get(name)).map(|setting| setting.span);
+    let Some(at) = config.lookup.as_ref().map(|own| own.span).or_else(of) else { return vec![] };
     let has = |of: &[(Key, Node)], field: &Field| of.iter().any(|(key, _)| key.name == field.name);
     let set = |field: &Field| field.required || field.default.is_some() || has(message.output, field) || has(message.route, field);
-    let asked = |field: &&Field| lookup.value.slots().any(|slot| slot.name == field.name);
+    let asked = |field: &&Field| lookup.slots().any(|slot| slot.name == field.name);
     let told = |field: &Field| {
         let name = &field.name;
         let title = format!("`lookup` asks for `{{{name}}}`, and the message has no `{name}`");
         let help =
             format!("set `{name}:` at the output or the route to what the far side knows it by: `{name}: \"{{{{ data.number }}}}\"`");
-        Problem::error("missing-field", lookup.span, title, "asked for here").help(help)
+        Problem::error("missing-field", at, title, "asked for here").help(help)
     };
     fields.iter().filter(asked).filter(|field| !set(field)).map(told).collect()
 }
@@ -65,7 +68,7 @@ fn constant(rule: &FieldRule, key: &Key, node: &Node, text: &str) -> Option<Prob
 
 /// Whether a field is sent as JSON: what a row says is JSON, or a `body` whose type nobody set.
 fn is_json(kind: &Http, field: &Field, message: Written<'_>) -> bool {
-    if field.escape != Escape::Json || field.shape != Shape::Text {
+    if !field.escape.is_json() || field.shape != Shape::Text {
         return false;
     }
     let own = kind.0.as_ref().is_some_and(|preset| preset.body.is_some() || !preset.actions.is_empty());

@@ -32,11 +32,11 @@
 //!
 //! | what happens | outcome |
 //! | --- | --- |
-//! | no address, no connection, no TLS handshake in 5 s; the proxy is not there or says 5xx; 503 | down |
+//! | no address, no connection, no TLS handshake in 5 s, or in `timeout` if that is less; the proxy is not there or says 5xx; 503 | down |
 //! | a certificate is refused, ours is over or cannot be read; the proxy refuses us; a cloud's metadata service; 401, 403, 404, 407, 410, 501, 505; a redirect | misconfigured |
-//! | 408, 425, 429, other 5xx; 2xx and `ok` does not hold | retry, honouring Retry-After |
+//! | 408, 425, 429, other 5xx; 2xx and `ok` does not hold; a `lookup` whose answer does not say whether it is there | retry, honouring Retry-After |
 //! | other 4xx; 404 and 410 where the message has a `path`; a header with a line end; a `body` for `application/json` that is none; an empty value that a `lookup` asks for | rejected |
-//! | sent, and no answer in `timeout` | unknown |
+//! | sent, and no answer in `timeout`, or the connection was lost | unknown |
 //! | other 2xx | delivered |
 //!
 //! Besides: `ok`, `otherwise`, `map` and `after` (what answers mean), `once` (where the delivery's id goes), `lookup` (asked before
@@ -58,6 +58,7 @@ mod field;
 mod json_text;
 mod judge;
 mod lookup;
+mod members;
 mod once;
 mod output;
 mod preset;
@@ -65,6 +66,7 @@ mod request;
 mod settings;
 mod target;
 mod template;
+mod texts;
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -238,14 +240,16 @@ impl Kind for Http {
         self.0.as_ref().and_then(|preset| preset.total.clone())
     }
 
-    fn defaults(&self) -> Defaults {
-        let Some(preset) = &self.0 else { return Defaults::default() };
+    fn defaults(&self, config: &Config) -> Defaults {
+        let Some(preset) = &self.0 else { return Defaults { statuses: true, ..Defaults::default() } };
+        let looked_up = self.assembly(config).lookup().is_some();
         Defaults {
             rate: preset.rate,
             burst: preset.burst,
             concurrency: preset.concurrency,
             attempts: preset.attempts,
-            hold_unknown: preset.on_unknown == Some(OnUnknown::Hold),
+            statuses: true,
+            hold_unknown: preset.on_unknown == Some(OnUnknown::Hold) && !looked_up,
         }
     }
 

@@ -44,12 +44,14 @@ impl HttpOutput {
         }
     }
 
-    async fn send(&self, items: &[Item<'_>], settle: &Settle) -> Vec<Outcome> {
-        let all = |outcome: Outcome| vec![outcome; items.len()];
+    async fn send(&self, items: &mut [Item<'_>], settle: &Settle) -> Vec<Outcome> {
+        let count = items.len();
+        let all = |outcome: Outcome| vec![outcome; count];
         let request = match self.draft.request(items) {
             Ok(request) => request,
             Err(cannot) => return all(cannot.outcome()),
         };
+        let items = &*items;
         let sent = || items.iter().for_each(|item| settle.sent(item.parcel.handle));
         let answer = match self.attempt(request, sent).await {
             Ok(answer) => answer,
@@ -66,15 +68,15 @@ impl HttpOutput {
     }
 
     /// Sends some items and settles them.
-    async fn deliver_items(&self, items: &[Item<'_>], settle: &Settle) {
+    async fn deliver_items(&self, items: &mut [Item<'_>], settle: &Settle) {
         let deadline = Instant::now() + self.whole / 2;
         // Halves that wait: at most one a halving, so few.
         let mut parts = vec![items];
         while let Some(part) = parts.pop() {
-            let said = self.send_part(part, settle, deadline).await;
+            let said = self.send_part(&mut *part, settle, deadline).await;
             match said {
                 None => {
-                    let (first, second) = part.split_at(part.len() / 2);
+                    let (first, second) = part.split_at_mut(part.len() / 2);
                     parts.extend([second, first]);
                 }
                 Some(outcomes) => part.iter().zip(outcomes).for_each(|(item, outcome)| settle.settle(item.parcel.handle, outcome)),
@@ -83,7 +85,7 @@ impl HttpOutput {
     }
 
     /// The outcomes; `None` where the whole was refused because of some. What was begun is heard out: only what was not sent is late.
-    async fn send_part(&self, part: &[Item<'_>], settle: &Settle, deadline: Instant) -> Option<Vec<Outcome>> {
+    async fn send_part(&self, part: &mut [Item<'_>], settle: &Settle, deadline: Instant) -> Option<Vec<Outcome>> {
         if part.is_empty() {
             return Some(vec![]);
         }
@@ -91,7 +93,7 @@ impl HttpOutput {
             let why = "the batch was refused, and there was no time left to find out because of which".into();
             return Some(vec![Outcome::Retry { why, after: None }; part.len()]);
         }
-        let outcomes = self.send(part, settle).await;
+        let outcomes = self.send(&mut *part, settle).await;
         let refused = part.len() > 1 && outcomes.iter().all(|outcome| matches!(outcome, Outcome::Rejected { .. }));
         if refused { None } else { Some(outcomes) }
     }
@@ -115,9 +117,10 @@ impl Output for HttpOutput {
                     Err(cannot) => settle.settle(parcel.handle, cannot.outcome()),
                 }
             }
-            let mut rest = items.as_slice();
+            let mut rest = items.as_mut_slice();
             while !rest.is_empty() {
-                let (now, later) = rest.split_at(self.draft.together(rest));
+                let together = self.draft.together(rest);
+                let (now, later) = rest.split_at_mut(together);
                 self.deliver_items(now, settle).await;
                 rest = later;
             }

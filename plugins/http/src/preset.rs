@@ -14,9 +14,10 @@ use switchyard_api::{Cap, Confine, Field, Rate, Shape, Total};
 use crate::Method;
 use crate::batch::Batch;
 use crate::cloudevents::Mode;
-use crate::lookup::Lookup;
+use crate::lookup::Lookups;
 use crate::once::Once;
 use crate::template::{Json, Piece, Slot, Text};
+use crate::texts::TextCaps;
 
 #[cfg(test)]
 mod proofread;
@@ -120,9 +121,9 @@ pub struct Preset {
     /// Where it takes the delivery's id to know a repeat.
     #[serde(default)]
     pub once: Option<Once>,
-    /// What is asked before a repeat.
+    /// What is asked before a repeat; of several the first that is for an output's settings.
     #[serde(default)]
-    pub lookup: Option<Lookup>,
+    pub lookup: Lookups,
     /// How several messages go in one request.
     #[serde(default)]
     pub batch: Option<Batch>,
@@ -231,6 +232,9 @@ pub struct PresetField {
     /// The destination's limit: `2000` characters, or `{ most: 2048, unit: bytes, over: split }`.
     #[serde(default)]
     pub cap: Option<Cap>,
+    /// The destination's limits for the texts within a JSON, in characters: `{ most: 12000, each: { text: 3000 } }`, by the keys that hold them.
+    #[serde(default)]
+    pub texts: Option<TextCaps>,
 }
 
 fn plain() -> Escape {

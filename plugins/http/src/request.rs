@@ -12,7 +12,7 @@ use switchyard_api::http::{Request, Rules, Signer, Url, gzip};
 use switchyard_api::{Outcome, Parcel, Wall};
 
 use crate::batch::Batch;
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::cloudevents::{self, Mode};
 use crate::field::{FieldRule, Misfit, NO_FIELDS};
 use crate::lookup::{Known, Lookup};
@@ -142,7 +142,7 @@ impl CannotSend {
     pub fn outcome(&self) -> Outcome {
         let why = self.to_string();
         match self {
-            CannotSend::Header(_) => Outcome::Misconfigured { why },
+            CannotSend::Header(_) => Outcome::Misconfigured { why, after: None },
             _ => Outcome::Rejected { why },
         }
     }
@@ -222,17 +222,22 @@ impl Draft {
         items.iter().take(most).take_while(fits).count().max(1)
     }
 
-    /// The request for one item, or for several of a batch.
+    /// The request for one item, or for several of a batch. One alone goes into it with what it is made of: it is sent once.
     ///
     /// # Errors
     /// Why it cannot be sent.
-    pub fn request(&self, items: &[Item<'_>]) -> Result<Request, CannotSend> {
-        let Some(first) = items.first() else { return Ok(Request::default()) };
-        let mut body = match &self.batch {
-            Some(batch) => self.joined(batch, items)?,
-            None => first.body.clone(),
+    pub fn request(&self, items: &mut [Item<'_>]) -> Result<Request, CannotSend> {
+        let mut body = match (&self.batch, &mut *items) {
+            (Some(batch), items) => self.joined(batch, items)?,
+            (None, [first, ..]) => std::mem::take(&mut first.body),
+            (None, []) => Bytes::new(),
         };
-        let mut headers = first.headers.clone();
+        let (call, mut target, mut headers) = match &mut *items {
+            [one] => (one.call, std::mem::take(&mut one.target), std::mem::take(&mut one.headers)),
+            [first, ..] => (first.call, first.target.clone(), first.headers.clone()),
+            [] => return Ok(Request::default()),
+        };
+        let items = &*items;
         if self.gzip && !body.is_empty() {
             // Before it is signed: a signature is over what is sent.
             body = gzip::compress(&body);
@@ -245,12 +250,11 @@ impl Draft {
         self.sign(&id, &body, &mut headers)?;
         name_deliveries(&id, items, &mut headers)?;
         headers.insert(USER_AGENT, self.user_agent.clone());
-        let mut target = first.target.clone();
         if self.batch.is_some() {
             self.know_repeats(&id, &mut headers, &mut target)?;
         }
         let mut request = Request::new(body.into());
-        *request.method_mut() = first.call.method.clone();
+        *request.method_mut() = call.method.clone();
         *request.uri_mut() = target;
         *request.headers_mut() = headers;
         Ok(request)
@@ -266,6 +270,10 @@ impl Draft {
         let mut request = Request::default();
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = self.target(call, parcel, &scope)?;
+        if let Body::Json(json) = &call.body {
+            *request.body_mut() = body::written(json, &scope)?.into();
+            request.headers_mut().insert(CONTENT_TYPE, body::JSON);
+        }
         let headers = request.headers_mut();
         for (name, text) in &call.headers {
             if let Some(text) = text.plain(&scope)? {

@@ -66,6 +66,8 @@ pub enum Json {
     Constant(String),
     /// A value.
     Slot(Slot),
+    /// JSON that is there where a name has a value: `{ $if: $name, then: … }`.
+    If(Slot, Box<Json>),
     /// A list; what nobody set is left out.
     List(Vec<Json>),
     /// Keys and values; what nobody set is left out with its key.
@@ -105,7 +107,10 @@ impl<'a> Scope<'a> {
             match parcel.message.fields.get(name) {
                 // A field that need not be there, with a rule that no empty text keeps: nobody set it.
                 Some(Rendered::Text(text)) if text.is_empty() && self.fields.get(name).is_some_and(|rule| !rule.required) => {}
-                Some(Rendered::Text(text)) => return Some(Found::Text(text.into())),
+                Some(Rendered::Text(text)) => {
+                    let fitted = self.fields.get(name).map_or_else(|| text.into(), |rule| rule.fitted(text));
+                    return Some(Found::Text(fitted));
+                }
                 Some(Rendered::Map(map)) => return serde_json::to_string(map).ok().map(|json| Found::Raw(json.into())),
                 None => {}
             }
@@ -245,6 +250,13 @@ impl Json {
                 None => Ok(Json::Constant(value.to_string())),
             },
             Value::Array(items) => items.iter().map(Json::parse).collect::<Result<_, _>>().map(Json::List),
+            Value::Object(entries) if entries.contains_key("$if") => {
+                let name = entries.get("$if").and_then(Value::as_str).and_then(|text| text.strip_prefix('$'));
+                match (name, entries.get("then"), entries.len()) {
+                    (Some(name), Some(then), 2) => Ok(Json::If(Slot::parse(name)?, Box::new(Json::parse(then)?))),
+                    _ => Err("`$if` takes a name, and `then` beside it what is there with it".into()),
+                }
+            }
             Value::Object(entries) => {
                 let entry = |(key, value): (&String, &Value)| Ok((key.clone(), Json::parse(value)?));
                 entries.iter().map(entry).collect::<Result<_, String>>().map(Json::Object)
@@ -258,6 +270,10 @@ impl Json {
         match self {
             Json::Constant(_) => {}
             Json::Slot(slot) => found.push(slot),
+            Json::If(slot, then) => {
+                found.push(slot);
+                then.slots(found);
+            }
             Json::List(items) => items.iter().for_each(|item| item.slots(found)),
             Json::Object(entries) => entries.iter().for_each(|(_, value)| value.slots(found)),
         }
@@ -271,6 +287,7 @@ impl Json {
                 None => return Ok(false),
                 Some(found) => found.json(out).map_err(|what| slot.unfit(what))?,
             },
+            Json::If(slot, then) => return Ok(scope.value(slot)?.is_some() && then.write(scope, out)?),
             Json::List(items) => {
                 out.push('[');
                 let start = out.len();
@@ -442,6 +459,8 @@ mod tests {
         let template =
             serde_json::json!({"x": "$none", "l": ["$none", "$a", "$none", {"k": 1, "v": "$none!"}], "o": {"in": "$none"}, "a": "$a"});
         assert_eq!(json(template, &parcel).as_deref(), Ok(r#"{"l":["1"],"o":{},"a":"1"}"#));
+        let either = |name: &str| json(serde_json::json!({"f": {"$if": name, "then": "html"}, "a": "$a"}), &parcel);
+        assert_eq!((either("$a").as_deref(), either("$none").as_deref()), (Ok(r#"{"f":"html","a":"1"}"#), Ok(r#"{"a":"1"}"#)));
         assert_eq!(json(serde_json::json!([{"k": 1, "v": "$a!"}]), &parcel).as_deref(), Ok(r#"[{"k":1,"v":"1"}]"#));
     }
 

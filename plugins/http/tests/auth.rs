@@ -330,7 +330,7 @@ async fn an_endpoint_that_dies_halfway_takes_the_old_one_again_or_a_person_is_as
             continue;
         }
         let outcome = deliver(&output).await;
-        assert!(matches!(&outcome, Outcome::Misconfigured { why } if why.contains("switchyard login books")), "{outcome:?}");
+        assert!(matches!(&outcome, Outcome::Misconfigured { why, .. } if why.contains("switchyard login books")), "{outcome:?}");
         assert_eq!(endpoint.given(), ["seed", "seed"], "no loop");
         // A person hands over a new one: the next attempt takes it, without a restart.
         vault.save("books", 0, logged_in(&Secret::new("r1"))).await.unwrap();

@@ -30,6 +30,10 @@ fn told(problems: &[Problem]) -> String {
 }
 
 const LOOKUP: &str = "{ url: 'https://a.example/x', lookup: { url: '{url}/find', query: { q: '{reference}' } } }";
+const FORTNOX: &str = "{ client_id: made-up-id, client_secret: made-up }";
+const AFAS: &str = "{ member: 12345, connector: FiEntries, find: Shop_Entries, key: Number, token: made-up }";
+const SLACK: &str = "{ url: 'https://hooks.slack.com/services/T0/B0/made-up' }";
+const DISCORD: &str = "{ url: 'https://discord.com/api/webhooks/1/made-up' }";
 const PAGER: &str = "{ routing_key: madeupmadeupmadeupmadeupmadeup12 }";
 const MAIL: &str = "{ domain: mg.shop.example, key: made-up, from: shop@shop.example }";
 
@@ -37,15 +41,23 @@ const MAIL: &str = "{ domain: mg.shop.example, key: made-up, from: shop@shop.exa
 fn what_can_never_be_meant_is_told_before_an_event_comes() {
     for (name, settings, message, expected) in [
         ("http", LOOKUP, "{}", "missing-field `lookup` asks for `{reference}`, and the message has no `reference`"),
+        ("fortnox", FORTNOX, "{ body: '{}' }", "missing-field `lookup` asks for `{reference}`, and the message has no `reference`"),
+        ("afas", AFAS, "{ body: '{}' }", "missing-field `lookup` asks for `{reference}`"),
+        ("http", &LOOKUP.replace("lookup: {", "lookup: { of: { a: b },"), "{}", "`of` is a word of rows"),
+        ("http", &LOOKUP.replace("lookup: {", "lookup: { absent: { status: 404 },"), "{}", "`absent` is asked of 2xx alone"),
         ("http", "{ url: 'https://a.example', lookup: { url: '{url}/{refrence}' } }", "{}", "did you mean `{reference}`?"),
         ("http", "{ url: 'https://a.example', query: { a: '{nope}' } }", "{}", "`{nope}` is no value of a delivery"),
         ("http", "{ url: 'https://a.example', batch: { max: 2, item: { a: $nope } } }", "{}", "`{nope}` is no value of a delivery"),
+        ("http", "{ url: 'https://a.example', batch: { max: 2, as: form } }", "{}", "wrong-value a form has no `item` of names"),
+        ("http", "{ url: 'https://a.example', batch: { max: 2, names: 'a.{n}.' } }", "{}", "`names` is for forms take it out"),
         ("http", "{ url: 'https://a.example:0/x' }", "{}", "bad-url nothing listens at port 0"),
         ("http", "{ url: 'https://a.example', ok: { status: 999 } }", "{}", "`ok` is asked of 2xx alone"),
         ("http", "{ url: 'https://a.example', after: { header: X-Reset, unit: min } }", "{}", "unknown-word unknown word `min`"),
         ("http", "{ url: 'https://a.example' }", "{ path: '../{{ data.x }}' }", "`..` leads out of the URL's path"),
         ("http", "{ url: 'https://a.example' }", "{ body: '{ not json' }", "no-json `body` is sent as JSON and is none"),
         ("http", "{ url: 'https://a.example' }", "{ body: '{\"s\": {{ data.s }} }' }", "bare-value outside of quotes"),
+        ("slack", SLACK, "{ blocks: '[{\"text\": {{ data.x }} }]' }", "bare-value outside of quotes"),
+        ("discord", DISCORD, "{ embeds: '[no json' }", "no-json `embeds` is sent as JSON and is none"),
         ("exact", "{ division: 1, entity: a/B, client_id: a, client_secret: b }", "{ body: '{ not json', reference: A }", "no-json"),
         ("pagerduty", PAGER, "{ action: explode }", "`action` is none of its words write one of: acknowledge, resolve, trigger"),
         ("pagerduty", PAGER, "{ severity: bad }", "`severity` is none of its words"),
@@ -80,17 +92,40 @@ fn what_can_never_be_meant_is_told_before_an_event_comes() {
 fn what_can_be_meant_is_no_problem() {
     for (name, settings, message) in [
         ("http", LOOKUP, "{ reference: '{{ data.number }}' }"),
+        ("fortnox", FORTNOX, "{ body: '{}', reference: '{{ data.number }}' }"),
+        ("fortnox", &FORTNOX.replace('{', "{ entity: vouchers,"), "{ body: '{}' }"),
+        ("afas", &AFAS.replace("find: Shop_Entries, ", ""), "{ body: '{}' }"),
         ("http", "{ url: 'https://a.example', query: { a: '{event.topic}' } }", "{ body: '{\"s\": {{ data.s|tojson }} }' }"),
         ("http", "{ url: 'https://a.example' }", "{ headers: { content-type: text/plain }, body: 'Order {{ data.x }}' }"),
         ("http", "{ url: 'https://a.example' }", "{ path: 'orders/..a/{{ data.x }}' }"),
         ("pagerduty", PAGER, "{ action: '{{ data.x }}', severity: critical, link: 'https://shop.example/{{ data.x }}' }"),
         ("mailgun", MAIL, "{ to: 'Shop <orders@shop.example>, ann@shop.example' }"),
         ("mailgun", MAIL, "{ to: 'orders+{{ data.number }}@shop.example' }"),
+        ("slack", SLACK, "{ blocks: '[{\"text\": \"a {{ data.x }}\", \"n\": {{ data.x|tojson }} }]' }"),
+        ("discord", DISCORD, "{ embeds: '[{\"url\": \"https://shop.example/{{ data.id|urlencode }}\"}]' }"),
         ("telegram", "{ token: '1:made-up' }", "{ chat_id: '-100123', silent: 'true' }"),
         ("slack", "{ url: 'https://hooks.slack.com/services/T0/B0/made-up' }", "{ text: '{{ data.x }}' }"),
     ] {
         let (_, problems) = checked(name, settings, message);
         assert_eq!(problems, [], "{name} {settings} {message}");
+    }
+}
+
+#[test]
+fn what_was_not_answered_waits_for_a_person_where_it_is_not_looked_up() {
+    let own = "lookup: { url: 'https://api.fortnox.se/3/vouchers', query: { filter: '{reference}' } }";
+    for (name, settings, holds) in [
+        ("fortnox", FORTNOX, false),
+        ("fortnox", &FORTNOX.replace('{', "{ entity: vouchers,"), true),
+        ("fortnox", &FORTNOX.replace('{', &format!("{{ entity: vouchers, {own},")), false),
+        ("afas", AFAS, false),
+        ("afas", &AFAS.replace("find: Shop_Entries, ", ""), true),
+        ("postnl", "{ key: made-up }", true),
+        ("myparcel", "{ key: made-up }", false),
+    ] {
+        let (config, problems) = checked(name, settings, "{ body: '{}', reference: A }");
+        let config = config.unwrap_or_else(|| panic!("{name} {settings}: {problems:?}"));
+        assert_eq!(config.defaults().hold_unknown, holds, "{name} {settings}");
     }
 }
 
@@ -118,6 +153,7 @@ async fn what_an_event_makes_unfit_is_refused_and_nothing_is_sent() {
         ("http", "{}", &[("path", "a/%2e%2e/b")], "not a plain path"),
         ("teams", "{}", &[("text", "a"), ("link", "javascript:alert(1)")], "`link` of this event does not look like one"),
         ("pagerduty", PAGER, &[("action", "trigger"), ("link", "data:text/html,x")], "`link` of this event does not look like one"),
+        ("slack", "{}", &[("text", "a"), ("blocks", "[{\"text\": }]")], "`blocks` of this event is no JSON"),
         ("pagerduty", PAGER, &[("action", "explode")], "`action` of this event is none of its words"),
         ("twilio", "{ account: AC1, token: a, from: '+1' }", &[("to", "+31_6-12"), ("text", "a")], "`to` of this event"),
         ("mailgun", MAIL, &[("to", "a@b.example\nBcc: c@d.example")], "`to` of this event"),

@@ -107,7 +107,15 @@ struct Together {
 #[serde(deny_unknown_fields)]
 struct Asked {
     fields: Fields,
+    /// Settings of this one.
+    #[serde(default)]
+    settings: Fields,
+    #[serde(default = "get")]
+    method: String,
     target: String,
+    /// The question, where it has a body.
+    #[serde(default)]
+    json: Option<Json>,
     status: u16,
     #[serde(default)]
     answer: String,
@@ -122,6 +130,10 @@ struct Hostile {
     field: String,
     value: String,
     sent: String,
+}
+
+fn get() -> String {
+    "GET".into()
 }
 
 fn text_field() -> String {
@@ -278,7 +290,9 @@ async fn answers_mean_what_the_destination_means() {
             let fields = answered.fields.as_ref().unwrap_or(&talk.sends[0].fields);
             let outcome = deliver_one(&*output, parcel(1, &message(&preset, fields))).await;
             let after = match &outcome {
-                Outcome::Retry { after, .. } | Outcome::Down { after, .. } => after.map(|after| after.as_secs_f64()),
+                Outcome::Retry { after, .. } | Outcome::Down { after, .. } | Outcome::Misconfigured { after, .. } => {
+                    after.map(|after| after.as_secs_f64())
+                }
                 _ => None,
             };
             let told = format!("{}: {} {}: {outcome:?}", preset.name(), answered.status, answered.body);
@@ -315,14 +329,16 @@ async fn batches_are_settled_one_by_one() {
 async fn a_repeat_is_preceded_by_the_question_whether_it_is_there() {
     every_row(|preset| async move {
         let server = WebServer::start().await;
-        let output = connect(&preset, &server, &Fields::new()).await;
         for asked in conversation(preset.name()).lookups {
+            let output = connect(&preset, &server, &asked.settings).await;
             let before = server.got().len();
             server.then(Manner::answer(asked.status, &asked.answer));
             let again = Parcel { attempt: 2, ..parcel(1, &message(&preset, &asked.fields)) };
             let outcome = deliver_one(&*output, again).await;
             let got = server.got().split_off(before);
-            assert_eq!((got[0].method.as_str(), &got[0].target), ("GET", &asked.target), "{}", preset.name());
+            assert_eq!((&got[0].method, &got[0].target), (&asked.method, &asked.target), "{}", preset.name());
+            let question = asked.json.is_some().then(|| serde_json::from_slice(&got[0].body).unwrap());
+            assert_eq!(question, asked.json, "{}", preset.name());
             let sent = got.len() == 2;
             assert_eq!(sent, asked.outcome == "sent", "{}: {outcome:?}", preset.name());
             assert!(sent || outcome.word() == asked.outcome, "{}: {outcome:?}", preset.name());

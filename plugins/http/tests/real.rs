@@ -243,7 +243,9 @@ async fn a_wish_to_wait_and_the_files_own_lists_are_heard() {
         server.then(manner);
         let outcome = deliver_one(&*output, parcel(1, &Message::default())).await;
         let after = match &outcome {
-            Outcome::Retry { after, .. } | Outcome::Down { after, .. } => after.map(|after| after.as_secs()),
+            Outcome::Retry { after, .. } | Outcome::Down { after, .. } | Outcome::Misconfigured { after, .. } => {
+                after.map(|after| after.as_secs())
+            }
             _ => None,
         };
         assert_eq!((outcome.word(), after), expected);
@@ -526,9 +528,53 @@ async fn before_a_repeat_it_is_asked_for_and_never_sent_again_where_it_is() {
         assert_eq!((got.len(), said.sent.len()), (requests, requests - 1), "{manner:?}: what is asked is not sent");
         assert_eq!((got[0].method.as_str(), got[0].target.as_str()), ("GET", "/orders/find?q=A%207%26x%3D1"));
     }
-    let replay = Parcel { replay: true, ..first };
+    let replay = Parcel { replay: true, ..first.clone() };
     server.then(Manner::answer(200, r#"{"total":1}"#));
     assert_eq!(deliver_one(&*output, replay).await.text(), "it is there already");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_say_it_is_not_there_sends_nothing() {
+    let server = WebServer::start().await;
+    let settings = "{ url: 'URL/orders', lookup: { url: '{url}/find', body: { q: $reference }, same: { in: /items, at: /ref, is: '{reference}' }, absent: { json: { /pages: [0, 1] } } } }";
+    let output = output("http", &server, settings).await;
+    let again = Parcel { attempt: 2, ..parcel(1, &message(vec![("reference", Rendered::Text("A\"7".into()))])) };
+    for (status, answer, word, text, requests) in [
+        (200, r#"{"items":[{"ref":"A\"7"}],"pages":9}"#, "delivered", "it is there already", 1),
+        (200, r#"{"items":[{"ref":"B"}],"pages":1}"#, "delivered", "200", 2),
+        (200, r#"{"items":[],"pages":0}"#, "delivered", "200", 2),
+        (200, r#"{"items":[{"ref":"B"}],"pages":2}"#, "retry", "does not say that it is not there", 1),
+        (200, r#"{"items":[]}"#, "retry", "does not say that it is not there", 1),
+        (200, r#"{"pages":0}"#, "retry", "cannot be read", 1),
+        (404, r#"{"items":[],"pages":0}"#, "retry", "cannot be read", 1),
+        (503, r#"{"items":[],"pages":0}"#, "down", "the lookup", 1),
+    ] {
+        let before = server.got().len();
+        server.then(Manner::answer(status, answer));
+        let outcome = deliver_one(&*output, again.clone()).await;
+        assert!(outcome.word() == word && outcome.text().contains(text), "{status} {answer}: {outcome:?}");
+        let got = server.got().split_off(before);
+        assert_eq!(got.len(), requests, "{status} {answer}");
+        assert_eq!((got[0].method.as_str(), got[0].text()), ("POST", r#"{"q":"A\"7"}"#.into()));
+        assert_eq!(got[0].header("content-type"), Some("application/json"));
+    }
+}
+
+#[tokio::test]
+async fn a_text_within_blocks_is_cut_where_the_chat_would_refuse_it() {
+    let long = "&amp; ".repeat(1500);
+    for (name, field, json, at, most) in [
+        ("slack", "blocks", format!(r#"[{{"type":"section","text":{{"type":"mrkdwn","text":"{long}"}}}}]"#), "/blocks/0/text/text", 3000),
+        ("discord", "embeds", format!(r#"[{{"fields":[{{"name":"a","value":"{long}"}}]}}]"#), "/embeds/0/fields/0/value", 1024),
+    ] {
+        let server = WebServer::start().await;
+        let output = output(name, &server, "{ url: 'URL/hook' }").await;
+        let fields = vec![("text", Rendered::Text("a".into())), (field, Rendered::Text(json))];
+        deliver_one(&*output, parcel(1, &message(fields))).await;
+        let body: serde_json::Value = serde_json::from_slice(&server.got()[0].body).unwrap();
+        let text = body.pointer(at).and_then(serde_json::Value::as_str).unwrap();
+        assert!(text.chars().count() <= most && text.ends_with(" more characters"), "{name}: {text}");
+    }
 }
 
 #[tokio::test]

@@ -133,12 +133,12 @@ impl Lane {
     }
 
     /// Hands a record over; its report comes by the ticket unless this is an error, and then nothing was sent.
-    pub fn send(&self, record: &Record, ticket: Ticket) -> Result<(), Code> {
+    pub fn send(&self, record: &Record<'_>, ticket: Ticket) -> Result<(), Code> {
         let base = BaseRecord {
-            topic: &record.topic,
+            topic: record.topic,
             partition: None,
             payload: record.value.as_deref(),
-            key: record.key.as_deref(),
+            key: record.key,
             timestamp: Some(record.timestamp),
             headers: Some(record.native_headers()),
             delivery_opaque: Box::new(ticket),

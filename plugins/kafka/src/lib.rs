@@ -52,7 +52,7 @@
 //! | what happens | outcome |
 //! | --- | --- |
 //! | all in-sync replicas have it | delivered, with partition and offset |
-//! | no broker reachable, its name not found, no leader | down, nothing sent |
+//! | no broker that answers in half of `timeout`, its name not found, no leader | down, nothing sent |
 //! | user, password, certificate or right refused; no such topic | misconfigured |
 //! | too large, refused by the broker, no topic's name, not one of `topics` | rejected |
 //! | too few replicas, leader moved, the client full | tried again |

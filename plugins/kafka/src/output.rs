@@ -7,13 +7,13 @@ use crate::verdict::{self, Failed};
 use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use switchyard_api::{CheckError, ConnectError, Handle, Kit, Outcome, Output, Parcel, Secret, Settle};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// Parcels in one call; librdkafka makes its own batches of them, a partition each.
 const BATCH_MAX: usize = 500;
@@ -45,9 +45,9 @@ impl std::fmt::Debug for KafkaOutput {
 }
 
 /// One parcel's record on its way.
-struct Item {
+struct Item<'a> {
     handle: Handle,
-    record: Record,
+    record: Record<'a>,
 }
 
 impl KafkaOutput {
@@ -79,7 +79,7 @@ impl KafkaOutput {
 
     async fn send(&self, parcels: Vec<Parcel>, settle: &Settle) {
         let until = Instant::now() + self.timeout.mul_f64(0.95);
-        let items = self.records(parcels, settle);
+        let items = self.records(&parcels, settle);
         let lane = match self.lane() {
             Ok(lane) => lane,
             Err(why) => return no_client(&items, &why, settle),
@@ -100,10 +100,10 @@ impl KafkaOutput {
         }
     }
 
-    fn records(&self, parcels: Vec<Parcel>, settle: &Settle) -> Vec<Item> {
-        let mut items = vec![];
+    fn records<'a>(&self, parcels: &'a [Parcel], settle: &Settle) -> Vec<Item<'a>> {
+        let mut items = Vec::with_capacity(parcels.len());
         for parcel in parcels {
-            match self.shaper.record(&parcel) {
+            match self.shaper.record(parcel) {
                 Ok(record) => items.push(Item { handle: parcel.handle, record }),
                 Err(wrong) => settle.settle(parcel.handle, Outcome::Rejected { why: wrong.to_string() }),
             }
@@ -124,17 +124,17 @@ impl KafkaOutput {
     }
 
     /// A producer of its own, so that credentials are proven anew: brokers, topics, the right to write idempotently.
-    async fn would_work(&self) -> Result<(), Outcome> {
+    async fn would_work(&self, topics: Vec<String>) -> Result<(), Outcome> {
         let mut client = self.client.clone();
         client.set("statistics.interval.ms", "100");
-        let (topics, until, name) = (self.topics.clone(), Instant::now() + self.timeout, Arc::clone(&self.name));
+        let (until, name) = (Instant::now() + self.timeout, Arc::clone(&self.name));
         let asked = tokio::task::spawn_blocking(move || {
-            let lane = Lane::open(&client, &name).map_err(|error| Outcome::Misconfigured { why: refused_settings(&error) })?;
+            let lane = Lane::open(&client, &name).map_err(|error| Outcome::Misconfigured { why: refused_settings(&error), after: None })?;
             lane.ask(None, until)?;
             topics.iter().try_for_each(|topic| lane.ask(Some(topic), until))?;
             while !lane.has_id() {
                 if let Some(code) = lane.fatal() {
-                    return Err(Outcome::Misconfigured { why: verdict::says(code) });
+                    return Err(Outcome::Misconfigured { why: verdict::says(code), after: None });
                 }
                 if Instant::now() >= until {
                     return Err(Outcome::Down { why: "the brokers give no producer id; are enough of them up?".into(), after: None });
@@ -167,17 +167,17 @@ fn refused_settings(error: &KafkaError) -> String {
 }
 
 /// Nothing goes out without a client.
-fn no_client(items: &[Item], why: &str, settle: &Settle) {
+fn no_client(items: &[Item<'_>], why: &str, settle: &Settle) {
     for item in items {
-        settle.settle(item.handle, Outcome::Misconfigured { why: why.to_owned() });
+        settle.settle(item.handle, Outcome::Misconfigured { why: why.to_owned(), after: None });
     }
 }
 
 /// Settles what cannot be sent now, and gives back the rest.
-async fn reachable(lane: &Arc<Lane>, mut items: Vec<Item>, until: Instant, settle: &Settle) -> Vec<Item> {
-    let topics: BTreeSet<String> = items.iter().map(|item| item.record.topic.clone()).collect();
+async fn reachable<'a>(lane: &Arc<Lane>, mut items: Vec<Item<'a>>, until: Instant, settle: &Settle) -> Vec<Item<'a>> {
+    let topics: BTreeSet<&str> = items.iter().map(|item| item.record.topic).collect();
     for topic in topics {
-        let Err(outcome) = lane.reach(&topic, until).await else { continue };
+        let Err(outcome) = lane.reach(topic, until).await else { continue };
         items.retain(|item| {
             let stays = item.record.topic != topic;
             if !stays {
@@ -190,7 +190,7 @@ async fn reachable(lane: &Arc<Lane>, mut items: Vec<Item>, until: Instant, settl
 }
 
 /// Hands all over in order, and settles each by its report; gives back those that were refused in company.
-async fn ship(lane: &Lane, items: Vec<Item>, until: Instant, settle: &Settle, first: bool) -> Vec<Item> {
+async fn ship<'a>(lane: &'a Lane, items: Vec<Item<'a>>, until: Instant, settle: &'a Settle, first: bool) -> Vec<Item<'a>> {
     let mut batch = Batch::new(lane, items, settle, first);
     batch.hand_over(until).await;
     batch.hear_all(until).await;
@@ -203,18 +203,21 @@ struct Batch<'a> {
     settle: &'a Settle,
     /// Whether these go out for the first time in this attempt, and so in company.
     first: bool,
-    items: Vec<Option<Item>>,
+    items: Vec<Option<Item<'a>>>,
     waiting: usize,
-    refused: Vec<Item>,
+    refused: Vec<Item<'a>>,
+    /// The topic that the lane was told last to be within reach; none after a doubt.
+    landed: Option<&'a str>,
     sender: UnboundedSender<Report>,
     reports: UnboundedReceiver<Report>,
 }
 
 impl<'a> Batch<'a> {
     #[allow(clippy::disallowed_methods)] // bounded by the records of one batch, which have one report each
-    fn new(lane: &'a Lane, items: Vec<Item>, settle: &'a Settle, first: bool) -> Self {
+    fn new(lane: &'a Lane, items: Vec<Item<'a>>, settle: &'a Settle, first: bool) -> Self {
         let (sender, reports) = mpsc::unbounded_channel();
-        Batch { lane, settle, first, items: items.into_iter().map(Some).collect(), waiting: 0, refused: vec![], sender, reports }
+        let items = items.into_iter().map(Some).collect();
+        Batch { lane, settle, first, items, waiting: 0, refused: vec![], landed: None, sender, reports }
     }
 
     async fn hand_over(&mut self, until: Instant) {
@@ -248,18 +251,23 @@ impl<'a> Batch<'a> {
     fn not_taken(&mut self, nth: usize, code: Code) {
         let Some(item) = self.items.get_mut(nth).and_then(Option::take) else { return };
         let code = if code == Code::Fatal { self.lane.fatal().unwrap_or(code) } else { code };
-        self.settle.settle(item.handle, verdict::not_taken(&item.record.topic, code));
+        self.settle.settle(item.handle, verdict::not_taken(item.record.topic, code));
     }
 
     async fn hear_all(&mut self, until: Instant) {
+        let mut late = std::pin::pin!(sleep_until(until));
+        let mut heard = vec![];
         while self.waiting > 0 {
-            match timeout_at(until, self.reports.recv()).await {
-                Ok(Some(report)) => self.hear(report),
-                _ => break,
+            // They come in bursts, a request's records at once.
+            tokio::select! {
+                biased;
+                _ = self.reports.recv_many(&mut heard, BATCH_MAX) => {}
+                () = &mut late => break,
             }
+            heard.drain(..).for_each(|report| self.hear(report));
         }
         for item in self.items.iter_mut().filter_map(Option::take) {
-            self.lane.doubt(&item.record.topic);
+            self.lane.doubt(item.record.topic);
             let why = format!("topic `{}`: no acknowledgement in time", item.record.topic);
             self.settle.settle(item.handle, Outcome::Unknown { why });
         }
@@ -268,15 +276,19 @@ impl<'a> Batch<'a> {
     fn hear(&mut self, (nth, report): Report) {
         self.waiting = self.waiting.saturating_sub(1);
         let Some(item) = self.items.get_mut(nth).and_then(Option::take) else { return };
-        let topic = &item.record.topic;
+        let topic = item.record.topic;
         match report {
             Ok(landed) => {
-                self.lane.landed(topic);
+                if self.landed != Some(topic) {
+                    self.lane.landed(topic);
+                    self.landed = Some(topic);
+                }
                 self.settle.settle(item.handle, Outcome::Delivered { detail: landed.told(topic) });
             }
             Err(failed) if self.first && verdict::is_shared(failed.code) => self.refused.push(item),
             Err(failed) => {
                 self.lane.doubt(topic);
+                self.landed = None;
                 let failed = Failed { code: self.cause(failed.code), ..failed };
                 self.settle.settle(item.handle, verdict::failed(topic, failed));
             }
@@ -312,7 +324,14 @@ impl Output for KafkaOutput {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {
-        Box::pin(async { self.would_work().await.map_err(|outcome| CheckError(outcome.text().to_owned())) })
+        Box::pin(async { self.would_work(self.topics.clone()).await.map_err(|outcome| CheckError(outcome.text().to_owned())) })
+    }
+
+    fn check_message<'a>(&'a self, fixed: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<(), CheckError>> {
+        Box::pin(async move {
+            let Some(topic) = fixed.get("topic") else { return Ok(()) };
+            self.would_work(vec![topic.clone()]).await.map_err(|outcome| CheckError(outcome.text().to_owned()))
+        })
     }
 
     /// Waits a bounded time for what is under way and lets go of connections and threads.

@@ -5,25 +5,28 @@
 
 use crate::cloudevents;
 use crate::settings::{Config, Form, wrong_topic};
-use bytes::Bytes;
 use rdkafka::message::{Header, OwnedHeaders};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use switchyard_api::Parcel;
 
 /// The headers that say which delivery this is; nobody else sets them.
 const OURS: &str = "switchyard-";
 
-/// What goes out.
+/// Names and values.
+type Headers<'a> = Vec<(Cow<'a, str>, Cow<'a, [u8]>)>;
+
+/// What goes out: pieces of the parcel, which librdkafka copies once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct Record<'a> {
     /// Where to.
-    pub topic: String,
+    pub topic: &'a str,
     /// What chooses the partition.
-    pub key: Option<Bytes>,
+    pub key: Option<&'a str>,
     /// `None`: a tombstone.
-    pub value: Option<Bytes>,
+    pub value: Option<Cow<'a, [u8]>>,
     /// In this order; a name stands once.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Headers<'a>,
     /// When the event was received, milliseconds since 1970.
     pub timestamp: i64,
 }
@@ -65,35 +68,36 @@ impl Shaper {
     }
 
     /// The record of a delivery.
-    pub fn record(&self, parcel: &Parcel) -> Result<Record, NoRecord> {
+    pub fn record<'a>(&self, parcel: &'a Parcel) -> Result<Record<'a>, NoRecord> {
         let message = &parcel.message;
         let topic = self.topic(message.text("topic").ok_or(NoRecord::NoTopic)?)?;
-        let key = message.text("key").filter(|key| !key.is_empty()).map(|key| Bytes::copy_from_slice(key.as_bytes()));
+        let key = message.text("key").filter(|key| !key.is_empty());
         let dead = tombstone(message.text("tombstone").unwrap_or(""))?;
         if dead && key.is_none() {
             return Err(NoRecord::TombstoneWithoutKey);
         }
-        let value = message.text("body").map_or_else(|| parcel.payload(), |body| Bytes::copy_from_slice(body.as_bytes()));
-        let mut value = (!dead).then_some(value);
-        let mut headers = vec![];
+        let value = message.text("body").or(message.payload.as_deref()).map_or(&parcel.raw[..], str::as_bytes);
+        let mut value = (!dead).then_some(Cow::Borrowed(value));
+        let mut headers = Headers::with_capacity(8);
         match self.form {
             Some(Form::Binary) => {
-                headers.push(("content-type".to_owned(), parcel.payload_type().as_bytes().to_vec()));
-                headers.extend(cloudevents::headers(parcel, message.text("key")));
+                headers.push(plain("content-type", parcel.payload_type()));
+                let own = cloudevents::headers(parcel, message.text("key")).into_iter();
+                headers.extend(own.map(|(name, value)| (name.into(), value.into())));
             }
             // A tombstone stays one: its value is null in every form.
             Some(Form::Structured) => {
-                headers.push(("content-type".to_owned(), cloudevents::STRUCTURED.as_bytes().to_vec()));
+                headers.push(plain("content-type", cloudevents::STRUCTURED));
                 value = value.map(|data| cloudevents::envelope(parcel, message.text("key"), &data).into());
             }
-            None => headers.push(("content-type".to_owned(), parcel.payload_type().as_bytes().to_vec())),
+            None => headers.push(plain("content-type", parcel.payload_type())),
         }
         add(&mut headers, message.map("headers"))?;
         headers.extend(ids(parcel));
         Ok(Record { topic, key, value, headers, timestamp: parcel.received_at })
     }
 
-    fn topic(&self, topic: &str) -> Result<String, NoRecord> {
+    fn topic<'a>(&self, topic: &'a str) -> Result<&'a str, NoRecord> {
         if let Some(why) = wrong_topic(topic) {
             let shown: String = topic.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
             return Err(NoRecord::BadTopic(shown, why));
@@ -101,15 +105,15 @@ impl Shaper {
         if !self.topics.is_empty() && !self.topics.iter().any(|open| open == topic) {
             return Err(NoRecord::OtherTopic(topic.to_owned()));
         }
-        Ok(topic.to_owned())
+        Ok(topic)
     }
 }
 
-impl Record {
+impl Record<'_> {
     /// As librdkafka takes them.
     pub fn native_headers(&self) -> OwnedHeaders {
         let empty = OwnedHeaders::new_with_capacity(self.headers.len());
-        self.headers.iter().fold(empty, |all, (name, value)| all.insert(Header { key: name, value: Some(value) }))
+        self.headers.iter().fold(empty, |all, (name, value)| all.insert(Header { key: name, value: Some(&value[..]) }))
     }
 }
 
@@ -122,28 +126,26 @@ fn tombstone(text: &str) -> Result<bool, NoRecord> {
 }
 
 /// The message's own headers; one that is there already is replaced.
-fn add(headers: &mut Vec<(String, Vec<u8>)>, own: Option<&BTreeMap<String, String>>) -> Result<(), NoRecord> {
+fn add<'a>(headers: &mut Headers<'a>, own: Option<&'a BTreeMap<String, String>>) -> Result<(), NoRecord> {
     for (name, value) in own.into_iter().flatten() {
         if name.to_ascii_lowercase().starts_with(OURS) {
             return Err(NoRecord::OurHeader(name.clone()));
         }
         headers.retain(|(there, _)| there != name);
-        headers.push((name.clone(), value.clone().into_bytes()));
+        headers.push(plain(name, value));
     }
     Ok(())
 }
 
 /// Which delivery this is.
-fn ids(parcel: &Parcel) -> Vec<(String, Vec<u8>)> {
-    let mut ids = vec![
-        ("switchyard-event".to_owned(), parcel.event.clone().into_bytes()),
-        ("switchyard-delivery".to_owned(), parcel.delivery.clone().into_bytes()),
-        ("switchyard-attempt".to_owned(), parcel.attempt.to_string().into_bytes()),
-    ];
-    if parcel.replay {
-        ids.push(("switchyard-replay".to_owned(), b"true".to_vec()));
-    }
-    ids
+fn ids(parcel: &Parcel) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, [u8]>)> {
+    let attempt = ("switchyard-attempt".into(), parcel.attempt.to_string().into_bytes().into());
+    let replay = parcel.replay.then(|| plain("switchyard-replay", "true"));
+    [plain("switchyard-event", &parcel.event), plain("switchyard-delivery", &parcel.delivery), attempt].into_iter().chain(replay)
+}
+
+fn plain<'a>(name: &'a str, value: &'a str) -> (Cow<'a, str>, Cow<'a, [u8]>) {
+    (name.into(), value.as_bytes().into())
 }
 
 #[cfg(test)]
@@ -159,24 +161,25 @@ mod tests {
     }
     fn message(fields: &[(&str, &str)]) -> Message {
         Message {
-            payload: None,
             fields: fields.iter().map(|(name, value)| ((*name).to_owned(), Rendered::Text((*value).to_owned()))).collect(),
+            ..Message::default()
         }
     }
-    fn record(fields: &[(&str, &str)]) -> Result<Record, NoRecord> {
-        shaper(&[], None).record(&parcel(7, &message(fields)))
+    /// Lives as long as the test's process: records are made of it.
+    fn kept(parcel: Parcel) -> &'static Parcel {
+        Box::leak(Box::new(parcel))
     }
-    fn names(record: &Record) -> Vec<&str> {
-        record.headers.iter().map(|(name, _)| name.as_str()).collect()
+    fn record(fields: &[(&str, &str)]) -> Result<Record<'static>, NoRecord> {
+        shaper(&[], None).record(kept(parcel(7, &message(fields))))
+    }
+    fn names<'a>(record: &'a Record<'_>) -> Vec<&'a str> {
+        record.headers.iter().map(|(name, _)| &**name).collect()
     }
 
     #[test]
     fn the_events_exact_bytes_go_out_with_ids_and_time() {
         let record = record(&[("topic", "orders"), ("key", "1042")]).unwrap();
-        assert_eq!(
-            (record.topic.as_str(), record.key.as_deref(), record.value.as_deref()),
-            ("orders", Some(&b"1042"[..]), Some(&b"{\"number\":7}"[..]))
-        );
+        assert_eq!((record.topic, record.key, record.value.as_deref()), ("orders", Some("1042"), Some(&b"{\"number\":7}"[..])));
         assert_eq!(record.timestamp, 1_772_445_600_000);
         assert_eq!(names(&record), ["content-type", "switchyard-event", "switchyard-delivery", "switchyard-attempt"]);
     }
@@ -194,9 +197,8 @@ mod tests {
         assert!(with("1", "false").unwrap().value.is_some() && with("", " ").unwrap().value.is_some());
         assert_eq!(with("", "true"), Err(NoRecord::TombstoneWithoutKey));
         assert_eq!(with("1", "yes\n"), Err(NoRecord::BadTombstone("yes".into())));
-        let structured =
-            shaper(&[], Some(Form::Structured)).record(&parcel(7, &message(&[("topic", "o"), ("key", "1"), ("tombstone", "true")])));
-        assert_eq!(structured.unwrap().value, None);
+        let structured = parcel(7, &message(&[("topic", "o"), ("key", "1"), ("tombstone", "true")]));
+        assert_eq!(shaper(&[], Some(Form::Structured)).record(&structured).unwrap().value, None);
     }
 
     #[test]
@@ -204,17 +206,17 @@ mod tests {
         let with = |name: &str| {
             let mut message = message(&[("topic", "orders")]);
             message.fields.insert("headers".into(), Rendered::Map([(name.to_owned(), "text/csv".to_owned())].into()));
-            shaper(&[], None).record(&parcel(7, &message))
+            shaper(&[], None).record(kept(parcel(7, &message)))
         };
         let record = with("content-type").unwrap();
         assert_eq!(names(&record).iter().filter(|name| **name == "content-type").count(), 1);
-        assert!(record.headers.contains(&("content-type".into(), b"text/csv".to_vec())));
+        assert!(record.headers.contains(&plain("content-type", "text/csv")));
         assert_eq!(with("SWITCHYARD-delivery"), Err(NoRecord::OurHeader("SWITCHYARD-delivery".into())));
     }
 
     #[test]
     fn only_a_listed_topic_is_written_to() {
-        let to = |topic: &str| shaper(&["orders", "orders-nl"], None).record(&parcel(7, &message(&[("topic", topic)])));
+        let to = |topic: &str| shaper(&["orders", "orders-nl"], None).record(kept(parcel(7, &message(&[("topic", topic)]))));
         assert_eq!(to("orders-nl").unwrap().topic, "orders-nl");
         assert_eq!(to("orders-de"), Err(NoRecord::OtherTopic("orders-de".into())));
     }
@@ -222,7 +224,7 @@ mod tests {
     #[test]
     fn a_replay_says_so() {
         let replay = Parcel { replay: true, ..parcel(7, &message(&[("topic", "orders")])) };
-        assert!(shaper(&[], None).record(&replay).unwrap().headers.contains(&("switchyard-replay".into(), b"true".to_vec())));
+        assert!(shaper(&[], None).record(&replay).unwrap().headers.contains(&plain("switchyard-replay", "true")));
     }
 
     proptest! {

@@ -33,7 +33,7 @@ pub fn failed(topic: &str, failed: Failed) -> Outcome {
     let why = format!("topic `{topic}`: {}", says(code));
     match class(code) {
         Class::Rejected => Outcome::Rejected { why },
-        Class::Misconfigured => Outcome::Misconfigured { why },
+        Class::Misconfigured => Outcome::Misconfigured { why, after: None },
         Class::Down => Outcome::Down { why, after: None },
         Class::Retry => Outcome::Retry { why, after: None },
         Class::Unsure if !placed => Outcome::Down { why: format!("topic `{topic}`: no partition could be reached in time"), after: None },
@@ -46,7 +46,7 @@ pub fn not_taken(topic: &str, code: Code) -> Outcome {
     let why = format!("topic `{topic}`: {}", says(code));
     match class(code) {
         Class::Rejected => Outcome::Rejected { why },
-        Class::Misconfigured => Outcome::Misconfigured { why },
+        Class::Misconfigured => Outcome::Misconfigured { why, after: None },
         Class::Down => Outcome::Down { why, after: None },
         Class::Retry | Class::Unsure => Outcome::Retry { why, after: None },
     }
@@ -56,7 +56,7 @@ pub fn not_taken(topic: &str, code: Code) -> Outcome {
 pub fn not_reached(code: Code, why: String) -> Outcome {
     match class(code) {
         Class::Rejected => Outcome::Rejected { why },
-        Class::Misconfigured => Outcome::Misconfigured { why },
+        Class::Misconfigured => Outcome::Misconfigured { why, after: None },
         Class::Down | Class::Retry | Class::Unsure => Outcome::Down { why, after: None },
     }
 }

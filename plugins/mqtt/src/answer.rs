@@ -29,7 +29,9 @@ fn acknowledged(reason: PubAckReason, need_subscriber: bool) -> Outcome {
             Outcome::Retry { why: "nobody subscribes to this topic".to_owned(), after: None }
         }
         PubAckReason::NoMatchingSubscribers => Outcome::Delivered { detail: "acknowledged; nobody subscribes to this topic".to_owned() },
-        PubAckReason::NotAuthorized => Outcome::Misconfigured { why: format!("{why}: the user may not publish to this topic") },
+        PubAckReason::NotAuthorized => {
+            Outcome::Misconfigured { why: format!("{why}: the user may not publish to this topic"), after: None }
+        }
         PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => Outcome::Rejected { why },
         PubAckReason::QuotaExceeded
         | PubAckReason::PacketIdentifierInUse

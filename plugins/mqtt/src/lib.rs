@@ -23,7 +23,7 @@
 //! | what happens | outcome |
 //! | --- | --- |
 //! | PUBACK success; no matching subscribers (0x10) | delivered |
-//! | no connection; the broker is busy or unavailable | down |
+//! | no connection in half of `timeout`, at most 5 s, greeting and login included; the broker is busy or unavailable, or takes nothing | down |
 //! | user, password or client id refused, not authorised to publish there (0x87); a certificate refused or unreadable; no QoS 1 | misconfigured |
 //! | larger than the broker's maximum; topic name (0x90) or payload format (0x99) invalid; a topic with `+`, `#` or NUL | rejected |
 //! | quota exceeded and other reasons; no subscriber, with `need_subscriber` | retry |

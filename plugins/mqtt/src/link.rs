@@ -89,10 +89,10 @@ impl NoLink {
                 | Code::RefusedProtocolVersion
                 | Code::UnsupportedProtocolVersion
                 | Code::UseAnotherServer
-                | Code::ServerMoved => Outcome::Misconfigured { why },
+                | Code::ServerMoved => Outcome::Misconfigured { why, after: None },
                 _ => Outcome::Down { why, after: None },
             },
-            NoLink::NoQos { .. } | NoLink::Certificate { .. } => Outcome::Misconfigured { why },
+            NoLink::NoQos { .. } | NoLink::Certificate { .. } => Outcome::Misconfigured { why, after: None },
             NoLink::Greeting { .. } | NoLink::Silent { .. } => Outcome::Down { why, after: None },
         }
     }

@@ -56,6 +56,7 @@ pub fn unheard(subject: &str, asked: Option<Result<String, GetStreamByNameError>
         Some(Ok(stream)) => Outcome::Down { why: format!("stream {} has no leader for now", Printable(&stream)), after: None },
         Some(Err(error)) if matches!(error.kind(), GetStreamByNameErrorKind::NotFound) => Outcome::Misconfigured {
             why: format!("no stream takes `{subject}`; make one with that subject, or set `subject` to one that is taken"),
+            after: None,
         },
         _ => Outcome::Down { why: "JetStream is not available".to_owned(), after: None },
     }
@@ -63,10 +64,21 @@ pub fn unheard(subject: &str, asked: Option<Result<String, GetStreamByNameError>
 
 /// Whether JetStream works for our account, from what it tells of it.
 pub fn account(payload: &[u8]) -> Result<(), String> {
+    read(payload).map(drop)
+}
+
+/// Whether a stream takes the subject that was asked for.
+pub fn takes(payload: &[u8]) -> Result<bool, String> {
+    let told = read(payload)?;
+    Ok(told.pointer("/streams").and_then(serde_json::Value::as_array).is_some_and(|streams| !streams.is_empty()))
+}
+
+/// An answer of JetStream's API; its error as one line.
+fn read(payload: &[u8]) -> Result<serde_json::Value, String> {
     let told: serde_json::Value = serde_json::from_slice(payload).map_err(|_| "JetStream's answer is not JSON".to_owned())?;
     match told.pointer("/error/description").and_then(serde_json::Value::as_str) {
         Some(why) => Err(format!("JetStream: {}", Printable(why))),
-        None => Ok(()),
+        None => Ok(told),
     }
 }
 

@@ -19,7 +19,7 @@
 //! | what happens | outcome |
 //! | --- | --- |
 //! | acknowledged with stream and sequence, also as a duplicate | delivered |
-//! | no connection; JetStream is not available; the stream has no leader | down |
+//! | no connection in half of `timeout`, at most 5 s, greeting and login included; the server takes nothing; JetStream is not available; the stream has no leader | down |
 //! | user, password or token refused, publishing to the subject not allowed; a certificate refused or unreadable; no stream takes the subject | misconfigured |
 //! | too large; wrong stream or last sequence; the stream is sealed; no subject | rejected |
 //! | another error, such as a full stream | retry |
@@ -33,6 +33,7 @@ mod link;
 mod message;
 
 use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::Deserialize;
@@ -55,6 +56,8 @@ use link::{Link, Links};
 const BATCH_MAX: usize = 500;
 /// Where JetStream tells of our account. The library's own question does not understand servers before 2.10.
 const ACCOUNT: &str = "$JS.API.INFO";
+/// Which streams take a subject.
+const STREAMS: &str = "$JS.API.STREAM.NAMES";
 /// How the URL starts.
 const SCHEMES: Schemes = Schemes { plain: ("nats", 4222), tls: ("tls", 4222) };
 
@@ -218,7 +221,7 @@ impl NatsOutput {
             },
             // A refusal names the subject and not the message: all that wait for it are refused alike.
             Ok(_) = denied.wait_for(|denied| denied.contains(&subject)) => {
-                Err(Refusal::Said(Outcome::Misconfigured { why: format!("the user may not publish to `{subject}`") }))
+                Err(Refusal::Said(Outcome::Misconfigured { why: format!("the user may not publish to `{subject}`"), after: None }))
             }
         };
         (handle, subject, outcome)
@@ -245,20 +248,25 @@ impl NatsOutput {
         format!("{} gave no acknowledgement within {:?}", self.links.address(), self.timeout)
     }
 
-    async fn ask(&self) -> Result<(), CheckError> {
+    /// What JetStream says to a question; `None` where we may not ask it.
+    async fn ask(&self, api: &'static str, question: String) -> Result<Option<Bytes>, CheckError> {
         let link: Arc<Link> = self.links.get(self.timeout).await.map_err(|e| CheckError(e.to_string()))?;
         let mut denied = link.denied.clone();
-        let wrong = |why: String| CheckError(format!("{} cannot be used: {why}", self.links.address()));
+        let wrong = |why: String| self.unusable(&why);
         tokio::select! {
             biased;
-            answer = tokio::time::timeout(self.timeout, link.client.request(ACCOUNT, "".into())) => match answer {
-                Ok(Ok(message)) => answer::account(&message.payload).map_err(wrong),
+            answer = tokio::time::timeout(self.timeout, link.client.request(api, question.into())) => match answer {
+                Ok(Ok(message)) => Ok(Some(message.payload)),
                 Ok(Err(error)) => Err(wrong(format!("JetStream: {error}"))),
                 Err(_) => Err(wrong(format!("JetStream says nothing within {:?}", self.timeout))),
             },
             // Who may only publish may not ask; connected and let in is all that can be said.
-            Ok(_) = denied.wait_for(|denied| denied.contains(ACCOUNT)) => Ok(()),
+            Ok(_) = denied.wait_for(|denied| denied.contains(api)) => Ok(None),
         }
+    }
+
+    fn unusable(&self, why: &str) -> CheckError {
+        CheckError(format!("{} cannot be used: {why}", self.links.address()))
     }
 }
 
@@ -272,7 +280,22 @@ impl Output for NatsOutput {
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {
-        Box::pin(self.ask())
+        Box::pin(async move {
+            let told = self.ask(ACCOUNT, String::new()).await?;
+            told.map_or(Ok(()), |told| answer::account(&told)).map_err(|why| self.unusable(&why))
+        })
+    }
+
+    fn check_message<'a>(&'a self, fixed: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<(), CheckError>> {
+        Box::pin(async move {
+            let Some(subject) = fixed.get("subject") else { return Ok(()) };
+            let question = serde_json::json!({ "subject": subject }).to_string();
+            let Some(told) = self.ask(STREAMS, question).await? else { return Ok(()) };
+            if answer::takes(&told).map_err(|why| self.unusable(&why))? {
+                return Ok(());
+            }
+            Err(CheckError(format!("no stream takes `{subject}`: make one there, or choose another subject")))
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -75,8 +75,8 @@ impl NoLink {
     pub fn outcome(&self) -> Outcome {
         let why = self.to_string();
         match self {
-            NoLink::Connect { cause, .. } if is_set_up_wrong(cause) => Outcome::Misconfigured { why },
-            NoLink::Files(_) => Outcome::Misconfigured { why },
+            NoLink::Connect { cause, .. } if is_set_up_wrong(cause) => Outcome::Misconfigured { why, after: None },
+            NoLink::Files(_) => Outcome::Misconfigured { why, after: None },
             _ => Outcome::Down { why, after: None },
         }
     }

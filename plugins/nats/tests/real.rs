@@ -112,6 +112,9 @@ impl FarSide for Bus {
         huge.payload = Some("x".repeat(PAYLOAD_MAX + 1));
         Some(huge)
     }
+    fn nowhere(&self) -> Option<Message> {
+        Some(to("not.there"))
+    }
     async fn shown(&self) -> (String, Vec<String>) {
         let config = config(&url(&self.server));
         (format!("{config:?} {:?}", connect(config.clone()).await), vec![PASSWORD.to_owned()])

@@ -48,7 +48,7 @@
 //! | 409, 429, 500, S3's `SlowDown`, Azure's `ServerBusy` | retry |
 //! | no connection, DNS, 503 | down |
 //! | wrong key, no rights, no such bucket or container, any other 4xx, a redirect (another region) | misconfigured |
-//! | sent, and no answer | unknown; asked for before it is sent again |
+//! | sent, and no answer in `timeout`, or the connection was lost | unknown; asked for before it is sent again |
 //! | a prefix that leads up, holds control characters or is too long | rejected |
 //!
 //! Keys come from the file; instance roles and Entra tokens are not spoken. A key needs the right to write, that to read for asking
@@ -106,7 +106,7 @@ impl Kind for S3 {
     fn fields(&self) -> Vec<Field> {
         fields()
     }
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, _config: &S3Config) -> Defaults {
         DEFAULTS
     }
     fn validate(&self, config: &S3Config) -> Vec<Problem> {
@@ -136,7 +136,7 @@ impl Kind for Gcs {
     fn fields(&self) -> Vec<Field> {
         fields()
     }
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, _config: &GcsConfig) -> Defaults {
         DEFAULTS
     }
     fn validate(&self, config: &GcsConfig) -> Vec<Problem> {
@@ -166,7 +166,7 @@ impl Kind for AzureBlob {
     fn fields(&self) -> Vec<Field> {
         fields()
     }
-    fn defaults(&self) -> Defaults {
+    fn defaults(&self, _config: &AzureConfig) -> Defaults {
         DEFAULTS
     }
     fn validate(&self, config: &AzureConfig) -> Vec<Problem> {
@@ -189,7 +189,7 @@ impl Kind for AzureBlob {
 }
 
 /// One at a time: what comes meanwhile is the next object.
-const DEFAULTS: Defaults = Defaults { rate: None, burst: None, concurrency: Some(1), attempts: None, hold_unknown: false };
+const DEFAULTS: Defaults = Defaults { rate: None, burst: None, concurrency: Some(1), attempts: None, hold_unknown: false, statuses: true };
 
 fn fields() -> Vec<Field> {
     let field = |name: &'static str, docs: &'static str, escape, confine, default: Option<&'static str>| Field {

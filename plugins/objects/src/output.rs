@@ -105,7 +105,7 @@ impl ObjectsOutput {
                     other => other,
                 }
             }
-            Ok(Err(error @ CallError::Target)) => Outcome::Misconfigured { why: error.to_string() },
+            Ok(Err(error @ CallError::Target)) => Outcome::Misconfigured { why: error.to_string(), after: None },
             Ok(Err(CallError::Sent(error))) => error.outcome(),
             Err(_) if left.load(Ordering::Relaxed) => Outcome::Unknown { why: format!("sent, but no answer within {:?}", self.within) },
             Err(_) => Outcome::Retry { why: format!("not sent within {:?}", self.within), after: None },
@@ -157,7 +157,7 @@ impl ObjectsOutput {
 fn asked_in_vain(outcome: Outcome) -> Outcome {
     let why = format!("asked whether it is there already: {}", outcome.text());
     match outcome {
-        Outcome::Misconfigured { .. } => Outcome::Misconfigured { why },
+        Outcome::Misconfigured { .. } => Outcome::Misconfigured { why, after: None },
         Outcome::Down { after, .. } | Outcome::Retry { after, .. } => Outcome::Down { why, after },
         Outcome::Rejected { .. } | Outcome::Unknown { .. } | Outcome::Delivered { .. } => Outcome::Down { why, after: None },
     }
@@ -209,7 +209,7 @@ mod tests {
             (Outcome::Rejected { why: why() }, "down"),
             (Outcome::Delivered { detail: why() }, "down"),
             (Outcome::Down { why: why(), after }, "down"),
-            (Outcome::Misconfigured { why: why() }, "misconfigured"),
+            (Outcome::Misconfigured { why: why(), after: None }, "misconfigured"),
         ] {
             let made = asked_in_vain(outcome);
             assert!(made.word() == word && made.text() == "asked whether it is there already: so", "{made:?}");

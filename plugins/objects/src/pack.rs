@@ -81,7 +81,7 @@ pub fn pack(parcels: &[Parcel], how: &Objects) -> Packed {
 
 /// A delivery's line. Without `attempt`: a repeat has the same bytes.
 fn line(parcel: &Parcel) -> String {
-    parcel.message.text("line").map_or_else(|| record(parcel, None), |text| one_line(text.trim_end())) + "\n"
+    parcel.message.text("line").map_or_else(|| record(parcel, None), |text| one_line(text.trim_end()).into_owned()) + "\n"
 }
 
 impl<'a> Group<'a> {

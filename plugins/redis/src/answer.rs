@@ -23,9 +23,10 @@ pub fn refused(error: &ServerError) -> Outcome {
         "OOM" | "LOADING" | "MASTERDOWN" | "READONLY" | "CLUSTERDOWN" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TRYAGAIN" => {
             Outcome::Down { why, after: None }
         }
-        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => Outcome::Misconfigured { why },
+        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => Outcome::Misconfigured { why, after: None },
         "MOVED" | "ASK" | "CROSSSLOT" => Outcome::Misconfigured {
             why: format!("{why}: this is a node of a cluster; write the URL of a proxy in front of it, or of a single server"),
+            after: None,
         },
         "WRONGTYPE" | "ERR" => Outcome::Rejected { why },
         _ => Outcome::Retry { why, after: None },

@@ -20,7 +20,7 @@
 //! | what happens | outcome |
 //! | --- | --- |
 //! | the entry's id comes back | delivered |
-//! | no connection; LOADING, OOM, READONLY, MASTERDOWN, CLUSTERDOWN, MISCONF, NOREPLICAS, BUSY, TRYAGAIN | down |
+//! | no connection in half of `timeout`, at most 5 s, greeting and login included; LOADING, OOM, READONLY, MASTERDOWN, CLUSTERDOWN, MISCONF, NOREPLICAS, BUSY, TRYAGAIN | down |
 //! | user or password refused, NOPERM; a certificate refused or unreadable; MOVED (a cluster) | misconfigured |
 //! | WRONGTYPE (the key holds no stream), ERR (the entry is refused); a value longer than `proto-max-bulk-len` | rejected |
 //! | another error | retry |
@@ -34,6 +34,7 @@ mod link;
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use switchyard_api::escape::Escape;
@@ -188,11 +189,15 @@ impl RedisOutput {
     }
 
     async fn ping(&self) -> Result<(), CheckError> {
+        self.ask(&redis::cmd("PING")).await
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, CheckError> {
         let link = self.links.get(self.timeout).await.map_err(|e| CheckError(e.to_string()))?;
         let mut connection = link.connection.clone();
         let wrong = |why: String| CheckError(format!("{} does not answer: {why}", self.links.address()));
-        match tokio::time::timeout(self.timeout, redis::cmd("PING").exec_async(&mut connection)).await {
-            Ok(Ok(())) => Ok(()),
+        match tokio::time::timeout(self.timeout, command.query_async(&mut connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(wrong(answer::plain(&error))),
             Err(_) => Err(wrong(format!("nothing within {:?}", self.timeout))),
         }
@@ -216,6 +221,15 @@ impl Output for RedisOutput {
 
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {
         Box::pin(self.ping())
+    }
+
+    fn check_message<'a>(&'a self, fixed: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<(), CheckError>> {
+        Box::pin(async move {
+            let Some(stream) = fixed.get("stream") else { return Ok(()) };
+            let kind: String = self.ask(redis::cmd("TYPE").arg(stream)).await?;
+            let fits = ["none", "stream"].contains(&kind.as_str());
+            if fits { Ok(()) } else { Err(CheckError(format!("`{stream}` holds a {kind} there and no stream: choose another name"))) }
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -65,12 +65,12 @@ impl NoLink {
         let why = self.to_string();
         match self {
             NoLink::Dial(wrong) => wrong.outcome(),
-            NoLink::Login { .. } => Outcome::Misconfigured { why },
+            NoLink::Login { .. } => Outcome::Misconfigured { why, after: None },
             // `SELECT` of a database that is not there answers ERR.
             NoLink::Greeting { cause, .. } if matches!(cause.kind(), ErrorKind::Server(_)) && cause.code() == Some("ERR") => {
-                Outcome::Misconfigured { why }
+                Outcome::Misconfigured { why, after: None }
             }
-            NoLink::Greeting { cause, .. } if refuses_us(cause) => Outcome::Misconfigured { why },
+            NoLink::Greeting { cause, .. } if refuses_us(cause) => Outcome::Misconfigured { why, after: None },
             NoLink::Greeting { .. } | NoLink::Silent { .. } => Outcome::Down { why, after: None },
         }
     }

@@ -71,6 +71,9 @@ impl FarSide for Feed {
     fn poison(&self) -> Option<Message> {
         Some(to("a-text"))
     }
+    fn nowhere(&self) -> Option<Message> {
+        Some(to("a-text"))
+    }
     async fn shown(&self) -> (String, Vec<String>) {
         let config = config(&url(&self.0));
         (format!("{config:?} {:?}", connect(config.clone()).await), vec![PASSWORD.to_owned()])

@@ -56,7 +56,7 @@ impl Fault {
             Class::Rejected => Outcome::Rejected { why },
             Class::Retry => Outcome::Retry { why, after: None },
             Class::Down | Class::Broken => Outcome::Down { why, after: None },
-            Class::Misconfigured => Outcome::Misconfigured { why },
+            Class::Misconfigured => Outcome::Misconfigured { why, after: None },
         }
     }
 

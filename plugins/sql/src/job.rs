@@ -2,9 +2,10 @@
 
 use crate::statement::{Dialect, Script, Statement};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
-use switchyard_api::{Handle, Parcel};
+use switchyard_api::{Handle, Message, Parcel};
 
 /// Parameters that are there without `params`: the stable id, and the payload.
 pub const GIVEN: [&str; 2] = [DELIVERY, PAYLOAD];
@@ -22,7 +23,12 @@ pub struct Job {
     pub delivery: String,
     /// What to do.
     pub script: Arc<Script>,
-    values: BTreeMap<String, String>,
+    /// Its statements are prepared and do not run.
+    pub dry: bool,
+    /// Where `params` are, and the payload that a transform made.
+    message: Arc<Message>,
+    /// The event's exact bytes as text, where they are asked for.
+    raw: Option<String>,
 }
 
 impl Job {
@@ -33,31 +39,34 @@ impl Job {
     pub fn new(parcel: &Parcel, scripts: &Scripts) -> Result<Job, String> {
         let text = parcel.message.text("sql").ok_or("the message has no `sql`")?;
         let script = scripts.get(text)?;
-        let mut values = parcel.message.map("params").cloned().unwrap_or_default();
         let uses = |name: &str| script.params().any(|(used, _)| used == name);
-        if uses(DELIVERY) {
-            values.insert(DELIVERY.into(), parcel.delivery.clone());
-        }
-        if uses(PAYLOAD) {
-            let payload = String::from_utf8(parcel.payload().to_vec()).map_err(|_| "`:payload` is text, and this payload is not UTF-8")?;
-            values.insert(PAYLOAD.into(), payload);
-        }
-        if let Some((name, _)) = script.params().find(|(name, _)| !values.contains_key(*name)) {
+        let raw = (parcel.message.payload.is_none() && uses(PAYLOAD)).then(|| String::from_utf8(parcel.raw.to_vec()));
+        let raw = raw.transpose().map_err(|_| "`:payload` is text, and this payload is not UTF-8")?;
+        let job =
+            Job { handle: parcel.handle, delivery: parcel.delivery.clone(), script, dry: false, message: Arc::clone(&parcel.message), raw };
+        if let Some((name, _)) = job.script.params().find(|(name, _)| job.value(name).is_none()) {
             return Err(format!("the message has no value for `:{name}`"));
         }
-        Ok(Job { handle: parcel.handle, delivery: parcel.delivery.clone(), script, values })
+        Ok(job)
     }
 
     /// A delivery that does nothing, to try the way to one.
-    pub fn trial(delivery: &str) -> Job {
-        let script = Arc::new(Script { statements: vec![] });
-        Job { handle: Handle(0), delivery: delivery.to_owned(), script, values: BTreeMap::new() }
+    pub fn trial(script: Arc<Script>) -> Job {
+        Job { handle: Handle(0), delivery: "switchyard-check".into(), script, dry: true, message: Arc::default(), raw: None }
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        match name {
+            DELIVERY => Some(&self.delivery),
+            PAYLOAD => self.message.payload.as_deref().or(self.raw.as_deref()),
+            other => self.message.map("params")?.get(other).map(String::as_str),
+        }
     }
 
     /// The values of a statement's placeholders, in their order.
     pub fn values<'j>(&'j self, statement: &'j Statement) -> impl Iterator<Item = &'j str> {
         // `new` saw that each is there.
-        statement.params.iter().map(|(name, _)| self.values.get(name).map_or("", String::as_str))
+        statement.params.iter().map(|(name, _)| self.value(name).unwrap_or_default())
     }
 }
 
@@ -77,7 +86,11 @@ impl Scripts {
         Scripts { dialect, read: Mutex::default() }
     }
 
-    fn get(&self, text: &str) -> Result<Arc<Script>, String> {
+    /// The script of a text.
+    ///
+    /// # Errors
+    /// One line: what is wrong with it.
+    pub fn get(&self, text: &str) -> Result<Arc<Script>, String> {
         // A poisoned map is as good as any: what it holds was whole when it was put in.
         let mut read = self.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(script) = read.get(text) {
@@ -105,9 +118,13 @@ impl Done {
     /// The proof: `DELETE 1 row, INSERT 2 rows`.
     pub fn proof(&self, script: &Script) -> Cow<'static, str> {
         let Done::Now(rows) = self else { return "done by an attempt before".into() };
-        let told = script.statements.iter().zip(rows);
-        let told = told.map(|(statement, rows)| format!("{} {rows} row{}", statement.verb, if *rows == 1 { "" } else { "s" }));
-        told.collect::<Vec<_>>().join(", ").into()
+        let mut told = String::new();
+        for (statement, rows) in script.statements.iter().zip(rows) {
+            let comma = if told.is_empty() { "" } else { ", " };
+            // Writing to a text cannot fail.
+            let _ = write!(told, "{comma}{} {rows} row{}", statement.verb, if *rows == 1 { "" } else { "s" });
+        }
+        told.into()
     }
 
     /// All rows together; `None` where nothing ran now.
@@ -122,6 +139,7 @@ impl Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use switchyard_api::conformance::parcel;
     use switchyard_api::{Message, Rendered};
 

@@ -40,7 +40,7 @@
 //! | `once` knows it | delivered: done by an attempt before |
 //! | a value that does not fit, a constraint, a wrong statement, fewer rows than `min_rows` (SQLSTATE 22, 23, 42, P0001) | rejected |
 //! | deadlock, serialization, lock, busy, too slow (40, 55P03, 57014; 1205, 1213; SQLITE_BUSY) | retry |
-//! | no address, no connection in 5 s, shutdown, too many connections, disk full, read-only standby (08, 53, 57P01-03, 58; 1040, 1053; SQLITE_FULL, SQLITE_IOERR); connection lost before the commit | down |
+//! | no address, no connection in half of `timeout`, at most 5 s, login included; shutdown, too many connections, disk full, read-only standby (08, 53, 57P01-03, 58; 1040, 1053; SQLITE_FULL, SQLITE_IOERR); connection lost before the commit | down |
 //! | wrong password, certificate, database, table or rights (28, 3D000, 42P01, 42501; 1045, 1146; SQLITE_CANTOPEN, SQLITE_READONLY) | misconfigured |
 //! | the commit was sent, and not answered | unknown |
 //!
@@ -81,7 +81,7 @@ pub use output::{BATCH_MAX, SqlOutput};
 pub use tls::{Mode, TlsSection};
 
 /// Connections where the file says nothing.
-const CONNECTIONS: u16 = 4;
+pub const CONNECTIONS: u16 = 4;
 /// Most connections of one output.
 const CONNECTIONS_MAX: u16 = 64;
 

@@ -111,6 +111,12 @@ impl Session for Connection {
                 Err(error) => return Err(of_error(&error)),
             }
         }
+        if job.dry {
+            for statement in &job.script.statements {
+                self.conn.prep(&statement.text).await.map_err(|e| of_error(&e))?;
+            }
+            return Ok(Done::Before);
+        }
         let mut rows = Vec::with_capacity(job.script.statements.len());
         for statement in &job.script.statements {
             let values: Vec<Value> = job.values(statement).map(|value| Value::Bytes(value.as_bytes().to_vec())).collect();

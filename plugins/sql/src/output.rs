@@ -8,8 +8,9 @@ use crate::postgres::{self, Postgres};
 use crate::remote::{self, Remote};
 use crate::session::Verdicts;
 use crate::sqlite::{self, Sqlite};
+use crate::statement::Script;
 use futures_util::future::BoxFuture;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::{CheckError, Outcome, Output, Parcel, Settle};
@@ -180,23 +181,34 @@ impl Output for SqlOutput {
         Box::pin(async move { self.attempt(&parcels, settle).await })
     }
 
-    /// Connects, opens a transaction, notes a delivery where `once` is set, and takes all of it back.
     fn check(&self) -> BoxFuture<'_, Result<(), CheckError>> {
+        Box::pin(self.try_out(Arc::new(Script { statements: vec![] })))
+    }
+
+    fn check_message<'a>(&'a self, fixed: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<(), CheckError>> {
         Box::pin(async move {
-            let jobs = Arc::from([Job::trial("switchyard-check")]);
-            let failed = |fault: &Fault| CheckError(fault.to_string());
-            match timeout_at(Instant::now() + self.timeout, self.database.work(&jobs)).await {
-                Ok(Ok((open, verdicts))) => {
-                    open.undo().await;
-                    verdicts.iter().find_map(|verdict| verdict.as_ref().err()).map_or(Ok(()), |fault| Err(failed(fault)))
-                }
-                Ok(Err(fault)) => Err(failed(&fault)),
-                Err(_) => Err(CheckError(format!("no answer in {:?}", self.timeout))),
-            }
+            let Some(text) = fixed.get("sql") else { return Ok(()) };
+            self.try_out(self.scripts.get(text).map_err(CheckError)?).await
         })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.database.close())
+    }
+}
+
+impl SqlOutput {
+    /// Connects, opens a transaction, notes a delivery where `once` is set, prepares the statements, and takes all of it back.
+    async fn try_out(&self, script: Arc<Script>) -> Result<(), CheckError> {
+        let jobs = Arc::from([Job::trial(script)]);
+        let failed = |fault: &Fault| CheckError(fault.to_string());
+        match timeout_at(Instant::now() + self.timeout, self.database.work(&jobs)).await {
+            Ok(Ok((open, verdicts))) => {
+                open.undo().await;
+                verdicts.iter().find_map(|verdict| verdict.as_ref().err()).map_or(Ok(()), |fault| Err(failed(fault)))
+            }
+            Ok(Err(fault)) => Err(failed(&fault)),
+            Err(_) => Err(CheckError(format!("no answer in {:?}", self.timeout))),
+        }
     }
 }

@@ -162,7 +162,7 @@ impl Session for Connection {
     /// All statements go out in their order before the first answer is waited for. After a failure the server refuses what follows.
     async fn jobs(&mut self, jobs: &[Job]) -> Result<Vec<Done>, Fault> {
         let new = self.note(jobs).await?;
-        let runs = |job: &Job| new.as_ref().is_none_or(|new| new.contains(&job.delivery));
+        let runs = |job: &Job| !job.dry && new.as_ref().is_none_or(|new| new.contains(&job.delivery));
         let mut answers = FuturesOrdered::new();
         for job in jobs.iter().filter(|job| runs(job)) {
             for statement in &job.script.statements {

@@ -167,6 +167,10 @@ impl Session for Connection {
         {
             return Ok(Done::Before);
         }
+        if job.dry {
+            let prepare = |text: &str| self.file.prepare(text).map(drop).map_err(|e| self.fault(&e, Phase::Prepare));
+            return job.script.statements.iter().try_for_each(|statement| prepare(&statement.text)).map(|()| Done::Before);
+        }
         let rows = job.script.statements.iter().map(|statement| self.execute(&statement.text, job.values(statement)));
         rows.collect::<Result<_, _>>().map(Done::Now)
     }

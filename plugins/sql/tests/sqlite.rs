@@ -79,6 +79,9 @@ impl FarSide for Far {
     fn poison(&self) -> Option<Message> {
         Some(message(far::INSERT, &[("n", "-1"), ("note", "")]))
     }
+    fn nowhere(&self) -> Option<Message> {
+        Some(message("DELETE FROM not_there", &[]))
+    }
     async fn shown(&self) -> (String, Vec<String>) {
         (String::new(), vec![]) // it has none
     }

@@ -28,7 +28,7 @@
 //! | what happens | outcome |
 //! | --- | --- |
 //! | written and flushed | delivered |
-//! | no connection | down |
+//! | no connection in half of `timeout`, at most 5 s, TLS included | down |
 //! | a certificate refused or unreadable; a `severity` or a name in `headers` that is none | misconfigured |
 //! | longer than `max_size` | rejected |
 //! | the connection broke while it was written, or took nothing in `timeout` | unknown |

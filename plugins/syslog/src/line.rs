@@ -98,7 +98,7 @@ pub const SEVERITIES: [&str; 8] = ["emergency", "alert", "critical", "error", "w
 fn severity(parcel: &Parcel) -> Result<u8, Outcome> {
     let Some(word) = parcel.message.text("severity") else { return Ok(NOTICE) };
     let found = SEVERITIES.iter().position(|known| *known == word).and_then(|at| u8::try_from(at).ok());
-    found.ok_or_else(|| Outcome::Misconfigured { why: format!("`severity` is none of {}", SEVERITIES.join(", ")) })
+    found.ok_or_else(|| Outcome::Misconfigured { why: format!("`severity` is none of {}", SEVERITIES.join(", ")), after: None })
 }
 
 /// In UTC with milliseconds; nothing where the calendar has no such time.

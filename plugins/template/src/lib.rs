@@ -18,7 +18,7 @@
 //! | --- | --- |
 //! | `OK` | delivered |
 //! | `BUSY` | retry, after that many seconds |
-//! | no connection, or it was lost before a delivery went out | down |
+//! | no connection in half of `timeout`, at most 5 s, password included; or it was lost before a delivery went out | down |
 //! | `NO`: password or channel; certificate refused | misconfigured |
 //! | `REFUSED`; a line of more than 64 KiB, which no till takes; bytes that are no text | rejected |
 //! | sent, and no answer in `timeout`, the connection was lost, or the answer is none | unknown |

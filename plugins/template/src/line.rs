@@ -24,8 +24,10 @@ pub fn line(parcel: &Parcel) -> Result<Vec<u8>, Outcome> {
         None => std::str::from_utf8(&payload).map_err(|_| rejected("its bytes are no text (UTF-8)".into()))?,
     };
     // The field is required: the host has seen to it that the file has one.
-    let channel =
-        parcel.message.text("channel").ok_or_else(|| Outcome::Misconfigured { why: "there is no channel to put it on".into() })?;
+    let channel = parcel
+        .message
+        .text("channel")
+        .ok_or_else(|| Outcome::Misconfigured { why: "there is no channel to put it on".into(), after: None })?;
     let mut line = serde_json::to_vec(&Line { id: &parcel.delivery, channel, text }).map_err(|error| rejected(error.to_string()))?;
     line.push(b'\n');
     if line.len() > LINE_MAX {
@@ -43,7 +45,7 @@ pub fn outcome(answer: &str) -> io::Result<Outcome> {
         "OK" => Ok(Outcome::Delivered { detail: format!("number {said}") }),
         "BUSY" => Ok(Outcome::Retry { why: format!("busy for {said} s"), after: rest.parse().ok().map(Duration::from_secs) }),
         "REFUSED" => Ok(Outcome::Rejected { why: said }),
-        "NO" => Ok(Outcome::Misconfigured { why: said }),
+        "NO" => Ok(Outcome::Misconfigured { why: said, after: None }),
         _ => Err(io::Error::other(format!("`{}` is no answer", Printable(answer)))),
     }
 }
@@ -57,7 +59,7 @@ mod tests {
 
     fn with(fields: &[(&str, &str)], payload: Option<&str>) -> Parcel {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), Rendered::Text((*value).to_owned()))).collect();
-        parcel(1, &Message { payload: payload.map(str::to_owned), fields })
+        parcel(1, &Message { payload: payload.map(str::to_owned), fields, ..Message::default() })
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl LinkError {
         match self {
             LinkError::Dial(error) => error.outcome(),
             LinkError::Lost(..) | LinkError::Silent(_) => Outcome::Down { why, after: None },
-            LinkError::Refused(..) => Outcome::Misconfigured { why },
+            LinkError::Refused(..) => Outcome::Misconfigured { why, after: None },
         }
     }
 }

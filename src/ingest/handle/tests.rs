@@ -335,11 +335,12 @@ async fn bodies_beyond_the_budget_hear_try_again() {
 #[tokio::test]
 async fn a_journal_that_is_full_or_fails_is_never_a_200() {
     let yard = Yard::new(Limits::default());
-    for (why, answer) in [(NotKept::Full, Answer::NoRoom), (NotKept::Failed, Answer::CannotKeep)] {
+    let all = [(NotKept::Full, Answer::NoRoom, 1), (NotKept::Reserved, Answer::NoRoom, 2), (NotKept::Failed, Answer::CannotKeep, 1)];
+    for (why, answer, times) in all {
         *yard.keep.fails.lock().unwrap() = Some(why);
         let said = yard.send(order(&yard, "T", "{}")).await;
         assert_eq!((said.status, said.header("retry-after"), said.header("connection")), (503, Some("5"), None));
-        assert_eq!(yard.tally("shop").of(answer), 1);
+        assert_eq!(yard.tally("shop").of(answer), times);
     }
     assert_eq!(yard.tally("shop").of(Answer::Kept), 0);
 }

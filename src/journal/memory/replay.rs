@@ -1,8 +1,8 @@
-//! Replays in the model.
+//! Replays and purges in the model.
 
-use super::{Durable, Place};
+use super::{Durable, Place, Stored};
 use crate::journal::replay::{JobState, KEPT_MAX, Render, ReplayJob};
-use crate::journal::store::{Mark, Slice};
+use crate::journal::store::{DeliveryFilter, Mark, Slice};
 use crate::model::{DeliveryKey, DeliveryRow, State, Timestamp};
 
 impl Durable {
@@ -14,10 +14,8 @@ impl Durable {
 
     fn ask_again(&mut self, place: Place, render: Render, now: Timestamp) -> bool {
         let parts = self.rows_of(place.0).any(|((_, target, ordinal), _)| *target == place.1 && *ordinal > 0);
-        if self.is_behind(place) || self.rows[&place].0.state == State::Waiting {
-            return false;
-        }
-        let (row, _) = self.rows.get_mut(&place).unwrap();
+        let behind = self.is_behind(place);
+        let Some((row, _)) = self.rows.get_mut(&place).filter(|(row, _)| !behind && row.state != State::Waiting) else { return false };
         let message = row.message.take().filter(|_| render == Render::Then || parts);
         let (replays, detail) = (row.replays + 1, "asked for again".to_owned());
         let due_at = Some(now);
@@ -26,6 +24,26 @@ impl Durable {
             turn.get_or_insert(now);
         }
         true
+    }
+
+    /// Whether what stands at a place is in this state and meant.
+    pub(super) fn means(&self, filter: &DeliveryFilter, state: State, place: Place) -> bool {
+        let (Some((row, _)), Some(Stored { event, .. })) = (self.rows.get(&place), self.events.get(&place.0)) else { return false };
+        row.state == state
+            && filter.holds_row(row.key.seq, &row.key.target, row.state, row.updated_at)
+            && filter.holds_event(&event.source, &event.topic, event.received_at)
+    }
+
+    /// The newest first, so that nothing has its turn that is to be ended next.
+    pub(super) fn purge(&mut self, filter: &DeliveryFilter, why: &str, now: Timestamp) -> Slice {
+        let places: Vec<Place> = self.rows.keys().copied().filter(|place| self.means(filter, State::Held, *place)).collect();
+        for place in places.iter().rev() {
+            if let Some((row, _)) = self.rows.get_mut(place) {
+                (row.state, row.due_at, row.detail, row.updated_at) = (State::Dead, None, why.to_owned(), now);
+            }
+            self.free(*place, now);
+        }
+        Slice { changed: places.len() as u64, next: None }
     }
 
     pub(super) fn plan_replays(&mut self, jobs: &[ReplayJob]) -> Slice {
@@ -49,13 +67,9 @@ impl Durable {
             return Slice { changed, next: None };
         }
         'full: while let Some(state) = job.looks_at() {
-            let from: Place = (job.at.1, job.at.2, u32::try_from(job.at.3).unwrap());
+            let from: Place = (job.at.1, job.at.2, u32::try_from(job.at.3).unwrap_or(u32::MAX));
             for place in self.rows.keys().copied().filter(|place| *place > from).collect::<Vec<_>>() {
-                let (row, event) = (&self.rows[&place].0, &self.events[&place.0].event);
-                let meant = row.state == state
-                    && job.filter.holds_row(row.key.seq, &row.key.target, row.state, row.updated_at)
-                    && job.filter.holds_event(&event.source, &event.topic, event.received_at);
-                changed += u64::from(meant && self.ask_again(place, job.render, now));
+                changed += u64::from(self.means(&job.filter, state, place) && self.ask_again(place, job.render, now));
                 if changed == room {
                     job.at = Mark(job.at.0, place.0, place.1, i64::from(place.2));
                     break 'full;

@@ -7,6 +7,11 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often, and how long after each other, the lock is tried: somebody may just be asking who holds it.
+const TRIES: usize = 5;
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Held while it lives.
 #[derive(Debug)]
@@ -49,15 +54,17 @@ impl DaemonLock {
         let beside = beside(path);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&beside);
         let mut file = open.map_err(named(&beside))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let _ = file.take(20).read_to_string(&mut pid);
-                let pid = pid.trim();
-                return Err(LockError::Held { path: path.to_owned(), pid: if pid.is_empty() { "?" } else { pid }.to_owned() });
+        let mut tries = 1;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(BETWEEN);
+                }
+                Err(TryLockError::WouldBlock) => return Err(LockError::Held { path: path.to_owned(), pid: pid_in(file) }),
+                Err(TryLockError::Error(cause)) => return Err(named(&beside)(cause)),
             }
-            Err(TryLockError::Error(cause)) => return Err(named(&beside)(cause)),
         }
         let say = |file: &mut File| {
             file.set_len(0)?;
@@ -69,11 +76,26 @@ impl DaemonLock {
     }
 }
 
+/// Which process has the journal at `path`; `None`: nobody.
+pub fn holder(path: &Path) -> Option<String> {
+    let file = File::open(beside(path)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(pid_in(file)),
+        // Let go of at once, with the file.
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+    }
+}
+
+fn pid_in(file: File) -> String {
+    let mut pid = String::new();
+    let _ = file.take(20).read_to_string(&mut pid);
+    let pid = pid.trim();
+    if pid.is_empty() { "?" } else { pid }.to_owned()
+}
+
 /// `<path>.lock`.
 fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
+    super::beside(path, ".lock")
 }
 
 #[cfg(test)]
@@ -87,7 +109,9 @@ mod tests {
         let first = DaemonLock::take(&path).unwrap();
         let told = DaemonLock::take(&path).unwrap_err().to_string();
         assert!(told.contains(&format!("in use by process {}", std::process::id())), "{told}");
+        assert_eq!(holder(&path), Some(std::process::id().to_string()));
         drop(first);
+        assert_eq!(holder(&path), None);
         DaemonLock::take(&path).unwrap();
     }
 }

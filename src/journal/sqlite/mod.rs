@@ -4,7 +4,10 @@
 //! whose last commit failed for an unknown reason, reads the database files by plain file calls, starts on a file it does
 //! not know. Holds: L1 a commit is in the log and synced before it is answered. Proven by `conformance` and the tests here.
 
+mod gone;
+mod leave;
 mod lock;
+mod loose;
 mod names;
 mod order;
 mod purge;
@@ -12,6 +15,7 @@ mod read;
 mod recent;
 mod replay;
 mod schema;
+mod until;
 mod upkeep;
 mod vault;
 mod write;
@@ -19,21 +23,23 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use lock::LockError;
+pub use lock::{DaemonLock, LockError, holder};
 pub use schema::SCHEMA;
 
+pub(super) use leave::OVER;
+pub(super) use loose::{LooseRow, behind_nobody, each_event, each_row, watermark};
 pub(super) use names::Names;
 pub(super) use order::{collected, first_in_line};
-pub(super) use read::{RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, open_events, scan, waiting};
-pub(super) use replay::replays;
-pub(super) use schema::open_reader;
+pub(super) use read::{Found, RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, next_due, open_events, scan, waiting};
+pub(super) use replay::{COLUMNS as REPLAY_COLUMNS, replays};
+pub(super) use schema::{SCHEMA_WITH_GONE, SCHEMA_WITH_ORDER, SCHEMA_WITH_REPLAYS, open_reader, open_writer, schema_of};
 pub(super) use vault::sealed;
 
 use super::store::{Batch, Committed, Mark, Operation, Recovered, Retain, Slice, Store, StoreError, Swept, Tend};
 use crate::model::{Seq, Timestamp};
-use lock::DaemonLock;
 use recent::Recent;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -54,6 +60,13 @@ pub struct SqliteStore {
     /// As it stands in the file.
     watermark: i64,
     log: Log,
+    /// What goes before its time.
+    squeeze: leave::Squeeze,
+    /// Whether anything of this round did.
+    squeezed_some: bool,
+    /// Events that were erased while something of them was under way: rows that come late are not written. At most what outputs had in
+    /// memory and in the journal then; eight bytes each until the next start.
+    erased: BTreeSet<i64>,
     scratch: Vec<u8>,
     /// Let go last.
     _lock: DaemonLock,
@@ -93,6 +106,12 @@ pub enum OpenError {
         found: i64,
         /// Ours.
         known: i64,
+    },
+    /// A repair moved one of its files and not the others.
+    #[error("a repair of {path} was broken off: run `switchyard journal repair` again, it goes on where it stopped")]
+    HalfRepaired {
+        /// The journal's file.
+        path: PathBuf,
     },
     /// Something else's database.
     #[error("{path} is a database of something else: point `journal.url` at a file of its own")]
@@ -141,6 +160,9 @@ impl SqliteStore {
     /// repeat: keys that old are read back.
     pub fn open(path: &Path, window: Duration, now: Timestamp) -> Result<Self, OpenError> {
         let lock = DaemonLock::take(path)?;
+        if beside(path, REPAIRING).exists() {
+            return Err(OpenError::HalfRepaired { path: path.to_owned() });
+        }
         make_private(path)?;
         let db = schema::open_writer(path)?;
         // One, so that a log left by a crash is cut at the first rest.
@@ -154,10 +176,14 @@ impl SqliteStore {
             next_seq: 1,
             watermark: 1,
             log,
+            squeeze: leave::Squeeze::default(),
+            squeezed_some: false,
+            erased: BTreeSet::new(),
             scratch: vec![],
             _lock: lock,
         };
         store.hear_log(pages).map_err(failed(path, "open"))?;
+        store.overwrite(false).map_err(failed(path, "set a pragma"))?;
         store.read_place().map_err(failed(path, "read the last place"))?;
         store.widen(window, now).map_err(failed(path, "read the dedupe keys"))?;
         Ok(store)
@@ -172,8 +198,8 @@ impl SqliteStore {
         let stored = "SELECT value FROM meta WHERE key = 'watermark'";
         self.watermark = self.db.query_row(stored, [], |row| row.get(0)).optional()?.unwrap_or(1);
         let last: Option<i64> = self.db.query_row("SELECT max(seq) FROM events", [], |row| row.get(0))?;
-        // Retention deletes below the watermark only, so no place is given twice.
-        self.next_seq = (last.unwrap_or(0) + 1).max(self.watermark);
+        // Retention deletes below the watermark only, and what was erased is known: no place is given twice.
+        self.next_seq = (last.unwrap_or(0) + 1).max(self.watermark).max(gone::last(&self.db)?.0 + 1);
         Ok(())
     }
 }
@@ -192,9 +218,22 @@ impl Store for SqliteStore {
     fn sweep(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError> {
         self.sweep_slice(retain, now, after)
     }
+    fn is_over(&mut self, retain: Retain) -> Result<bool, StoreError> {
+        self.is_too_large(retain).map_err(trouble("read the journal's size"))
+    }
     fn tend(&mut self, why: Tend) -> Result<bool, StoreError> {
         self.tend_files(why).map_err(trouble("checkpoint"))
     }
+}
+
+/// Stands beside the file while a repair changes files' names.
+pub const REPAIRING: &str = ".repairing";
+
+/// The file's path with more at its end.
+pub fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
 }
 
 /// Makes the file readable by us alone; SQLite gives its log the same mode. Only before any connection of ours is open.

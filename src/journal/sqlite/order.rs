@@ -10,8 +10,9 @@
 use super::Names;
 use super::names::TargetNumber;
 use super::read::{Place, kept_of, state_of, target_number};
+use crate::journal::codec;
 use crate::journal::store::{Append, Collected};
-use crate::model::{BEHIND, COLLECTED, DeliveryKey, EventId, Message, OrderKey, Seq, State, Timestamp, stands_in_line};
+use crate::model::{BEHIND, COLLECTED, DeliveryKey, EventId, OrderKey, Seq, State, Timestamp, stands_in_line};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::sync::Arc;
 
@@ -29,13 +30,18 @@ pub fn append(db: &Connection, names: &mut Names, seq: Seq, append: &Append) -> 
     const BORN: &str =
         "INSERT INTO deliveries(event, target, ordinal, output, state, closes, due_at, attempts, replays, updated_at, detail)
         VALUES(?1, ?2, 0, ?3, 0, 1, ?5, 0, 0, ?4, 'has its turn')";
+    let now = append.event.received_at;
+    let mut born = vec![];
     for (place, key) in &append.plan.ordered {
         let Some(target) = append.plan.targets.get(*place) else { continue };
-        let TargetNumber { target, output } = names.target(db, target)?;
-        let now = append.event.received_at;
-        let wait = append.plan.collected.iter().find_map(|(collected, wait)| (collected == place).then_some(*wait));
+        born.push((names.target(db, target)?, *place, *key));
+    }
+    // By their places in line: a target that is seen for the first time stands behind those that were known, whatever the file says.
+    born.sort_unstable_by_key(|(number, ..)| number.target);
+    for (TargetNumber { target, output }, place, key) in born {
+        let wait = append.plan.collected.iter().find_map(|(collected, wait)| (*collected == place).then_some(*wait));
         db.prepare_cached(BORN)?.execute(params![seq.0, target, output, now.0, (now + wait.unwrap_or_default()).0])?;
-        line_up(db, output, *key, (seq.0, target, 0), now, if wait.is_some() { COLLECTED } else { BEHIND })?;
+        line_up(db, output, key, (seq.0, target, 0), now, if wait.is_some() { COLLECTED } else { BEHIND })?;
     }
     Ok(())
 }
@@ -103,7 +109,7 @@ pub fn free(db: &Connection, (event, target, ordinal): Place, now: Timestamp) ->
 /// it is the output that is stuck then, and nobody is better off out of order.
 pub fn overtake(db: &Connection, output: i64, before: Timestamp, now: Timestamp, most: usize) -> rusqlite::Result<u64> {
     let stuck = "SELECT event, target, ordinal FROM deliveries WHERE output = ? AND turn_at < ?
-        AND (attempts > 0 OR state <> 0) ORDER BY turn_at LIMIT ?";
+        AND (attempts > 0 OR state <> 0) AND NOT (state = 1 AND due_at IS NOT NULL) ORDER BY turn_at LIMIT ?";
     let places: Vec<Place> = db
         .prepare_cached(stuck)?
         .query_map(params![output, before.0, most as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
@@ -174,10 +180,17 @@ pub fn gather(
         }
         if digest.updated_at < before.0 {
             changed += usize::from(free(db, digest.place, now)?);
+            forget(db, digest.place)?;
         }
     }
     let next = over.last().filter(|_| over.len() == most).map(|last| (last.turn_at, last.place));
     Ok((changed as u64, next))
+}
+
+/// What stood in a digest is of several events, each of which may be erased. A replay sends it alone.
+fn forget(db: &Connection, place: Place) -> rusqlite::Result<()> {
+    let forget = "UPDATE deliveries SET message = NULL WHERE event = ? AND target = ? AND ordinal = ?";
+    db.prepare_cached(forget)?.execute(place).map(drop)
 }
 
 fn over(db: &Connection, output: i64, (turn_at, place): (i64, Place), most: usize) -> rusqlite::Result<Vec<Over>> {
@@ -188,7 +201,7 @@ fn over(db: &Connection, output: i64, (turn_at, place): (i64, Place), most: usiz
     )?;
     let (event, target, ordinal) = place;
     let rows = select.query_map(params![output, turn_at, event, target, ordinal, most as i64], |row| {
-        let message = row.get_ref(7)?.as_blob_or_null()?.and_then(Message::decode);
+        let message = row.get_ref(7)?.as_blob_or_null()?.and_then(codec::unseal);
         Ok(Over {
             place: (row.get(0)?, row.get(1)?, row.get(2)?),
             turn_at: row.get(3)?,

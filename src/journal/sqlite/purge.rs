@@ -13,8 +13,7 @@ impl SqliteStore {
         let from = if from == Mark::default() { (i64::MAX, i64::MAX, i64::MAX) } else { place_of(from) };
         let way = Scan { state: Some(State::Held), from, newest_first: true, most: OPERATE_ROWS };
         let (hits, next) = scan(&self.db, &mut self.names, filter, way)?;
-        let end =
-            "UPDATE deliveries SET state = 3, detail = ?, updated_at = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 1";
+        let end = "UPDATE deliveries SET state = 3, due_at = NULL, detail = ?, updated_at = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 1";
         let mut changed = 0;
         for hit in &hits {
             let (event, target, ordinal) = hit.place;

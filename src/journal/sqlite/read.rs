@@ -4,14 +4,16 @@ use super::names::Names;
 use super::write::{checksum, number_of};
 use crate::journal::codec;
 use crate::journal::store::{DeliveryFilter, Mark, OpenEvent, RowMark, Waiting};
-use crate::model::{Cursor, DeliveryKey, DeliveryRow, Event, EventId, Headers, Kept, Loaded, Message, Plan, Seq, State, Target, Timestamp};
+use crate::model::{Cursor, DeliveryKey, DeliveryRow, Event, EventId, Headers, Kept, Loaded, Plan, Seq, State, Target, Timestamp};
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::borrow::Cow;
 use std::sync::Arc;
 
-const EVENT: &str = "seq, id, source, topic, received_at, plan, sender_id, query, headers, body, crc";
-const DELIVERY: &str = "event, target, ordinal, state, due_at, attempts, replays, updated_at, detail, message";
+pub(super) const EVENT: &str = "seq, id, source, topic, received_at, plan, sender_id, query, headers, body, crc";
+pub(super) const DELIVERY: &str = "event, target, ordinal, state, due_at, attempts, replays, updated_at, detail, message";
 
 /// An event as it was read.
 #[derive(Debug, Clone)]
@@ -70,18 +72,19 @@ pub fn waiting(
     db: &Connection,
     names: &mut Names,
     output: &str,
+    replays: bool,
     after: Cursor,
     due_by: Timestamp,
     most: usize,
 ) -> rusqlite::Result<Vec<Waiting>> {
     let Some(output) = names.output_number(db, output)? else { return Ok(vec![]) };
     let sql = format!(
-        "SELECT {DELIVERY} FROM deliveries WHERE output = ? AND state = 0 AND due_at <= ? AND (due_at, event, target, ordinal) > (?, ?, ?, ?)
+        "SELECT {DELIVERY} FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = ? AND due_at <= ? AND (due_at, event, target, ordinal) > (?, ?, ?, ?)
         ORDER BY due_at, event, target, ordinal LIMIT ?"
     );
     let mut select = db.prepare_cached(&sql)?;
     let (target, ordinal) = (after.nth >> 32, after.nth & 0xffff_ffff);
-    let mut rows = select.query(params![output, due_by.0, after.due_at.0, after.seq.0, target, ordinal, most as i64])?;
+    let mut rows = select.query(params![output, replays, due_by.0, after.due_at.0, after.seq.0, target, ordinal, most as i64])?;
     let mut found = vec![];
     // Deliveries of one event stand side by side as a rule: it is read once.
     let mut events: HashMap<Seq, Found> = HashMap::new();
@@ -100,6 +103,13 @@ pub fn waiting(
         found.push(Waiting { cursor, loaded, damaged: event.damaged || !whole });
     }
     Ok(found)
+}
+
+/// As [`Reads::next_due`](crate::journal::store::Reads::next_due).
+pub fn next_due(db: &Connection, names: &mut Names, output: &str, replays: bool, after: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
+    let Some(output) = names.output_number(db, output)? else { return Ok(None) };
+    let sql = "SELECT min(due_at) FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = ? AND due_at > ?";
+    db.prepare_cached(sql)?.query_row(params![output, replays, after.0], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp)))
 }
 
 /// The event at a place.
@@ -125,24 +135,58 @@ pub fn find_event(db: &Connection, id: EventId) -> rusqlite::Result<Option<Seq>>
     Ok(None)
 }
 
-fn event_of(db: &Connection, names: &mut Names, row: &Row<'_>) -> rusqlite::Result<Found> {
-    let (topic, query) = (row.get_ref(3)?.as_str()?, row.get_ref(7)?.as_str()?);
-    let (plan, headers, body) = (row.get_ref(5)?.as_blob()?, row.get_ref(8)?.as_blob()?, row.get_ref(9)?.as_blob()?);
-    let mut damaged = i64::from(checksum(plan, topic, headers, query, body)) != row.get::<_, i64>(10)?;
-    let source = names.source_of(db, row.get(2)?)?;
-    let plan = plan_of(db, names, plan)?;
-    damaged |= source.is_none() || plan.is_none();
+/// Reads a row's columns one by one and notes what cannot be: one bad byte must not hide the rows beside it.
+struct Cells<'r> {
+    row: &'r Row<'r>,
+    whole: bool,
+}
+
+impl<'r> Cells<'r> {
+    fn number(&mut self, column: usize) -> rusqlite::Result<i64> {
+        let found = self.row.get_ref(column)?.as_i64().ok();
+        self.whole &= found.is_some();
+        Ok(found.unwrap_or_default())
+    }
+    fn bytes(&mut self, column: usize) -> rusqlite::Result<&'r [u8]> {
+        let found = self.row.get_ref(column)?.as_bytes_or_null().ok().flatten();
+        self.whole &= found.is_some();
+        Ok(found.unwrap_or_default())
+    }
+    fn text(&mut self, column: usize) -> rusqlite::Result<Cow<'r, str>> {
+        let text = String::from_utf8_lossy(self.bytes(column)?);
+        self.whole &= matches!(text, Cow::Borrowed(_));
+        Ok(text)
+    }
+    fn text_or_null(&mut self, column: usize) -> rusqlite::Result<Option<Cow<'r, str>>> {
+        if self.row.get_ref(column)? == ValueRef::Null { Ok(None) } else { self.text(column).map(Some) }
+    }
+    fn id(&mut self, column: usize) -> rusqlite::Result<EventId> {
+        let id = self.bytes(column)?.try_into();
+        self.whole &= id.is_ok();
+        Ok(EventId(id.unwrap_or_default()))
+    }
+}
+
+pub(super) fn event_of(db: &Connection, names: &mut Names, row: &Row<'_>) -> rusqlite::Result<Found> {
+    let mut cells = Cells { row, whole: true };
+    let (topic, query) = (cells.text(3)?, cells.text(7)?);
+    let (plan, headers, body) = (cells.bytes(5)?, cells.bytes(8)?, cells.bytes(9)?);
+    let crc = cells.number(10)?;
+    let source = names.source_of(db, cells.number(2)?)?;
+    let plan_read = plan_of(db, names, plan)?;
     let event = Event {
-        id: EventId(row.get(1)?),
-        source: source.unwrap_or_else(|| "?".into()),
-        topic: topic.into(),
-        received_at: Timestamp(row.get(4)?),
+        id: cells.id(1)?,
+        source: source.clone().unwrap_or_else(|| "?".into()),
+        topic: (*topic).into(),
+        received_at: Timestamp(cells.number(4)?),
         headers: Headers::from_block(headers.to_vec()),
-        query: query.into(),
+        query: (*query).into(),
         body: Bytes::copy_from_slice(body),
-        sender_id: row.get_ref(6)?.as_str_or_null()?.map(Into::into),
+        sender_id: cells.text_or_null(6)?.map(|id| (*id).into()),
     };
-    Ok(Found { kept: Arc::new(Kept { seq: Seq(row.get(0)?), event, plan: plan.unwrap_or_default() }), damaged })
+    let same = i64::from(checksum(plan, &topic, headers, &query, body)) == crc;
+    let damaged = !cells.whole || !same || source.is_none() || plan_read.is_none();
+    Ok(Found { kept: Arc::new(Kept { seq: Seq(row.get(0)?), event, plan: plan_read.unwrap_or_default() }), damaged })
 }
 
 fn plan_of(db: &Connection, names: &mut Names, blob: &[u8]) -> rusqlite::Result<Option<Plan>> {
@@ -157,23 +201,24 @@ fn plan_of(db: &Connection, names: &mut Names, blob: &[u8]) -> rusqlite::Result<
     Ok(Some(Plan { targets, failed: blob.failed, ordered: blob.ordered, collected: vec![] }))
 }
 
-/// A delivery's row and whether its message reads back; `None`: its target or state is not one of ours.
-fn delivery_of(db: &Connection, names: &mut Names, row: &Row<'_>) -> rusqlite::Result<Option<(DeliveryRow, bool)>> {
-    let (Some(target), Some(state)) = (names.target_of(db, row.get(1)?)?, state_of(row.get(3)?)) else { return Ok(None) };
-    let stored = row.get_ref(9)?.as_blob_or_null()?;
-    let message = stored.map(Message::decode);
-    let whole = !matches!(message, Some(None));
+/// A delivery's row and whether all of it reads back; `None`: its target or state is not one of ours.
+pub(super) fn delivery_of(db: &Connection, names: &mut Names, row: &Row<'_>) -> rusqlite::Result<Option<(DeliveryRow, bool)>> {
+    let mut cells = Cells { row, whole: true };
+    let (Some(target), Some(state)) = (names.target_of(db, cells.number(1)?)?, state_of(cells.number(3)?)) else { return Ok(None) };
+    let stored = row.get_ref(9)?.as_bytes_or_null().ok().flatten();
+    let message = stored.map(codec::unseal);
+    let short = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
     let delivery = DeliveryRow {
-        key: DeliveryKey { seq: Seq(row.get(0)?), target, ordinal: row.get(2)? },
+        key: DeliveryKey { seq: Seq(row.get(0)?), target, ordinal: short(cells.number(2)?) },
         state,
-        due_at: row.get::<_, Option<i64>>(4)?.map(Timestamp),
-        attempts: row.get(5)?,
-        replays: row.get(6)?,
-        updated_at: Timestamp(row.get(7)?),
-        detail: row.get(8)?,
-        message: message.flatten().map(Arc::new),
+        due_at: row.get_ref(4)?.as_i64_or_null().ok().flatten().map(Timestamp),
+        attempts: short(cells.number(5)?),
+        replays: short(cells.number(6)?),
+        updated_at: Timestamp(cells.number(7)?),
+        detail: cells.text(8)?.into_owned(),
+        message: message.clone().flatten().map(Arc::new),
     };
-    Ok(Some((delivery, whole)))
+    Ok(Some((delivery, cells.whole && !matches!(message, Some(None)))))
 }
 
 /// The rows of one event.

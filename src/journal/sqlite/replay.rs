@@ -9,7 +9,9 @@ use crate::model::{Seq, State, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-const COLUMNS: &str = "id, output, states, route, source, topic, since, until, through, planned_at, render, total, done, state, updated_at,
+/// Of the table.
+pub const COLUMNS: &str =
+    "id, output, states, route, source, topic, since, until, through, planned_at, render, total, done, state, updated_at,
     at_state, at_event, at_target, at_ordinal";
 
 impl SqliteStore {
@@ -89,7 +91,7 @@ impl SqliteStore {
     /// How many of an output wait that were asked for again, counted up to `most`.
     fn replayed_waiting(&mut self, output: &str, most: u64) -> rusqlite::Result<u64> {
         let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(0) };
-        let count = "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE output = ? AND state = 0 AND replays > 0 LIMIT ?)";
+        let count = "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = 1 LIMIT ?)";
         self.db.prepare_cached(count)?.query_row(params![number, most as i64], |row| row.get::<_, i64>(0)).map(|count| count as u64)
     }
 

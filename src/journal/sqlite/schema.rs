@@ -10,7 +10,13 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 4;
+pub const SCHEMA: i64 = 7;
+/// From this one on deliveries have `order_key`.
+pub const SCHEMA_WITH_ORDER: i64 = 3;
+/// From this one on there is `gone`.
+pub const SCHEMA_WITH_GONE: i64 = 4;
+/// From this one on there is `replays`.
+pub const SCHEMA_WITH_REPLAYS: i64 = 7;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -53,7 +59,7 @@ CREATE TABLE deliveries(
     output INTEGER NOT NULL,       -- the target's, for the index of what waits
     state INTEGER NOT NULL,        -- 0 waiting, 1 held, 2 delivered, 3 dead
     closes INTEGER NOT NULL,       -- 1: its target needs no more rows
-    due_at INTEGER,                -- set while waiting
+    due_at INTEGER,                -- set while waiting, and while held until a time
     attempts INTEGER NOT NULL,
     replays INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -80,8 +86,32 @@ ALTER TABLE deliveries ADD COLUMN turn_at INTEGER;
 CREATE INDEX deliveries_ordered ON deliveries(output, order_key, event, target, ordinal) WHERE order_key IS NOT NULL;
 CREATE INDEX deliveries_turn ON deliveries(output, turn_at) WHERE turn_at IS NOT NULL;
 ";
-/// What a file of schema 3 lacks.
+/// What a file of schema 3 lacks. From 4 on the message of a delivery begins with its checksum (`codec::seal`), which older programs would
+/// take for damage; messages without one stay as they are.
+const GONE: &str = "
+-- Events that were erased, or deleted before a repeat of them could not come any more: by what a repeat is recognised, and nothing else.
+CREATE TABLE gone(
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    received_at INTEGER NOT NULL,
+    dedupe INTEGER,
+    who BLOB NOT NULL,             -- hash of source and sender's id, or of source and topic
+    what BLOB NOT NULL             -- hash of the body
+) STRICT;
+CREATE INDEX gone_received ON gone(received_at, dedupe);
+";
+/// What a file of schema 4 lacks: replays that wait do not stand between live deliveries.
 const REPLAYS: &str = "
+DROP INDEX deliveries_waiting;
+CREATE INDEX deliveries_waiting ON deliveries(output, (replays > 0), due_at, event, target, ordinal) WHERE state = 0;
+";
+/// What a file of schema 5 lacks.
+const UNTIL: &str = "
+-- Those that are held until a time.
+CREATE INDEX deliveries_until ON deliveries(output, due_at, event, target, ordinal) WHERE state = 1 AND due_at IS NOT NULL;
+";
+/// What a file of schema 6 lacks.
+const JOBS: &str = "
 -- What is to be delivered again, and how far that is.
 CREATE TABLE replays(
     id INTEGER PRIMARY KEY,
@@ -97,11 +127,9 @@ CREATE TABLE replays(
     updated_at INTEGER NOT NULL,
     at_state INTEGER NOT NULL, at_event INTEGER NOT NULL, at_target INTEGER NOT NULL, at_ordinal INTEGER NOT NULL
 ) STRICT;
--- Counts what was asked for again and waits, whatever else waits.
-CREATE INDEX deliveries_replayed ON deliveries(output) WHERE state = 0 AND replays > 0;
 ";
 /// From each earlier schema to the next, from 1 on.
-const STEPS: [&str; 3] = [VAULT, ORDER, REPLAYS];
+const STEPS: [&str; 6] = [VAULT, ORDER, GONE, REPLAYS, UNTIL, JOBS];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +179,14 @@ pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.set_prepared_statement_cache_capacity(32);
     Ok(db)
+}
+
+/// The schema of a journal that is only read; refuses what is none, or newer than this program.
+pub fn schema_of(db: &Connection, path: &Path) -> Result<i64, OpenError> {
+    match check_version(db, path)? {
+        Found::Schema(schema) => Ok(schema),
+        Found::Nothing => Err(OpenError::NotAJournal { path: path.to_owned() }),
+    }
 }
 
 /// What the file is; refuses what is not a journal or was written by a newer program.

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 const NOW: Timestamp = Timestamp(1_772_445_600_000);
 const WINDOW: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
-const RETAIN: Retain = Retain { delivered: DAY, dead: Duration::from_hours(240) };
+const RETAIN: Retain = Retain { delivered: DAY, dead: Duration::from_hours(240), max_bytes: None };
 
 struct Yard {
     folder: tempfile::TempDir,
@@ -132,25 +132,81 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
         assert_eq!(std::fs::read(yard.path()).unwrap(), before);
         format!("{} {}", error.exit_code(), error.to_string().replace(&yard.path().display().to_string(), "journal.db"))
     };
-    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 4: start the newer program that wrote it, or restore the copy made before it ran");
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 7: start the newer program that wrote it, or restore the copy made before it ran");
     insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA application_id = 7")), @"74 journal.db is a database of something else: point `journal.url` at a file of its own");
     let garble = |yard: &Yard| std::fs::write(yard.path(), vec![b'x'; 8192]).unwrap();
-    insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): keep it aside and start with a copy made before, or with a new `journal.url`");
+    insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside");
 }
 
 #[test]
 fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    let without_order = "DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn; ALTER TABLE deliveries DROP COLUMN order_key;
+    let without_order =
+        "DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn;
+        ALTER TABLE deliveries DROP COLUMN order_key;
         ALTER TABLE deliveries DROP COLUMN turn_at";
-    let without_replays = "DROP INDEX deliveries_replayed; DROP TABLE replays";
-    yard.tamper(&format!("{without_replays}; {without_order}; DROP TABLE vault; PRAGMA user_version = 1"));
+    yard.tamper(&format!("{without_order}; DROP TABLE vault; PRAGMA user_version = 1"));
     yard.reopen();
     let store = yard.store();
     assert_eq!(store.db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)), Ok(SCHEMA));
     assert_eq!(store.seal("books", 0, b"sealed").map(|slice| slice.changed), Ok(1));
     assert_eq!(store.recover().unwrap().last, Seq(1));
+}
+
+#[test]
+fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
+    let mut yard = Yard::new();
+    yard.append(event(1, "a", NOW), Plan::default());
+    yard.tamper("DROP TABLE replays; DROP INDEX deliveries_until; PRAGMA user_version = 5");
+    yard.reopen();
+    let store = yard.store();
+    let look = "EXPLAIN QUERY PLAN SELECT event FROM deliveries WHERE output = 1 AND state = 1 AND due_at <= 5 ORDER BY due_at";
+    let plan: String = store.db.query_row(look, [], |row| row.get(3)).unwrap();
+    assert!(plan.contains("deliveries_until"), "{plan}");
+    assert_eq!(store.recover().unwrap().last, Seq(1));
+}
+
+#[test]
+fn a_file_of_the_schema_before_replays_were_planned_is_taken_along() {
+    let mut yard = Yard::new();
+    yard.append(event(1, "a", NOW), Plan::default());
+    yard.tamper("DROP TABLE replays; PRAGMA user_version = 6");
+    yard.reopen();
+    let planned = yard.store().operate(&Operation::PlanReplays(vec![dead_of("chat", 1)]), LATER, Mark::default()).unwrap();
+    assert_eq!((planned.changed, yard.archive().replays().unwrap()), (1, vec![dead_of("chat", 1)]));
+    assert_eq!(yard.store().recover().unwrap().last, Seq(1));
+}
+
+#[test]
+fn a_file_of_the_schema_before_replays_had_their_own_line_is_taken_along() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    yard.append(event(1, "a", NOW), plan(&[&chat]));
+    yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Waiting, NOW)], ..Batch::default() });
+    yard.tamper(
+        "DROP TABLE replays; DROP INDEX deliveries_until; DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
+        CREATE INDEX deliveries_waiting ON deliveries(output, due_at, event, target, ordinal) WHERE state = 0",
+    );
+    yard.reopen();
+    let db = &yard.store().db;
+    assert_eq!(db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)), Ok(SCHEMA));
+    // What waits is found by the index alone, in its order.
+    let plan = |sql: &str| {
+        let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        explain.query_map([], |row| row.get::<_, String>(3)).unwrap().map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    };
+    let of = "FROM deliveries WHERE output = 1 AND state = 0 AND (replays > 0) = 1";
+    let page = plan(&format!(
+        "SELECT detail {of} AND due_at <= 9 AND (due_at, event, target, ordinal) > (1, 1, 1, 1) ORDER BY due_at, event, target, ordinal"
+    ));
+    assert_eq!(
+        page,
+        "SEARCH deliveries USING INDEX deliveries_waiting (output=? AND <expr>=? AND (due_at,event,target,ordinal)>(?,?,?,?) AND due_at<?)"
+    );
+    let next = plan(&format!("SELECT min(due_at) {of} AND due_at > 9"));
+    assert_eq!(next, "SEARCH deliveries USING INDEX deliveries_waiting (output=? AND <expr>=? AND due_at>?)");
+    assert_eq!(yard.archive().waiting("chat", false, Cursor::default(), NOW, 9).unwrap().len(), 1);
 }
 
 #[test]
@@ -243,7 +299,7 @@ fn a_damaged_row_is_seen_when_it_is_read() {
     let archive = yard.archive();
     let open = archive.open_events(Seq(1), Seq(9), 9).unwrap();
     assert_eq!(open.iter().map(|event| (event.kept.seq.0, event.damaged)).collect::<Vec<_>>(), [(1, false), (3, true)]);
-    let waiting = archive.waiting("chat", Cursor::default(), NOW, 9).unwrap();
+    let waiting = archive.waiting("chat", false, Cursor::default(), NOW, 9).unwrap();
     assert_eq!(waiting.iter().map(|waiting| waiting.damaged).collect::<Vec<_>>(), [true]);
 }
 
@@ -424,7 +480,145 @@ fn a_replay_over_thousands_goes_in_slices_and_meets_each_once() {
         }
     }
     assert_eq!(changed, [1_000, 1_000, 500]);
-    assert_eq!(yard.archive().waiting("chat", Cursor::default(), LATER, 9_999).unwrap().len(), 2_499);
+    assert_eq!(yard.archive().waiting("chat", true, Cursor::default(), LATER, 9_999).unwrap().len(), 2_499);
+    assert_eq!(
+        yard.archive().waiting("chat", false, Cursor::default(), LATER, 9_999).unwrap().len(),
+        0,
+        "they do not stand between the others"
+    );
+}
+
+#[test]
+fn a_file_that_is_too_large_lets_go_of_delivered_ones_first_then_of_dead_ones_and_repeats_stay_repeats() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    let body = |nth: u64| format!("{nth}{}", "x".repeat(50_000));
+    for nth in 1..=40 {
+        yard.append(event(nth, &body(nth), NOW), plan(&[&chat]));
+    }
+    // One of four of each; the oldest waits.
+    let states = [State::Waiting, State::Dead, State::Held, State::Delivered];
+    let settlements = (1..=40).map(|seq| settled(seq, &chat, states[(seq as usize - 1) % 4], NOW)).collect();
+    yard.commit(&Batch { settlements, watermark: Some(Seq(41)), ..Batch::default() });
+    let used = |yard: &mut Yard| super::leave::used_bytes(&yard.store().db).unwrap();
+    let left = |yard: &Yard, state: i64| yard.count(&format!("deliveries WHERE state = {state}"));
+    let sweep = |yard: &mut Yard, max: u64| {
+        let retain = Retain { max_bytes: Some(max), ..RETAIN };
+        yard.store().sweep(retain, NOW, Seq(0)).unwrap().deleted
+    };
+    let full = used(&mut yard);
+    assert_eq!(sweep(&mut yard, full), 0, "it fits");
+    assert_eq!(sweep(&mut yard, full - 100_000), 10, "one round takes all delivered ones");
+    assert_eq!([0, 1, 2, 3].map(|state| left(&yard, state)), [10, 10, 0, 10]);
+    let now = used(&mut yard);
+    assert!(now < full - 400_000, "{now} of {full}");
+    assert_eq!(sweep(&mut yard, now), 0, "enough");
+    // What is left is not enough: a round over the delivered ones, then the dead.
+    assert_eq!(sweep(&mut yard, 1), 0);
+    assert_eq!(sweep(&mut yard, 1), 10);
+    assert_eq!([0, 1, 2, 3].map(|state| left(&yard, state)), [10, 10, 0, 0]);
+    assert_eq!(sweep(&mut yard, 1), 0, "what waits or is held stays");
+    // All of this within the window: what is gone is recognised, after a restart too.
+    for _ in 0..2 {
+        assert_eq!(yard.append(event(99, &body(4), NOW), Plan::default()), Fate::Duplicate { of: id(4, NOW) });
+        assert_eq!(yard.append(event(99, &body(2), NOW), Plan::default()), Fate::Duplicate { of: id(2, NOW) });
+        yard.reopen();
+    }
+    assert_eq!(yard.count("gone"), 20);
+    let after = NOW + WINDOW + Duration::from_millis(1);
+    assert_eq!(yard.store().sweep(RETAIN, after, Seq(0)).unwrap().deleted, 0);
+    assert_eq!(yard.count("gone"), 0, "no repeat of them can come any more");
+    assert_eq!(yard.append(event(99, &body(4), after), Plan::default()), new(41));
+}
+
+#[test]
+fn what_is_erased_is_in_no_byte_of_the_files_and_its_place_is_not_given_again() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    let mut erased = vec![];
+    for nth in 1..=300 {
+        let who = if nth % 3 == 0 { "made-up-person" } else { "somebody-else" };
+        let mut event = with_id(
+            event(nth, &format!("{{\"who\":\"{who}\",\"n\":{nth},\"pad\":\"{}\"}}", "x".repeat(nth as usize * 20)), NOW),
+            &format!("{who}-{nth}"),
+        );
+        event.topic = format!("TOPIC_{who}").into();
+        yard.append(event, plan(&[&chat]));
+        let mut row = settled(nth as i64, &chat, State::Delivered, NOW);
+        row.row.detail = format!("200 {who}");
+        row.row.message =
+            Some(Arc::new(crate::model::Message { payload: Some(format!("{{\"to\":\"{who}\"}}")), ..crate::model::Message::default() }));
+        yard.commit(&Batch { settlements: vec![row], ..Batch::default() });
+        erased.extend((nth % 3 == 0).then_some(Seq(nth as i64)));
+    }
+    let erase = Operation::Erase { seqs: erased, waiting: false };
+    assert_eq!(yard.store().operate(&erase, NOW, Mark::default()).unwrap().changed, 100);
+    while yard.store().operate(&Operation::Scrub { rewrite: true }, NOW, Mark::default()).unwrap().changed == 0 {}
+    let files = ["", "-wal"].map(|more| std::fs::read(format!("{}{more}", yard.path().display())).unwrap_or_default());
+    let holds = |word: &[u8]| files.iter().any(|file| file.windows(word.len()).any(|part| part == word));
+    assert!(!holds(b"made-up-person") && holds(b"somebody-else"));
+    yard.reopen();
+    assert_eq!(yard.append(event(400, "new", NOW), Plan::default()), new(301), "place 300 was the person's");
+    // A row that an output writes late finds no event, and writes nothing.
+    assert_eq!(yard.archive().audit().unwrap().lost, 0);
+}
+
+#[test]
+fn what_is_under_way_is_erased_only_when_asked_for_and_its_late_row_is_not_written() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    for nth in 1..=3 {
+        yard.append(event(nth, &nth.to_string(), NOW), plan(&[&chat]));
+    }
+    yard.commit(&Batch {
+        settlements: vec![settled(2, &chat, State::Waiting, NOW), settled(3, &chat, State::Delivered, NOW)],
+        ..Batch::default()
+    });
+    let mut erase = |waiting| {
+        let all = Operation::Erase { seqs: vec![Seq(1), Seq(2), Seq(3)], waiting };
+        yard.store().operate(&all, NOW, Mark::default()).unwrap().changed
+    };
+    assert_eq!((erase(false), erase(true)), (1, 1), "the delivered one; then the one that waits; never the one whose plan is open");
+    yard.commit(&Batch { settlements: vec![settled(2, &chat, State::Delivered, NOW)], ..Batch::default() });
+    assert_eq!(yard.count("deliveries"), 0);
+}
+
+/// Demand 42: the cleaner is not slower than the intake, and the intake does not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_at_full_speed_stays_as_large_as_it_may_be() {
+    const MAX: u64 = 4 << 20;
+    let mut yard = Yard::new();
+    let settings = crate::journal::Settings {
+        // By age nothing goes.
+        retain: Retain { delivered: 10_000 * DAY, dead: 10_000 * DAY, max_bytes: Some(MAX) },
+        clock: Arc::new(SystemClock::default()),
+        on_kept: Box::new(|_| ()),
+    };
+    let (journal, _) = crate::journal::Journal::start(Box::new(yard.store.take().unwrap()), settings).unwrap();
+    let chat = target("a", "chat");
+    let (mut largest, mut kept) = (0, 0);
+    let mut seq = 0;
+    while kept < 60 << 20 {
+        let appended: Vec<_> = (0..500)
+            .map(|_| {
+                seq += 1;
+                let event = event(seq, &format!("{seq}{}", "x".repeat(2_000)), NOW + Duration::from_millis(seq));
+                let dedupe = Some(Dedupe::of(&event, Duration::from_secs(1)));
+                kept += event.size();
+                journal.append(event, plan(&[&chat]), dedupe)
+            })
+            .collect();
+        for appended in appended {
+            assert_eq!(appended.await, Ok(crate::model::Appended::New));
+        }
+        let rows = (seq as i64 - 499..=seq as i64).map(|seq| settled(seq, &chat, State::Delivered, NOW)).collect();
+        journal.settle(rows, Box::new(|_| ()));
+        let stats = yard.archive().stats().unwrap();
+        largest = largest.max(stats.bytes - stats.free_bytes);
+    }
+    // What comes in between two looks and while a round begins, at this machine's full speed, and no more.
+    assert!(largest < 40 << 20, "{largest} bytes in use of {kept} kept, and {MAX} may be");
+    journal.close().await.unwrap();
 }
 
 const LATER: Timestamp = Timestamp(NOW.0 + 1);

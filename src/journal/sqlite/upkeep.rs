@@ -1,11 +1,12 @@
-//! What is done between commits, in bounded slices: checkpoints, retention, what operators ask for.
+//! What is done between commits, in bounded slices: checkpoints, what operators ask for. Retention and erasure are `leave`'s.
 
 use super::read::{Scan, place_of, scan, target_number};
 use super::write::run;
-use super::{SqliteStore, order, trouble};
+use super::{SqliteStore, order, trouble, until};
+use crate::journal::codec;
 use crate::journal::replay::Render;
-use crate::journal::store::{DeliveryFilter, Mark, Operation, Retain, Slice, StoreError, Swept, Tend};
-use crate::model::{BEHIND, DeliveryKey, Seq, State, Timestamp};
+use crate::journal::store::{DeliveryFilter, Mark, Operation, Slice, StoreError, Tend};
+use crate::model::{BEHIND, DeliveryKey, Message, PACED, State, Timestamp};
 use rusqlite::hooks::Wal;
 use rusqlite::params;
 use std::collections::BTreeSet;
@@ -17,8 +18,6 @@ use std::time::Duration;
 const CHECKPOINT_PAGES: u32 = 250;
 /// A log beyond this (64 MiB) is cut to nothing as soon as no reader holds it.
 const LOG_PAGES_MAX: u32 = 64 * 1024 * 1024 / 4096;
-/// Events that one slice of retention looks at.
-const SWEEP_EVENTS: i64 = 500;
 /// Rows that one slice of an operation looks at.
 pub(super) const OPERATE_ROWS: usize = 1_000;
 /// Free pages left in the file for reuse before it is made smaller.
@@ -48,7 +47,7 @@ impl SqliteStore {
                 if pages > 0 || why == Tend::Closing {
                     self.cut_log()?;
                 }
-                if why == Tend::Idle { self.give_back() } else { Ok(false) }
+                if why == Tend::Idle { self.give_back(FREE_PAGES) } else { Ok(false) }
             }
         }
     }
@@ -61,7 +60,7 @@ impl SqliteStore {
     }
 
     /// Copies all and cuts the log to nothing, if no reader is in the way; else at a later call.
-    fn cut_log(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn cut_log(&mut self) -> rusqlite::Result<()> {
         // Does not wait for readers: appends would wait with it.
         self.db.busy_timeout(Duration::ZERO)?;
         let cut = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(2)?)));
@@ -76,10 +75,10 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Makes the file a little smaller where much of it is free. Whether there is more.
-    fn give_back(&mut self) -> rusqlite::Result<bool> {
+    /// Makes the file a little smaller where more than so many of its pages are free. Whether there is more.
+    pub(super) fn give_back(&mut self, most: i64) -> rusqlite::Result<bool> {
         let free: i64 = self.db.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
-        if free <= FREE_PAGES {
+        if free <= most {
             return Ok(false);
         }
         let mut vacuum = self.db.prepare_cached(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
@@ -88,66 +87,26 @@ impl SqliteStore {
         Ok(true)
     }
 
-    pub(super) fn sweep_slice(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError> {
-        match self.try_sweep(retain, now, after.0) {
-            Ok(swept) => Ok(swept),
-            Err(error) => {
-                let error = trouble("delete what is past its time")(error);
-                self.roll_back()?;
-                Err(error)
-            }
-        }
-    }
-
-    fn try_sweep(&mut self, retain: Retain, now: Timestamp, after: i64) -> rusqlite::Result<Swept> {
-        let through = Swept { deleted: 0, next: None };
-        // An event is kept as long as a repeat of it can come, or the repeat would be a new event.
-        let received_before = (now - retain.delivered.max(self.window)).0;
-        // Below the watermark *of the file*: places above it may be given again after a crash.
-        let slice = "SELECT max(seq), min(received_at), count(*) FROM
-            (SELECT seq, received_at FROM events WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?)";
-        let found: (Option<i64>, Option<i64>, i64) = self
-            .db
-            .prepare_cached(slice)?
-            .query_row(params![after, self.watermark, SWEEP_EVENTS], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let (Some(last), Some(oldest), seen) = found else { return Ok(through) };
-        if oldest >= received_before {
-            return Ok(through);
-        }
-        run(&self.db, "BEGIN IMMEDIATE")?;
-        let delete = "DELETE FROM events WHERE seq > ? AND seq <= ? AND received_at < ?
-            AND targets <= (SELECT count(DISTINCT target) FROM deliveries WHERE event = seq AND closes = 1) AND NOT EXISTS
-            (SELECT 1 FROM deliveries WHERE event = seq AND (NOT (state = 2 AND updated_at < ? OR state = 3 AND updated_at < ?) OR order_key IS NOT NULL)) RETURNING seq";
-        let (delivered_before, dead_before) = ((now - retain.delivered).0, (now - retain.dead).0);
-        let gone: Vec<i64> = self
-            .db
-            .prepare_cached(delete)?
-            .query_map(params![after, last, received_before, delivered_before, dead_before], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        let mut rows = self.db.prepare_cached("DELETE FROM deliveries WHERE event = ?")?;
-        for seq in &gone {
-            rows.execute([seq])?;
-        }
-        drop(rows);
-        crate::fail::point("retention");
-        run(&self.db, "COMMIT")?;
-        self.recent.forget_before(now - self.window);
-        Ok(Swept { deleted: gone.len() as u64, next: (seen == SWEEP_EVENTS).then_some(Seq(last)) })
-    }
-
     pub(super) fn operate_slice(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> Result<Slice, StoreError> {
-        match self.try_operate(operation, now, from) {
-            Ok(slice) => Ok(slice),
-            Err(error) => {
-                let error = trouble("change deliveries")(error);
-                self.roll_back()?;
-                Err(error)
-            }
+        if let Operation::Scrub { rewrite } = operation {
+            return self.scrub(*rewrite);
         }
+        let overwrite = |this: &Self, on| match operation {
+            Operation::Erase { .. } => this.overwrite(on).map_err(trouble("overwrite what is erased")),
+            _ => Ok(()),
+        };
+        overwrite(self, true)?;
+        let done = self.try_operate(operation, now, from).map_err(trouble("change deliveries"));
+        if done.is_err() {
+            self.roll_back()?;
+        }
+        overwrite(self, false)?;
+        done
     }
 
     fn try_operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
         run(&self.db, "BEGIN IMMEDIATE")?;
+        let mut under_way = vec![];
         let slice = match operation {
             Operation::Hold { output, why } => self.hold(output, why, now)?,
             Operation::Unhold { output, why } => self.unhold(output, why, now, from)?,
@@ -156,12 +115,18 @@ impl SqliteStore {
             Operation::FeedReplay { id, most } => self.feed_replay(*id, *most, now, from)?,
             Operation::TurnReplay { id, to } => self.turn_replay(*id, *to, now)?,
             Operation::Purge { filter, why } => self.purge(filter, why, now, from)?,
+            Operation::Recall { output, but } => self.recall(output, but.as_deref(), now, from)?,
             Operation::Seal { key, seen, sealed } => self.seal(key, *seen, sealed)?,
             Operation::Overtake { output, before } => self.overtake(output, *before, now)?,
             Operation::Gather { output, before } => self.gather(output, *before, now, from)?,
+            Operation::Elapse { output, by, except } => self.elapse(output, *by, except, now, from)?,
+            Operation::Fix { key, message } => self.fix(key, message)?,
             Operation::PassBy(keys) => self.pass_by(keys, now)?,
+            Operation::Erase { seqs, waiting } => self.erase(seqs, *waiting, now, &mut under_way)?,
+            Operation::Scrub { .. } => Slice { changed: 0, next: None },
         };
         run(&self.db, "COMMIT")?;
+        self.erased.extend(under_way);
         Ok(slice)
     }
 
@@ -199,6 +164,34 @@ impl SqliteStore {
         Ok(Slice { changed, next: (next < keys.len()).then_some(Mark(next as i64, 0, 0, 0)) })
     }
 
+    /// One slice of those that are due later: first live ones, then replays, each by due time.
+    fn recall(&mut self, output: &str, but: Option<&str>, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
+        const LATER: &str =
+            "SELECT due_at, event, target, ordinal, detail FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = ?
+            AND due_at > ? AND (due_at, event, target, ordinal) > (?, ?, ?, ?) ORDER BY due_at, event, target, ordinal LIMIT ?";
+        const ANEW: &str = "UPDATE deliveries SET due_at = ?1, updated_at = ?1, detail = 'waits for its turn anew: the limit is another'
+            WHERE event = ?2 AND target = ?3 AND ordinal = ?4";
+        let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(Slice { changed: 0, next: None }) };
+        let Mark(replays, due_at, event, nth) = from;
+        let mut later = self.db.prepare_cached(LATER)?;
+        let bounds = params![number, replays, now.0, due_at, event, nth >> 32, nth & 0xffff_ffff, OPERATE_ROWS as i64];
+        let found = later.query_map(bounds, |row| {
+            let place = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?);
+            let detail = row.get_ref(4)?.as_str()?;
+            Ok((place, detail.starts_with(PACED) && Some(detail) != but))
+        });
+        let found: Vec<_> = found?.collect::<Result<_, _>>()?;
+        let mut changed = 0;
+        for ((_, event, target, ordinal), _) in found.iter().filter(|(_, other)| *other) {
+            changed += self.db.prepare_cached(ANEW)?.execute(params![now.0, event, target, ordinal])? as u64;
+        }
+        let next = match found.last().filter(|_| found.len() == OPERATE_ROWS) {
+            Some(((due_at, event, target, ordinal), _)) => Some(Mark(replays, *due_at, *event, target << 32 | ordinal)),
+            None => (replays == 0).then_some(Mark(1, 0, 0, 0)),
+        };
+        Ok(Slice { changed, next })
+    }
+
     fn overtake(&mut self, output: &str, before: Timestamp, now: Timestamp) -> rusqlite::Result<Slice> {
         let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(Slice { changed: 0, next: None }) };
         let changed = order::overtake(&self.db, number, before, now, OPERATE_ROWS)?;
@@ -210,6 +203,19 @@ impl SqliteStore {
         let Some(number) = names.output_number(db, output)? else { return Ok(Slice { changed: 0, next: None }) };
         let (changed, next) = order::gather(db, names, number, before, now, (from.0, place_of(from)), OPERATE_ROWS)?;
         Ok(Slice { changed, next: next.map(|(turn_at, (event, target, ordinal))| Mark(turn_at, event, target, ordinal)) })
+    }
+
+    fn elapse(&mut self, output: &str, by: Timestamp, except: &BTreeSet<String>, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
+        let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(Slice { changed: 0, next: None }) };
+        let (changed, next) = until::elapse(&self.db, number, (by, except), now, (from.0, place_of(from)), OPERATE_ROWS)?;
+        Ok(Slice { changed, next: next.map(|(due_at, (event, target, ordinal))| Mark(due_at, event, target, ordinal)) })
+    }
+
+    fn fix(&mut self, key: &DeliveryKey, message: &Message) -> rusqlite::Result<Slice> {
+        let Some(target) = target_number(&self.db, &key.target)? else { return Ok(Slice { changed: 0, next: None }) };
+        let fix = "UPDATE deliveries SET message = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 0 AND message IS NULL";
+        let changed = self.db.prepare_cached(fix)?.execute(params![codec::seal(message), key.seq.0, target, key.ordinal])?;
+        Ok(Slice { changed: changed as u64, next: None })
     }
 
     fn pass_by(&mut self, keys: &[DeliveryKey], now: Timestamp) -> rusqlite::Result<Slice> {
@@ -230,7 +236,7 @@ impl SqliteStore {
             if again.is_some() {
                 return Ok(0);
             }
-            let back = "UPDATE deliveries SET detail = ?, updated_at = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 1";
+            let back = "UPDATE deliveries SET detail = ?, due_at = NULL, updated_at = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 1";
             return self.db.prepare_cached(back)?.execute(params![BEHIND, now.0, event, target, ordinal]).map(|changed| changed as u64);
         }
         let Some(render) = again else {

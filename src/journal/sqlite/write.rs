@@ -1,7 +1,7 @@
 //! One commit: events with their plans, rows of deliveries, the watermark. Repeats are decided inside it.
 
 use super::names::TargetNumber;
-use super::{SqliteStore, order, trouble};
+use super::{SqliteStore, gone, order, trouble};
 use crate::fail;
 use crate::journal::codec;
 use crate::journal::store::{Append, Batch, Committed, Fate, StoreError};
@@ -111,16 +111,20 @@ impl SqliteStore {
     }
 
     fn settle_all(&mut self, settlements: &[Settlement]) -> rusqlite::Result<()> {
-        let SqliteStore { db, names, .. } = self;
+        let SqliteStore { db, names, erased, .. } = self;
         let mut upsert = db.prepare_cached(SETTLE)?;
-        for Settlement { row, closes, order } in settlements {
+        for Settlement { row, closes, order } in settlements.iter().filter(|settlement| !erased.contains(&settlement.row.key.seq.0)) {
             let TargetNumber { target, output } = names.target(db, &row.key.target)?;
             let place = (row.key.seq.0, target, i64::from(row.key.ordinal));
             let new_in = match order {
                 Some(Order::Keeps(key)) if !order::has_row(db, place)? => Some(*key),
                 _ => None,
             };
-            let due_at = (row.state == State::Waiting).then(|| row.due_at.unwrap_or(row.updated_at).0);
+            let due_at = match row.state {
+                State::Waiting => row.due_at.or(Some(row.updated_at)),
+                State::Held => row.due_at,
+                State::Delivered | State::Dead => None,
+            };
             upsert.execute(params![
                 row.key.seq.0,
                 target,
@@ -128,12 +132,12 @@ impl SqliteStore {
                 output,
                 number_of(row.state),
                 closes,
-                due_at,
+                due_at.map(|due_at| due_at.0),
                 row.attempts,
                 row.replays,
                 row.updated_at.0,
                 row.detail,
-                row.message.as_ref().map(|message| message.encode()),
+                row.message.as_deref().map(codec::seal),
             ])?;
             match (order, new_in) {
                 (_, Some(key)) => order::line_up(db, output, key, place, row.updated_at, BEHIND)?,
@@ -151,9 +155,10 @@ impl SqliteStore {
         }
         self.window = window;
         self.recent = super::Recent::default();
-        let mut keys = self
-            .db
-            .prepare("SELECT received_at, dedupe, seq FROM events WHERE received_at >= ? AND dedupe IS NOT NULL ORDER BY received_at")?;
+        let mut keys = self.db.prepare(
+            "SELECT received_at, dedupe, seq FROM events WHERE received_at >= ?1 AND dedupe IS NOT NULL
+                UNION ALL SELECT received_at, dedupe, seq FROM gone WHERE received_at >= ?1 AND dedupe IS NOT NULL ORDER BY received_at",
+        )?;
         let mut rows = keys.query([(now - window).0])?;
         while let Some(row) = rows.next()? {
             self.recent.insert(row.get::<_, i64>(1)? as u64, row.get(2)?, Timestamp(row.get(0)?));
@@ -168,7 +173,8 @@ pub(super) fn run(db: &Connection, statement: &str) -> rusqlite::Result<()> {
 }
 
 /// What an append repeats.
-enum Repeat {
+pub(super) enum Repeat {
+    /// Nothing.
     None,
     /// This event.
     Of(EventId),
@@ -197,7 +203,11 @@ fn repeated(db: &Connection, candidates: Vec<i64>, event: &Event, source: i64, w
             }
             Ok(if event.sender_id.is_some() { Repeat::OnlyItsId } else { Repeat::None })
         });
-        match found.optional()? {
+        let found = match found.optional()? {
+            None => gone::repeated(db, seq, event, source, window)?,
+            found => found,
+        };
+        match found {
             Some(of @ Repeat::Of(_)) => return Ok(of),
             Some(Repeat::OnlyItsId) => repeat = Repeat::OnlyItsId,
             Some(Repeat::None) | None => {}

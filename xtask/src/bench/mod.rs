@@ -3,8 +3,11 @@
 //! Figures of two runs, or of two minutes, do not compare: the same binary swings by a tenth and more. So each round measures floor and daemon
 //! one after the other (the order changes each round), each figure is the median of the rounds, and each ratio is the median of the
 //! rounds' own ratios. Load, server and sink share the machine. Keep other work off it.
+//!
+//! `cargo xtask bench outputs` does the same with outputs and the bare client libraries they are made of.
 
 mod contestant;
+mod outputs;
 mod rounds;
 mod table;
 
@@ -14,14 +17,35 @@ use anyhow::{Context, bail};
 use contestant::{Contestant, Tools};
 use table::Table;
 
-/// Where `--write` puts the table, between these lines.
+/// Where `--write` puts a table, between two lines.
 const PAGE: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- figures: written by `cargo xtask bench --write` -->";
-const END: &str = "<!-- end of figures -->";
+
+/// The line before a table, and the line behind it.
+type Lines = (&'static str, &'static str);
+
+/// Those of the daemon's table.
+const LINES: Lines = ("<!-- figures: written by `cargo xtask bench --write` -->", "<!-- end of figures -->");
+
+/// The daemon, unless something else is named.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Bench {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What is measured beside the daemon.
+#[derive(clap::Subcommand)]
+enum Other {
+    /// Measures outputs beside the bare client library, in turn, and prints figures, ratios and goals.
+    Outputs(outputs::Options),
+}
 
 /// How long and how built.
 #[derive(clap::Args)]
-pub struct Options {
+struct Options {
     /// How often everything is measured.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -49,7 +73,14 @@ pub struct Options {
 }
 
 /// Builds, measures, prints.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+pub fn run(bench: &Bench) -> anyhow::Result<()> {
+    match &bench.other {
+        Some(Other::Outputs(options)) => outputs::run(options),
+        None => daemon(&bench.options),
+    }
+}
+
+fn daemon(options: &Options) -> anyhow::Result<()> {
     let profile = options.profile.as_deref().unwrap_or(if options.release { "release" } else { "fast" });
     let scratch = build::scratch("bench-")?;
     let floor = Build { package: "floor", profile, features: &[] }.run()?;
@@ -68,15 +99,16 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             }
         }
     }
-    let text = format!("{}\n{}", how(profile, options), table.markdown());
+    let text = format!("{}\n{}", how(profile, options.rounds, "floor and daemon in turn"), table.markdown());
     println!("\n{text}\ntook {:.0} s", start.elapsed().as_secs_f64());
     if options.write {
-        write_page(&text)?;
+        write_page(LINES, &text)?;
     }
     Ok(())
 }
 
-fn how(profile: &str, options: &Options) -> String {
+/// The line above a table: on what and how it was measured. `who` is measured in turn.
+fn how(profile: &str, rounds: usize, who: &str) -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
@@ -85,34 +117,26 @@ fn how(profile: &str, options: &Options) -> String {
         .map_or("unknown CPU", |rest| rest.trim_start_matches(['\t', ' ', ':']));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!(
-        "{cores} cores ({model}), Linux {}, profile `{profile}`; median of {} rounds, floor and daemon in turn, all on this machine over loopback.\n",
-        kernel.trim(),
-        options.rounds
+        "{cores} cores ({model}), Linux {}, profile `{profile}`; median of {rounds} rounds, {who}, all on this machine over loopback.\n",
+        kernel.trim()
     )
 }
 
-/// Puts the table between its lines; the rest of the page stays.
-fn write_page(text: &str) -> anyhow::Result<()> {
+/// Puts a table between its lines; the rest of the page stays.
+fn write_page(lines: Lines, text: &str) -> anyhow::Result<()> {
     let path = build::root().join(PAGE);
-    let page = match std::fs::read_to_string(&path) {
-        Ok(page) => page,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(path.parent().context("a folder")?)?;
-            format!("# Performance\n\nRepeat with `cargo xtask bench`.\n\n{BEGIN}\n{END}\n")
-        }
-        Err(error) => return Err(error).context(PAGE),
-    };
-    std::fs::write(&path, replaced(&page, text)?)?;
+    let page = std::fs::read_to_string(&path).context(PAGE)?;
+    std::fs::write(&path, replaced(&page, lines, text)?)?;
     println!("written to {PAGE}");
     Ok(())
 }
 
-fn replaced(page: &str, text: &str) -> anyhow::Result<String> {
-    let (Some((before, rest)), true) = (page.split_once(BEGIN), page.contains(END)) else {
-        bail!("{PAGE}: has no lines `{BEGIN}` and `{END}` to write between");
+fn replaced(page: &str, (begin, end): Lines, text: &str) -> anyhow::Result<String> {
+    let Some((before, rest)) = page.split_once(begin) else {
+        bail!("{PAGE}: has no line `{begin}` to write behind");
     };
-    let (_, after) = rest.split_once(END).with_context(|| format!("{PAGE}: `{END}` stands before `{BEGIN}`"))?;
-    Ok(format!("{before}{BEGIN}\n{text}{END}{after}"))
+    let (_, after) = rest.split_once(end).with_context(|| format!("{PAGE}: no `{end}` stands behind `{begin}`"))?;
+    Ok(format!("{before}{begin}\n{text}{end}{after}"))
 }
 
 #[cfg(test)]
@@ -120,11 +144,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_replaces_what_stood_between_its_lines_and_nothing_else() {
-        let page = format!("# A\n\n{BEGIN}\nold\n{END}\n\nb\n");
-        let new = replaced(&page, "new\n").unwrap();
-        assert_eq!(new, format!("# A\n\n{BEGIN}\nnew\n{END}\n\nb\n"));
-        assert_eq!(replaced(&new, "new\n").unwrap(), new);
-        assert!(replaced("# A\n", "new\n").is_err());
+    fn a_table_replaces_what_stood_between_its_lines_and_nothing_else() {
+        let (begin, end) = LINES;
+        let page = format!("# A\n\n{begin}\nold\n{end}\n\nb\n");
+        let new = replaced(&page, LINES, "new\n").unwrap();
+        assert_eq!(new, format!("# A\n\n{begin}\nnew\n{end}\n\nb\n"));
+        assert_eq!(replaced(&new, LINES, "new\n").unwrap(), new);
+        assert!(replaced("# A\n", LINES, "new\n").is_err());
+        assert!(replaced(&format!("{end}\n{begin}\n"), LINES, "new\n").is_err());
+    }
+
+    #[test]
+    fn the_page_has_the_lines_of_every_table() {
+        let page = std::fs::read_to_string(build::root().join(PAGE)).unwrap();
+        for lines in [LINES, outputs::LINES] {
+            assert!(replaced(&page, lines, "").is_ok(), "{lines:?}");
+        }
     }
 }

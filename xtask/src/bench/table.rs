@@ -120,7 +120,7 @@ impl Goal {
 }
 
 /// Median, and the least and most behind it.
-fn shown(values: Vec<f64>) -> String {
+pub fn shown(values: Vec<f64>) -> String {
     let (least, most) =
         values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(*value), most.max(*value)));
     match median(values) {
@@ -133,7 +133,8 @@ fn short(value: f64) -> String {
     if value.abs() < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The one in the middle, or the mean of the two there.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;

@@ -33,6 +33,11 @@ pub const HOSTILE: &[&str] = &[
 /// What of the text the far side would act on: `None` if it shows all of it.
 pub fn danger(escape: Escape, text: &str) -> Option<String> {
     let told = |what: &str| Some(format!("{what} in {text:?}"));
+    if let Some(within) = escape.within_json() {
+        let read: String = serde_json::from_str(&format!("\"{text}\"")).unwrap_or_default();
+        let named = || names_somebody(escape, &read).then(|| format!("a mention in {text:?}"));
+        return danger(Escape::Json, text).or_else(|| danger(within, &read)).or_else(named);
+    }
     if !matches!(escape, Escape::None | Escape::Json | Escape::Form | Escape::Path | Escape::Xml) && text.chars().any(is_reordering) {
         return told("a character that reorders");
     }

@@ -55,6 +55,10 @@ pub trait FarSide: Sized + Send {
     fn answer(&mut self);
     /// A message that the far side will never accept, if there is one.
     fn poison(&self) -> Option<Message>;
+    /// A message for a topic, a table, a channel that is not there, if that can be told before it is sent.
+    fn nowhere(&self) -> Option<Message> {
+        None
+    }
     /// All that is shown of settings and output, and the secrets that must not be in it.
     fn shown(&self) -> impl Future<Output = (String, Vec<String>)> + Send;
 }
@@ -365,10 +369,20 @@ pub async fn c14_a_check_says_whether_it_would_work<F: FarSide>() {
     let mut far = F::start().await;
     let output = far.output().await;
     output.check().await.unwrap();
+    output.check_message(&texts(&far.message())).await.unwrap();
+    if let Some(nowhere) = far.nowhere() {
+        let told = output.check_message(&texts(&nowhere)).await.unwrap_err().to_string();
+        assert!(!told.contains('\n') && !told.is_empty(), "one line: {told}");
+        output.check().await.unwrap();
+    }
     assert!(far.arrived().await.is_empty(), "a check delivers nothing");
     if far.leave().await {
         assert!(output.check().await.is_err());
     }
+}
+
+fn texts(message: &Message) -> BTreeMap<String, String> {
+    message.fields.keys().filter_map(|name| Some((name.clone(), message.text(name)?.to_owned()))).collect()
 }
 
 /// A crate's README is its module docs: compares the two and says what to write.

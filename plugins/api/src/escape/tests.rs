@@ -49,6 +49,8 @@ fn it_is_written_as_the_far_sides_manual_says() {
         (Escape::Item, "gift, paid\n", "gift; paid "),
         (Escape::Header, "a\r\nX: b", "a  X: b"),
         (Escape::Plain, "a\r\nb\u{202e}\u{7}", "a\nb"),
+        (Escape::SlackJson, "<!channel>\"\n@here", "&lt;!channel&gt;\\\"\\n@\u{200b}here"),
+        (Escape::DiscordJson, "**x** \"@here", "\\\\*\\\\*x\\\\*\\\\* \\\"@\u{200b}here"),
         (Escape::Xml, "<a>\u{0}\u{b}&'", "&lt;a&gt;&amp;&#39;"),
     ];
     for (escape, value, expected) in cases {
@@ -91,6 +93,8 @@ fn read(escape: Escape, text: &str) -> String {
         Escape::Lark => remention(&ungap(text, "<]")),
         Escape::DingTalk => remention(&ungap(text, "]<!")),
         Escape::WeCom => ungap(text, "<]"),
+        Escape::SlackJson => remention(&unentity(&read(Escape::Json, text))),
+        Escape::DiscordJson => read(Escape::Discord, &read(Escape::Json, text)),
     }
 }
 

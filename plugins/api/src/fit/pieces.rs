@@ -79,6 +79,9 @@ impl Syntax {
             Escape::Markdown | Escape::Discord | Escape::Mattermost | Escape::RocketChat => {
                 Syntax { backslash: true, angles: true, links: true, fences: true, ..none }
             }
+            // Without fences: their line ends are none within JSON. `texts` of a row reads what stands behind the quotes.
+            Escape::SlackJson => Syntax { json: true, entity: true, angles: true, ..none },
+            Escape::DiscordJson => Syntax { json: true, backslash: true, angles: true, links: true, ..none },
             Escape::Webex => Syntax { backslash: true, entity: true, angles: true, links: true, fences: true, ..none },
             Escape::TelegramMarkdownV2 => Syntax { backslash: true, links: true, fences: true, marks: true, ..none },
         }
@@ -264,6 +267,12 @@ impl<'t> Pieces<'t> {
         match first {
             '\\' if syntax.json => {
                 let text = json_escape(rest)?;
+                // A backslash of the chat's, and the character that it is for.
+                if syntax.backslash && text == r"\\" {
+                    let behind = &rest[text.len()..];
+                    let next = if behind.starts_with('\\') { json_escape(behind)?.len() } else { behind.chars().next()?.len_utf8() };
+                    return one(text.len() + next);
+                }
                 Some(Piece { space: matches!(text, "\\n" | "\\t" | "\\r"), ..one(text.len())? })
             }
             '\\' if syntax.backslash => one(1 + rest[1..].chars().next()?.len_utf8()),

@@ -162,7 +162,7 @@ impl Rules {
             Means::Delivered => Outcome::Delivered { detail: why },
             Means::Retry => Outcome::Retry { why, after: wait() },
             Means::Down => Outcome::Down { why, after: wait() },
-            Means::Misconfigured => Outcome::Misconfigured { why },
+            Means::Misconfigured => Outcome::Misconfigured { why, after: wait() },
             Means::Rejected => Outcome::Rejected { why },
             Means::Unknown => Outcome::Unknown { why },
         }

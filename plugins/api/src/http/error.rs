@@ -102,7 +102,7 @@ impl CallError {
             | CallError::Refused { .. }
             | CallError::Version { .. }
             | CallError::Files { .. }
-            | CallError::ProxyRefuses { .. } => Outcome::Misconfigured { why },
+            | CallError::ProxyRefuses { .. } => Outcome::Misconfigured { why, after: None },
             CallError::Lost { .. } | CallError::Silent { .. } => Outcome::Unknown { why },
         }
     }

@@ -3,6 +3,7 @@
 
 use super::*;
 
+use crate::lookup::Lookup;
 use crate::template::{self, ENVELOPE};
 use switchyard_api::http::answer::is_pointer;
 
@@ -36,16 +37,15 @@ impl Preset {
         if let Some(setting) = self.settings.iter().find(|setting| unused(&setting.name)) {
             return Err(format!("it does not use the setting `{}`", setting.name));
         }
-        let asked = |field: &&PresetField| self.lookup.iter().flat_map(Lookup::slots).any(|slot| slot.name == field.name);
-        if let Some(field) = self.fields.iter().filter(asked).find(|field| !field.required) {
-            return Err(format!("its lookup asks for `{}`, which nobody has to set", field.name));
-        }
         let unset = self.fields.iter().flat_map(|field| field.unset.iter().flat_map(Text::slots));
         if let Some(slot) = unset.into_iter().find(|slot| !ENVELOPE.contains(&slot.name.as_str())) {
             return Err(format!("`unset` holds `{}`, which is no part of a delivery", slot.name));
         }
         if let Some(field) = self.fields.iter().find(|field| field.unset.is_some() && (field.required || field.default.is_some())) {
             return Err(format!("`{}` has `unset`, which nothing ever needs", field.name));
+        }
+        if let Some(field) = self.fields.iter().find(|field| field.texts.is_some() && field.escape.within_json().is_none()) {
+            return Err(format!("`{}` has `texts`, and its `escape` says nothing of the texts in a JSON", field.name));
         }
         let constant = |field: &&PresetField| field.default.as_ref().is_some_and(|text| !text.contains("{{"));
         let rules = crate::field::rules(Some(self));
@@ -59,17 +59,42 @@ impl Preset {
         if !self.actions.is_empty() && !self.field("action").is_some_and(|f| f.required || f.default.is_some()) {
             return Err("it has actions and no field `action` with a default".into());
         }
+        self.proofread_lookups()?;
         self.proofread_tests()
+    }
+
+    /// What is asked by is there; and what is not looked up is held.
+    fn proofread_lookups(&self) -> Result<(), String> {
+        for lookup in &self.lookup.0 {
+            // Of one for some settings alone `check` asks, where an output has those.
+            let asked = |field: &&PresetField| lookup.of.is_empty() && lookup.slots().any(|slot| slot.name == field.name);
+            if let Some(field) = self.fields.iter().filter(asked).find(|field| !field.required) {
+                return Err(format!("its lookup asks for `{}`, which nobody has to set", field.name));
+            }
+            if let Some(name) = lookup.of.keys().find(|name| self.setting(name).is_none()) {
+                return Err(format!("its lookup is of `{name}`, which is no setting"));
+            }
+        }
+        let holds = self.on_unknown == Some(OnUnknown::Hold);
+        let always = self.lookup.0.iter().any(|lookup| lookup.of.is_empty());
+        match (self.lookup.0.is_empty(), always, holds) {
+            (false, true, true) => Err("it looks up what it holds: leave out `on_unknown`".into()),
+            (false, false, false) => Err("what its lookup is not for is sent twice: write `on_unknown: hold`".into()),
+            _ => Ok(()),
+        }
     }
 
     fn proofread_tests(&self) -> Result<(), String> {
         let cases = self.map.iter().chain(self.actions.values().flat_map(|action| &action.map));
         let tests = cases.map(|case| &case.when).chain([&self.ok]).chain(self.actions.values().filter_map(|action| action.ok.as_ref()));
-        let tests = tests.chain(self.lookup.iter().map(|lookup| &lookup.found)).chain(self.batch.iter().flat_map(Batch::tests));
+        let tests = tests.chain(self.lookup.0.iter().flat_map(Lookup::tests)).chain(self.batch.iter().flat_map(Batch::tests));
         if let Some(mistake) = tests.into_iter().find_map(Test::mistake) {
             return Err(mistake);
         }
-        let pointers = self.batch.iter().flat_map(Batch::pointers).chain(self.lookup.iter().flat_map(Lookup::pointers));
+        if let Some(mistake) = self.batch.as_ref().and_then(Batch::mistake) {
+            return Err(mistake);
+        }
+        let pointers = self.batch.iter().flat_map(Batch::pointers).chain(self.lookup.0.iter().flat_map(Lookup::pointers));
         pointers.into_iter().find(|pointer| !is_pointer(pointer)).map_or(Ok(()), |wrong| Err(format!("`{wrong}` is no JSON pointer")))
     }
 
@@ -77,7 +102,7 @@ impl Preset {
         self.url
             .iter()
             .chain(self.actions.values().filter_map(|action| action.url.as_ref()))
-            .chain(self.lookup.iter().map(|lookup| &lookup.url))
+            .chain(self.lookup.0.iter().map(|lookup| &lookup.url))
     }
 
     /// L8: the host is made of settings, the path of settings, names and ids; all requests go to one server.
@@ -119,7 +144,7 @@ impl Preset {
                 texts(&action.query).into_iter().chain(action.form.iter().flat_map(texts)).chain(action.body.iter().flat_map(jsons)),
             );
         }
-        used.extend(self.lookup.iter().flat_map(Lookup::slots).cloned());
+        used.extend(self.lookup.0.iter().flat_map(Lookup::slots).cloned());
         used.extend(self.batch.iter().filter_map(|batch| batch.id.as_ref()).flat_map(|id| id.is.slots()).cloned());
         used.extend(self.batch.iter().flat_map(|batch| batch.item.iter().flat_map(jsons)));
         if let Some(auth) = &self.auth {
@@ -182,6 +207,11 @@ lookup: { url: 'https://{region}.shop.example/v1/find', found: { status: 200 } }
         ("{region}.shop.example/v1/{list}", "{list}.shop.example/v1/{region}", "`list` would decide about the server"),
         ("v1/find'", "v1/find', query: { a: '{b}' }", "it uses `b`"),
         ("v1/find'", "v1/find', query: { a: '{text}' }", "asks for `text`, which nobody has to set"),
+        ("v1/find'", "v1/find', body: { a: $text }", "asks for `text`, which nobody has to set"),
+        ("v1/find'", "v1/find', of: { text: a }", "is of `text`, which is no setting"),
+        ("v1/find'", "v1/find', of: { region: eu }", "what its lookup is not for is sent twice"),
+        ("ok:", "on_unknown: hold\notherwise: unknown\nok:", "it looks up what it holds"),
+        ("v1/find'", "v1/find', absent: { json: { a: 1 } }", "no JSON pointer"),
         ("https://{region}.shop.example/v1/find", "https://shop.example/v1/find", "on another server"),
         ("v1/{list}", "v1/{list}/{event.topic}", "`event.topic` stands in a path"),
         ("/ok: true", "ok: true", "no JSON pointer"),
@@ -190,6 +220,11 @@ lookup: { url: 'https://{region}.shop.example/v1/find', found: { status: 200 } }
         ("fields: [ {", "fields: [ { name: text, docs: A text., default: a, one_of: [b] }, {", "the default of `text`"),
         ("docs: A text.", "docs: A text., unset: '{list}'", "`unset` holds `list`"),
         ("body:", "form: {}\nbody:", "several bodies"),
+        ("ok:", "batch: { max: 2, as: form, item: { a: $text } }\nok:", "no `names` with `{n}`"),
+        ("ok:", "batch: { max: 2, names: 'a.{n}.' }\nok:", "`names` is for forms"),
+        ("docs: A text.", "docs: A text., texts: { most: 9, each: {} }", "`text` has `texts`"),
+        ("text: $text", "text: { $if: $txt, then: $text }", "it uses `txt`"),
+        ("text: $text", "text: { $if: yes, then: $text }", "`$if` takes a name"),
         ("$text", "$text|upper", "no filter `upper`"),
     ] {
         let told = read(&ROW.replacen(from, to, 1)).unwrap_err();

@@ -62,6 +62,9 @@ impl<S: Server> FarSide for Far<S> {
     fn poison(&self) -> Option<Message> {
         Some(message(INSERT, &[("n", "-1"), ("note", "")]))
     }
+    fn nowhere(&self) -> Option<Message> {
+        Some(message("DELETE FROM not_there", &[]))
+    }
     async fn shown(&self) -> (String, Vec<String>) {
         let config = config(&self.base.url());
         let output = connect(&config).await;

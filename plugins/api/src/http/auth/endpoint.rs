@@ -57,7 +57,7 @@ impl NotProven {
     pub fn outcome(self) -> Outcome {
         match self {
             NotProven::Down { why, after } => Outcome::Down { why, after },
-            NotProven::Refused { why } => Outcome::Misconfigured { why },
+            NotProven::Refused { why } => Outcome::Misconfigured { why, after: None },
             NotProven::Unfit { why } => Outcome::Rejected { why },
         }
     }

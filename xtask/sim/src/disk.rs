@@ -1,0 +1,159 @@
+//! The journal's store with faults: the memory store, that survives a crash, behind a seam at which the process may die, a commit may
+//! find no space, or fail with nobody knowing whether it was made.
+
+use crate::world::{Call, Entered, SimClock, World};
+use std::sync::Arc;
+use std::time::Duration;
+use switchyard::journal::ReplayJob;
+use switchyard::journal::archive::OutputCounts;
+use switchyard::journal::memory::{Disk, MemoryStore};
+use switchyard::journal::store::{
+    Batch, Collected, Committed, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Sealed, Slice, Store, StoreError, Swept, Tend,
+    Waiting,
+};
+use switchyard::model::{Cursor, DeliveryKey, Seq, Timestamp};
+
+/// The store of one life.
+pub struct FaultyStore {
+    world: Arc<World>,
+    clock: Arc<SimClock>,
+    disk: Disk,
+    store: MemoryStore,
+}
+
+fn broken(doing: &'static str) -> StoreError {
+    StoreError::Fatal { doing, detail: "as the scenario has it".to_owned() }
+}
+
+impl FaultyStore {
+    /// Over the world's disk.
+    pub fn open(world: &Arc<World>, clock: &Arc<SimClock>) -> Self {
+        let disk = world.lock().disk.clone();
+        FaultyStore { store: disk.open(Duration::from_mins(4)), disk, world: Arc::clone(world), clock: Arc::clone(clock) }
+    }
+
+    /// The effect of a call, unless the process is dead, or dies with it.
+    fn call<T>(
+        &mut self,
+        call: Call,
+        doing: &'static str,
+        what: u64,
+        effect: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Entered::Goes { dies_after } = self.world.enter(call, self.clock.nanos(), what) else { return Err(broken(doing)) };
+        let done = effect(self);
+        if dies_after {
+            self.world.die();
+            return Err(broken(doing));
+        }
+        done
+    }
+
+    fn committed(&mut self, batch: &Batch) -> Result<Committed, StoreError> {
+        let now = self.clock.nanos();
+        let fails = {
+            let mut state = self.world.lock();
+            if state.full > 0 {
+                state.full -= 1;
+                return Err(StoreError::Full { doing: "commit", detail: "as the scenario has it".to_owned() });
+            }
+            state.fails.take()
+        };
+        if fails == Some(false) {
+            return Err(broken("commit"));
+        }
+        self.world.judge(|state| state.before_commit(batch));
+        let committed = self.store.commit(batch)?;
+        self.world.judge(|state| state.after_commit(batch, &committed.fates, now));
+        if fails.is_some() { Err(broken("commit")) } else { Ok(committed) }
+    }
+}
+
+impl Store for FaultyStore {
+    fn commit(&mut self, batch: &Batch) -> Result<Committed, StoreError> {
+        let what = (batch.appends.len() << 32 | batch.settlements.len()) as u64;
+        self.call(Call::Commit, "commit", what, |this| this.committed(batch))
+    }
+
+    fn recover(&mut self) -> Result<Recovered, StoreError> {
+        self.call(Call::Recover, "recover", 0, |this| this.store.recover())
+    }
+
+    fn operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> Result<Slice, StoreError> {
+        self.call(Call::Operate, "operate", 0, |this| {
+            let line = this.disk.in_line();
+            let done = this.store.operate(operation, now, from);
+            if matches!(operation, Operation::Overtake { .. } | Operation::PassBy(_)) {
+                let left = this.disk.in_line();
+                let mut state = this.world.lock();
+                state.freed.extend(line.difference(&left).cloned());
+                state.passed.extend(line.difference(&left).cloned());
+            }
+            done
+        })
+    }
+
+    fn sweep(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError> {
+        self.call(Call::Sweep, "sweep", 0, |this| {
+            let rows = this.disk.rows();
+            let swept = this.store.sweep(retain, now, after)?;
+            if swept.deleted > 0 {
+                let left: Vec<Seq> = this.disk.plans().into_iter().map(|(seq, _)| seq).collect();
+                this.world.judge(|state| state.after_sweep(&rows, &left, retain, now));
+            }
+            Ok(swept)
+        })
+    }
+
+    fn tend(&mut self, why: Tend) -> Result<bool, StoreError> {
+        self.store.tend(why)
+    }
+}
+
+/// Reads the world's disk, over the same seam.
+pub struct FaultyReads {
+    world: Arc<World>,
+    clock: Arc<SimClock>,
+    disk: Disk,
+}
+
+impl FaultyReads {
+    /// Over the world's disk.
+    pub fn open(world: &Arc<World>, clock: &Arc<SimClock>) -> Self {
+        FaultyReads { disk: world.lock().disk.clone(), world: Arc::clone(world), clock: Arc::clone(clock) }
+    }
+
+    fn call<T>(&self, call: Call, read: impl FnOnce(&Disk) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let Entered::Goes { dies_after } = self.world.enter(call, self.clock.nanos(), 0) else { return Err(broken("read")) };
+        let found = read(&self.disk);
+        if dies_after {
+            self.world.die();
+        }
+        found
+    }
+}
+
+impl Reads for FaultyReads {
+    fn counts(&self) -> Result<Vec<OutputCounts>, StoreError> {
+        self.call(Call::Counts, Reads::counts)
+    }
+    fn open_events(&self, from: Seq, to: Seq, most: usize) -> Result<Vec<OpenEvent>, StoreError> {
+        self.call(Call::OpenEvents, |disk| disk.open_events(from, to, most))
+    }
+    fn waiting(&self, output: &str, replays: bool, after: Cursor, due_by: Timestamp, most: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.call(Call::Waiting, |disk| disk.waiting(output, replays, after, due_by, most))
+    }
+    // Read with the page before, in one go.
+    fn next_due(&self, output: &str, replays: bool, after: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.disk.next_due(output, replays, after)
+    }
+    fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError> {
+        self.disk.collected(key, most)
+    }
+    fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError> {
+        self.disk.sealed(key)
+    }
+    fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
+        self.call(Call::Replays, Reads::replays)
+    }
+}

@@ -1,0 +1,234 @@
+//! From a seed to a scenario. Swarm: each seed turns on some kinds of trouble and leaves others out, so that histories differ in kind
+//! and not only in order.
+
+use crate::chance::Chance;
+use crate::scenario::{Again, Crash, Disk, File, Mood, Op, Order, Output, Route, Scenario, What};
+
+/// Most far sides of a scenario.
+const FARS_MAX: u64 = 4;
+
+/// Which kinds of trouble a seed turns on.
+struct Swarm {
+    far: bool,
+    disk: bool,
+    crash: bool,
+    stop: bool,
+    reload: bool,
+    people: bool,
+    clock: bool,
+    order: bool,
+    splits: bool,
+    impatient: bool,
+}
+
+impl Swarm {
+    fn of(chance: &mut Chance) -> Self {
+        // One in eight is calm: far sides alone make trouble, so that what must hold in peace is looked at too.
+        let calm = chance.percent(12);
+        let mut on = |percent| !calm && chance.percent(percent);
+        let (disk, crash, stop, reload) = (on(40), on(55), on(30), on(40));
+        let (people, clock, impatient) = (on(40), on(15), on(25));
+        Swarm {
+            disk,
+            crash,
+            stop,
+            reload,
+            people,
+            clock,
+            impatient,
+            far: chance.percent(85),
+            order: chance.percent(45),
+            splits: chance.percent(30),
+        }
+    }
+}
+
+/// The scenario of a seed.
+pub fn scenario(seed: u64) -> Scenario {
+    let mut chance = Chance::of(seed, "scenario");
+    let swarm = Swarm::of(&mut chance);
+    let fars = chance.within(1, FARS_MAX);
+    let first = file(&mut chance, &swarm, fars);
+    let mut files = vec![first];
+    if swarm.reload {
+        for _ in 0..chance.within(1, 2) {
+            let other = changed(&mut chance, &files[0], fars);
+            files.push(other);
+        }
+    }
+    let ops = ops(&mut chance, &swarm, fars, files.len() as u64);
+    let crashes = crashes(&mut chance, &swarm);
+    Scenario { seed, window: chance.one(&[2, 4, 8, 64]), files, ops, crashes, past_retention: chance.percent(4) }
+}
+
+/// A small scenario, for a crash at each of its calls.
+pub fn small(seed: u64) -> Scenario {
+    let mut scenario = scenario(seed);
+    let mut posts = 0;
+    scenario.ops.retain(|op| {
+        posts += u32::from(matches!(op.what, What::Post { .. }));
+        !matches!(op.what, What::Post { .. }) || posts <= 4
+    });
+    scenario.ops.truncate(12);
+    scenario.crashes.clear();
+    scenario.past_retention = false;
+    scenario
+}
+
+fn file(chance: &mut Chance, swarm: &Swarm, fars: u64) -> File {
+    let outputs = (0..fars).map(|far| output(chance, swarm, far as u8)).collect();
+    let routes = (0..chance.within(1, 3)).map(|number| route(chance, number as u8, fars)).collect();
+    File { outputs, routes }
+}
+
+fn output(chance: &mut Chance, swarm: &Swarm, far: u8) -> Output {
+    let order = if swarm.order && chance.percent(60) {
+        if chance.percent(50) { Order::Hold } else { Order::Skip(chance.within(2, 20) as u32) }
+    } else {
+        Order::Free
+    };
+    Output {
+        far,
+        settings: 0,
+        rate: limit(chance),
+        concurrency: chance.one(&[1, 1, 2, 4, 8]),
+        timeout: chance.one(&[1, 2, 5]),
+        attempts: chance.one(&[1, 2, 3, 5, 8]),
+        over: chance.one(&[5, 30, 120, 300]),
+        hold_unknown: chance.percent(25),
+        order,
+        batch: chance.one(&[1, 1, 1, 3, 8]),
+        splits: swarm.splits && chance.percent(50),
+    }
+}
+
+fn limit(chance: &mut Chance) -> Option<(u32, u64, u32)> {
+    chance.percent(40).then(|| (chance.within(1, 8) as u32, chance.one(&[500, 1_000, 2_000]), chance.one(&[1, 1, 3])))
+}
+
+fn route(chance: &mut Chance, number: u8, fars: u64) -> Route {
+    let mut to: Vec<u8> = (0..fars as u8).filter(|_| chance.percent(60)).collect();
+    if to.is_empty() {
+        to.push(chance.below(fars) as u8);
+    }
+    Route { number, topic: chance.percent(40).then(|| chance.below(3) as u8), to }
+}
+
+/// The same with some outputs gone, some limits changed, some connections new, some routes gone. What is kept in order stays so.
+fn changed(chance: &mut Chance, first: &File, fars: u64) -> File {
+    let mut file = first.clone();
+    for output in &mut file.outputs {
+        match chance.below(5) {
+            0 => output.rate = limit(chance),
+            1 => output.settings += 1,
+            2 => output.concurrency = chance.one(&[1, 2, 6]),
+            3 => output.batch = chance.one(&[1, 3]),
+            _ => {}
+        }
+    }
+    if chance.percent(60) && file.outputs.len() > 1 {
+        let gone = file.outputs.remove(chance.below(file.outputs.len() as u64) as usize).far;
+        file.routes.iter_mut().for_each(|route| route.to.retain(|far| *far != gone));
+    }
+    if chance.percent(30) && file.routes.len() > 1 {
+        file.routes.remove(chance.below(file.routes.len() as u64) as usize);
+    }
+    file.routes.retain(|route| !route.to.is_empty());
+    if file.routes.is_empty() {
+        let mut route = route(chance, 9, fars);
+        route.to = vec![file.outputs[0].far];
+        file.routes.push(route);
+    }
+    file
+}
+
+fn ops(chance: &mut Chance, swarm: &Swarm, fars: u64, files: u64) -> Vec<Op> {
+    let count = chance.within(8, 36);
+    let mut ids = 0;
+    let pace = chance.one(&[5, 40, 400, 3_000]);
+    (0..count)
+        .map(|_| {
+            let what = if chance.percent(55) { None } else { trouble(chance, swarm, fars, files) };
+            let what = what.unwrap_or_else(|| post(chance, swarm, &mut ids));
+            // Mostly close together; now and then a long quiet, in which all that was begun ends.
+            let after = if chance.percent(6) { chance.within(5_000, 70_000) } else { chance.below(pace) };
+            Op { after: after as u32, what }
+        })
+        .collect()
+}
+
+fn fresh(chance: &mut Chance, swarm: &Swarm, ids: &mut u32) -> What {
+    *ids += 1;
+    let patience = if swarm.impatient && chance.percent(40) { chance.within(0, 30) as u32 } else { 5_000 };
+    let words = chance.one(&[0, 1, 3, 12]);
+    What::Post { id: *ids, topic: chance.below(3) as u8, key: chance.below(3) as u8, words, patience }
+}
+
+fn post(chance: &mut Chance, swarm: &Swarm, ids: &mut u32) -> What {
+    if *ids > 0 && chance.percent(12) {
+        return What::Post { id: chance.within(1, u64::from(*ids)) as u32, topic: 0, key: 0, words: 0, patience: 5_000 };
+    }
+    fresh(chance, swarm, ids)
+}
+
+fn trouble(chance: &mut Chance, swarm: &Swarm, fars: u64, files: u64) -> Option<What> {
+    let far = chance.below(fars) as u8;
+    let down = chance.one(&[10, 500, 3_000, 40_000]);
+    match chance.below(20) {
+        0..=6 if swarm.far => Some(What::Far { far, mood: mood(chance) }),
+        7..=8 if swarm.disk => Some(What::Disk(disk(chance))),
+        9 if swarm.crash => Some(What::Crash(down)),
+        10 if swarm.stop => Some(What::Stop(down)),
+        11..=13 if swarm.reload => Some(What::Reload(chance.below(files) as u8)),
+        14 if swarm.reload => Some(What::BadReload(chance.below(files) as u8)),
+        15 if swarm.people => Some(What::Pause(far)),
+        16 if swarm.people => Some(What::Resume(far)),
+        17 if swarm.people => {
+            let state = chance.one(&[Again::Dead, Again::Held, Again::Delivered]);
+            Some(What::Replay { far, state })
+        }
+        18 if swarm.people => Some(What::PassBy),
+        19 if swarm.clock => {
+            let jump = chance.one(&[-45_000, -5_000, 5_000, 3_600_000]);
+            Some(What::Clock(jump))
+        }
+        _ => None,
+    }
+}
+
+fn disk(chance: &mut Chance) -> Disk {
+    match chance.below(5) {
+        0 | 1 => Disk::Full(chance.within(1, 12) as u8),
+        2 => Disk::FailsBefore,
+        3 => Disk::FailsAfter,
+        _ => Disk::Slow(chance.one(&[1, 20, 300, 4_500])),
+    }
+}
+
+fn mood(chance: &mut Chance) -> Mood {
+    let share = chance.one(&[20, 50, 100]);
+    match chance.below(12) {
+        0 | 1 => Mood::Well(chance.one(&[1, 20, 200])),
+        2 | 3 => Mood::Busy { share, after: chance.percent(40).then(|| chance.within(500, 20_000) as u32) },
+        4 => Mood::Down,
+        5 => Mood::Misconfigured,
+        6 => Mood::Rejects(share),
+        7 => Mood::Silent(share),
+        8 => Mood::Lost(share),
+        9 => Mood::Hangs(share),
+        10 => Mood::Mute { share, sent: chance.percent(50) },
+        _ => Mood::Panics(share),
+    }
+}
+
+fn crashes(chance: &mut Chance, swarm: &Swarm) -> Vec<Crash> {
+    let mut crashes = vec![];
+    if swarm.crash {
+        let mut call = 0;
+        for _ in 0..chance.below(4) {
+            call += chance.within(1, 60);
+            crashes.push(Crash { call, after: chance.percent(50) });
+        }
+    }
+    crashes
+}

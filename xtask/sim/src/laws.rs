@@ -1,0 +1,424 @@
+//! The laws, held against everything that comes by a seam, at the moment it comes by. I1 to I20 are those of decision 10, which also
+//! says which of them are held elsewhere.
+
+use crate::scenario::{Order, Output};
+use crate::world::{Fact, Held, State, World};
+use std::time::Duration;
+use switchyard::daemon::GONE;
+use switchyard::journal::store::{Batch, Fate, Retain};
+use switchyard::model::{DeliveryId, DeliveryKey, DeliveryRow, Seq, State as Stands, Target, Timestamp};
+use switchyard_api::{Outcome, Parcel};
+
+const SECOND: u64 = 1_000_000_000;
+/// Timers and what is written down are cut to milliseconds.
+const CUT: u64 = 2_000_000;
+/// What a repeat is recognised within.
+const DEDUPE: Duration = Duration::from_mins(4);
+/// Most parts of a split text.
+const PARTS: u32 = 20;
+/// In peace, an output that is well gets an event so soon.
+const SOON: u64 = 3 * SECOND;
+
+impl World {
+    /// Holds laws; ends the run if one is broken.
+    pub fn judge(&self, laws: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        if state.dead {
+            return;
+        }
+        laws(&mut state);
+        let broken = state.broken.is_some();
+        drop(state);
+        if broken {
+            self.died.notify_one();
+        }
+    }
+}
+
+impl State {
+    // === the journal ===
+
+    /// I2, I3, I17: only deliveries that were planned are written, and what is over stays so.
+    pub fn before_commit(&mut self, batch: &Batch) {
+        for settlement in &batch.settlements {
+            let row = &settlement.row;
+            let key = &row.key;
+            let Some(fact) = self.facts.get(&key.seq.0).filter(|fact| !fact.swept) else {
+                return self.broke("I3", &format!("a row of an event that was never kept: {key:?}"));
+            };
+            if !fact.plan.targets.contains(&key.target) {
+                return self.broke("I3", &format!("a row of a delivery that was never planned: {key:?}"));
+            }
+            let id = key.id(fact.event.id).to_string();
+            // An output that leaves the file finishes what is out; its rows may be held by then, or held twice.
+            let gone = |before: &DeliveryRow| {
+                before.state == Stands::Held && (before.detail == GONE || row.state == Stands::Held && row.detail == GONE)
+            };
+            if let Some(before) = self.disk.row(key).filter(|before| before.state != Stands::Waiting && !gone(before)) {
+                return self.broke(
+                    "I17",
+                    &format!("{id} was {} ({}) and becomes {} ({})", before.state.word(), before.detail, row.state.word(), row.detail),
+                );
+            }
+            let told = self.tracks.get(&id).is_some_and(|track| track.success.is_some());
+            if row.state == Stands::Delivered && !told && !row.detail.starts_with("nothing") {
+                return self.broke("I3", &format!("{id} is written as delivered, and its far side never said so"));
+            }
+            let most = self.attempts_of(&key.target);
+            if row.attempts > most || row.state == Stands::Waiting && row.attempts >= most {
+                return self.broke("I11", &format!("{id} is {} with {} of {most} attempts", row.state.word(), row.attempts));
+            }
+        }
+    }
+
+    /// The most attempts of any configuration.
+    fn attempts_of(&self, target: &Target) -> u32 {
+        let ours = |output: &&Output| *target.output == format!("o{}", output.far);
+        self.scenario.files.iter().flat_map(|file| &file.outputs).filter(ours).map(|output| output.attempts).max().unwrap_or(0)
+    }
+
+    fn order_of(&self, target: &Target) -> Order {
+        let ours = |output: &&Output| *target.output == format!("o{}", output.far);
+        self.scenario.files.iter().flat_map(|file| &file.outputs).find(ours).map_or(Order::Free, |output| output.order)
+    }
+
+    /// I12, and the ledger.
+    pub fn after_commit(&mut self, batch: &Batch, fates: &[Fate], now: u64) {
+        for (append, fate) in batch.appends.iter().zip(fates) {
+            let Fate::New { seq, .. } = fate else {
+                self.kept.1 += 1;
+                continue;
+            };
+            self.kept.0 += 1;
+            self.say(now, || format!("  event {} is kept: {:?}", seq.0, append.event.sender_id));
+            let event = append.event.clone();
+            let same = |fact: &&Fact| !fact.swept && fact.event.sender_id == event.sender_id && fact.event.body == event.body;
+            let near = |fact: &Fact| event.received_at.since(fact.event.received_at) < DEDUPE;
+            if self.facts.values().filter(same).any(near) {
+                return self.broke("I12", &format!("the sender's event {:?} was kept twice", event.sender_id));
+            }
+            self.places.insert(event.id.to_string(), seq.0);
+            let fact = Fact { event, plan: append.plan.clone(), at: now, swept: false };
+            self.facts.insert(seq.0, fact);
+        }
+        for settlement in &batch.settlements {
+            let row = &settlement.row;
+            self.say(now, || {
+                let due = row.due_at.map_or_else(String::new, |due| format!(", due {due}"));
+                format!("  row {:?} is {} ({}), {} attempts{due}", row.key, row.state.word(), row.detail, row.attempts)
+            });
+            let frees = match row.state {
+                Stands::Delivered => true,
+                Stands::Dead => self.order_of(&row.key.target) != Order::Hold,
+                Stands::Waiting | Stands::Held => false,
+            };
+            if frees {
+                self.freed.insert(row.key.clone());
+            }
+        }
+    }
+
+    /// I1: nothing is deleted before it is over and past its time.
+    pub fn after_sweep(&mut self, rows: &[DeliveryRow], left: &[Seq], retain: Retain, now: Timestamp) {
+        let gone: Vec<i64> =
+            self.facts.iter().filter(|(seq, fact)| !fact.swept && !left.contains(&Seq(**seq))).map(|(seq, _)| *seq).collect();
+        for seq in gone {
+            let ours = || rows.iter().filter(|row| row.key.seq.0 == seq);
+            let fresh = |row: &DeliveryRow| {
+                let kept_for = if row.state == Stands::Dead { retain.dead } else { retain.delivered };
+                !matches!(row.state, Stands::Delivered | Stands::Dead) || now.since(row.updated_at) < kept_for
+            };
+            let Some(fact) = self.facts.get_mut(&seq) else { continue };
+            fact.swept = true;
+            let bare = fact.plan.targets.iter().any(|target| !ours().any(|row| row.key.target == *target));
+            if bare || ours().any(fresh) {
+                return self.broke("I1", &format!("event {seq} was deleted before all of it was over and past its time"));
+            }
+        }
+    }
+
+    // === senders ===
+
+    /// I1: a 200 means kept. I16: nothing else is said of a proven event but 503 with Retry-After.
+    pub fn answered(&mut self, id: u32, status: u16, retry_after: bool) {
+        match status {
+            200 => {
+                let name = id.to_string();
+                let kept = self.facts.values().any(|fact| fact.event.sender_id.as_deref() == Some(&*name));
+                if !kept {
+                    return self.broke("I1", &format!("the sender's event {id} was answered 200 and is not kept"));
+                }
+                if let Some(sender) = self.senders.get_mut(&id) {
+                    sender.acked = true;
+                }
+            }
+            503 if retry_after => {}
+            other => self.broke("I16", &format!("the sender's event {id} was answered {other}, Retry-After: {retry_after}")),
+        }
+    }
+
+    // === far sides ===
+
+    /// I4 to I11 at the moment a call begins.
+    pub fn call_begins(&mut self, far: usize, name: &str, parcels: &[Parcel], now: u64, wall: Timestamp) {
+        self.whole_call(far, parcels, now);
+        for parcel in parcels {
+            self.parcel(far, name, parcel, now, wall);
+        }
+        let Some(far) = self.fars.get_mut(far) else { return };
+        far.calls += 1;
+        let probe = far.down.is_some_and(|(at, _)| now > at);
+        far.probing |= probe;
+        for parcel in parcels {
+            if let Some(track) = self.tracks.get_mut(&parcel.delivery) {
+                (track.probe, track.engine) = (probe, far.engine);
+            }
+        }
+    }
+
+    fn whole_call(&mut self, far: usize, parcels: &[Parcel], now: u64) {
+        let changing = now <= self.changed_at + CUT;
+        let Some(output) = self.output(far).cloned() else {
+            if !changing {
+                self.broke("I14", &format!("o{far} left the configuration and is sent to"));
+            }
+            return;
+        };
+        let side = &self.fars[far];
+        let (calls, probing, held_until) = (side.calls, side.probing, side.held.until(now));
+        let down = side.down.filter(|(at, _)| now > *at && !side.hurried);
+        if !changing && calls >= output.concurrency {
+            self.broke("I8", &format!("o{far}: {} calls at once, at most {}", calls + 1, output.concurrency));
+        }
+        if now + CUT < held_until {
+            self.broke("I7", &format!("o{far} asked to be left alone until {held_until} and is sent to at {now}"));
+        }
+        if let Some((at, misconfigured)) = down {
+            let least = if misconfigured { 60 * SECOND } else { SECOND };
+            if probing || parcels.len() > 1 {
+                self.broke("I10", &format!("o{far} is down, and more than one probe is out"));
+            } else if now + CUT < at + least {
+                self.broke("I10", &format!("o{far} is down since {at}, and is probed at {now}"));
+            }
+        }
+        if self.paused.contains(&format!("o{far}")) && !changing {
+            self.broke("I10", &format!("o{far} is paused and is sent to"));
+        }
+    }
+
+    fn parcel(&mut self, far: usize, name: &str, parcel: &Parcel, now: u64, wall: Timestamp) {
+        self.say(now, || {
+            format!("  {name} gets {} attempt {}: {}", parcel.delivery, parcel.attempt, parcel.message.text("text").unwrap_or_default())
+        });
+        let Some((key, fact)) = self.key_of(name, parcel) else {
+            return self.broke("I3", &format!("{} was never planned, and is sent", parcel.delivery));
+        };
+        self.right_text(&fact, &key, parcel);
+        let row = self.disk.row(&key);
+        self.right_row(parcel, row.as_ref(), wall);
+        self.right_order(&key, &fact, &parcel.delivery);
+        self.right_rate(far, now);
+        if self.calm() && far == 0 && self.order_of(&key.target) == Order::Free {
+            let free = self.output(far).is_some_and(|output| output.rate.is_none() && output.concurrency > 1 && self.slow <= 20);
+            let first = !self.tracks.contains_key(&parcel.delivery);
+            if free && first && now > fact.at + SOON {
+                self.broke("I6", &format!("{} goes out {} ms after its commit", parcel.delivery, (now - fact.at) / 1_000_000));
+            }
+        }
+        self.right_attempt(parcel, &key, row.as_ref(), now);
+    }
+
+    /// Which planned delivery a parcel is.
+    fn key_of(&self, name: &str, parcel: &Parcel) -> Option<(DeliveryKey, Fact)> {
+        let seq = *self.places.get(&parcel.event)?;
+        let fact = self.facts.get(&seq)?;
+        let target = fact.plan.targets.iter().find(|target| target.route == parcel.route && *target.output == *name)?;
+        let same = |ordinal: &u32| DeliveryId::of(fact.event.id, &target.route, &target.output, *ordinal).to_string() == parcel.delivery;
+        let ordinal = (0..=PARTS).find(same)?;
+        Some((DeliveryKey { seq: Seq(seq), target: target.clone(), ordinal }, fact.clone()))
+    }
+
+    /// I4: the same bytes at each attempt, and those of its event.
+    fn right_text(&mut self, fact: &Fact, key: &DeliveryKey, parcel: &Parcel) {
+        let text = parcel.message.text("text").unwrap_or_default();
+        let ours = fact.event.sender_id.as_deref().unwrap_or_default();
+        if key.ordinal == 0 && !text.contains(&format!("{ours}:")) {
+            return self.broke("I4", &format!("{} carries another event's text: {text}", parcel.delivery));
+        }
+        let before = self.tracks.get(&parcel.delivery).map(|track| track.text.as_str());
+        if before.is_some_and(|before| before != text) {
+            self.broke("I4", &format!("{} was sent with other bytes before", parcel.delivery));
+        }
+    }
+
+    /// I2, I11: what is sent is not over, not held, and due.
+    fn right_row(&mut self, parcel: &Parcel, row: Option<&DeliveryRow>, wall: Timestamp) {
+        let Some(row) = row else { return };
+        if row.state != Stands::Waiting {
+            return self.broke("I2", &format!("{} is {} ({}) and is sent", parcel.delivery, row.state.word(), row.detail));
+        }
+        let due = row.due_at.unwrap_or_default();
+        if !self.jumps() && row.attempts + 1 == parcel.attempt && due > wall + Duration::from_nanos(CUT) {
+            self.broke("I11", &format!("{} is due at {due} and sent at {wall}", parcel.delivery));
+        }
+    }
+
+    /// I9: those of its key that came before are over, or were let go.
+    fn right_order(&mut self, key: &DeliveryKey, fact: &Fact, delivery: &str) {
+        let Some(order) = fact.plan.order_of(&key.target) else { return };
+        if self.freed.contains(key) {
+            return;
+        }
+        let mut stuck = None;
+        for (seq, earlier) in self.facts.range(..key.seq.0).filter(|(_, fact)| !fact.swept) {
+            let alike = earlier.plan.targets.iter().filter(|target| target.output == key.target.output);
+            let passed = |target: &Target| self.passed.iter().any(|key| key.seq.0 == *seq && *key.target == *target);
+            for target in alike.filter(|target| earlier.plan.order_of(target) == Some(order) && !passed(target)) {
+                let of = |ordinal| DeliveryKey { seq: Seq(*seq), target: target.clone(), ordinal };
+                let open = (0..=PARTS).map(of).find(|one| self.disk.row(one).is_some() && !self.freed.contains(one));
+                stuck = stuck.or(open);
+            }
+        }
+        if let Some(stuck) = stuck {
+            self.broke("I9", &format!("{delivery} overtakes {stuck:?}"));
+        }
+    }
+
+    /// I7: in no window more than the limit.
+    fn right_rate(&mut self, far: usize, now: u64) {
+        let limit = self.output(far).and_then(|output| output.rate);
+        let changing = now <= self.changed_at + CUT;
+        let side = &mut self.fars[far];
+        // What goes out while the configuration changes may be of either limit.
+        side.limit += u32::from(changing);
+        side.sends.push((now, side.limit));
+        let Some((count, per, burst)) = limit.filter(|_| !changing) else { return };
+        let mine = side.limit;
+        let mut taken = 0_u64;
+        for (at, _) in side.sends.iter().rev().take_while(|(_, limit)| *limit == mine) {
+            taken += 1;
+            // Timers are cut to milliseconds, never early by more.
+            let window = now - at + CUT;
+            if u128::from(taken.saturating_sub(u64::from(burst))) * u128::from(per) * 1_000_000 > u128::from(window) * u128::from(count) {
+                let how = format!("o{far}: {taken} in {} ms, the limit is {count}/{per}ms with a burst of {burst}", window / 1_000_000);
+                return self.broke("I7", &how);
+            }
+        }
+    }
+
+    /// I5, I10, I11: the number of the attempt is what was heard, and nothing is sent again that arrived.
+    fn right_attempt(&mut self, parcel: &Parcel, key: &DeliveryKey, row: Option<&DeliveryRow>, now: u64) {
+        let most = self.attempts_of(&key.target);
+        let (life, replays) = (self.life, self.replays);
+        let track = self.tracks.entry(parcel.delivery.clone()).or_default();
+        parcel.message.text("text").unwrap_or_default().clone_into(&mut track.text);
+        let again = track.success == Some((life, replays));
+        let (out, early) = (track.out, track.life == life && now + CUT < track.not_before);
+        let base = row.map_or(0, |row| row.attempts);
+        if track.life != life || parcel.replay {
+            (track.base, track.counted, track.unheard) = (if parcel.replay { parcel.attempt - 1 } else { base }, 0, 0);
+            track.not_before = 0;
+        }
+        track.life = life;
+        track.out = true;
+        let least = track.base + track.counted + 1;
+        let (greatest, attempt) = (least + track.unheard, parcel.attempt);
+        let name = &parcel.delivery;
+        if again {
+            self.broke("I5", &format!("{name} arrived, and is sent again in the same life"));
+        } else if out {
+            self.broke("I2", &format!("{name} is out twice at once"));
+        } else if early && !parcel.replay {
+            self.broke("I11", &format!("{name} is sent before it is due"));
+        } else if attempt > most {
+            self.broke("I11", &format!("{name}: attempt {attempt} of {most}"));
+        } else if attempt < least || attempt > greatest {
+            self.broke("I10", &format!("{name}: attempt {attempt}, but {least} to {greatest} is what was heard"));
+        }
+    }
+
+    /// Another configuration runs from now on.
+    pub fn reconfigured(&mut self, file: usize, now: u64) {
+        let before = self.running().clone();
+        (self.file, self.changed_at) = (file, now);
+        let after = self.running().clone();
+        // What was held in between is due when it is let go.
+        self.tracks.values_mut().for_each(|track| track.not_before = 0);
+        for (far, side) in self.fars.iter_mut().enumerate() {
+            let of = |file: &crate::scenario::File| file.outputs.iter().find(|output| usize::from(output.far) == far).cloned();
+            let (before, after) = (of(&before), of(&after));
+            // A new connection, or a new engine: what was known of the far side is forgotten.
+            let known = before.as_ref().zip(after.as_ref());
+            if known.is_none_or(|(before, after)| (before.settings, before.batch) != (after.settings, after.batch)) {
+                side.hurried = true;
+            }
+            if known.is_none() {
+                (side.held, side.down, side.probing) = (Held::default(), None, false);
+                side.engine += 1;
+            }
+            side.limit += u32::from(before.map(|output| output.rate) != after.map(|output| output.rate));
+        }
+    }
+
+    /// A call is over; nothing more is heard of what it had not said.
+    pub fn call_ended(&mut self, far: usize, probe: bool, deliveries: &[String]) {
+        if let Some(far) = self.fars.get_mut(far) {
+            far.calls = far.calls.saturating_sub(1);
+            far.probing &= !probe;
+        }
+        for delivery in deliveries {
+            if let Some(track) = self.tracks.get_mut(delivery).filter(|track| track.out) {
+                track.unheard += 1;
+                track.out = false;
+            }
+        }
+    }
+
+    /// The far side said what became of an attempt.
+    pub fn heard(&mut self, far: usize, delivery: &str, outcome: &Outcome, now: u64) {
+        self.say(now, || format!("  o{far} says of {delivery}: {outcome:?}"));
+        let (life, replays) = (self.life, self.replays);
+        let gap = self.output(far).map_or(0, first_gap);
+        let (Some(track), Some(side)) = (self.tracks.get_mut(delivery), self.fars.get_mut(far)) else { return };
+        track.out = false;
+        let counts = !matches!(outcome, Outcome::Down { .. } | Outcome::Misconfigured { .. });
+        track.counted += u32::from(counts);
+        match outcome {
+            Outcome::Retry { after, .. } => {
+                let asked = after.map_or(0, |after| (after.as_nanos() as u64).clamp(SECOND, 30 * SECOND));
+                track.not_before = now + gap.max(asked);
+                if after.is_some() && track.engine == side.engine {
+                    side.held.ask(now, now + asked);
+                }
+            }
+            Outcome::Unknown { .. } => track.not_before = now + gap,
+            Outcome::Down { .. } | Outcome::Misconfigured { .. } | Outcome::Delivered { .. } | Outcome::Rejected { .. } => {}
+        }
+        if matches!(outcome, Outcome::Delivered { .. }) {
+            track.success = Some((life, replays));
+        }
+        if track.engine != side.engine {
+            return;
+        }
+        let misconfigured = matches!(outcome, Outcome::Misconfigured { .. });
+        match (side.down, counts) {
+            (None, false) => side.down = Some((now, misconfigured)),
+            (Some(_), false) if track.probe => side.down = Some((now, misconfigured)),
+            (Some(_), true) if track.probe && !matches!(outcome, Outcome::Unknown { .. }) => side.down = None,
+            _ => {}
+        }
+        if track.probe {
+            side.probing = false;
+        }
+        side.hurried &= !matches!(outcome, Outcome::Delivered { .. });
+    }
+}
+
+/// The least wait after a failed attempt, a tenth taken off.
+fn first_gap(output: &Output) -> u64 {
+    let over = u64::from(output.over) * SECOND;
+    match u64::from(output.attempts) {
+        0 | 1 => 0,
+        attempts => (over / (attempts - 1)).min(5 * SECOND) / 10 * 9 - CUT,
+    }
+}

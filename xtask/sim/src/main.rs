@@ -1,0 +1,172 @@
+//! `cargo xtask sim`: seeds, crashes everywhere, one scenario, or the check that known bugs are found.
+//!
+//! Prints for each broken law the seed, the law and how, and the small scenario, kept where `--keep` says. Exit code 1: a law is broken,
+//! a run was not repeatable, or some trouble never met some state.
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use switchyard_sim::coverage::Coverage;
+use switchyard_sim::scenario::{Crash, Scenario};
+use switchyard_sim::{Report, generate, mutants, quiet, run, shrink, told};
+
+/// One run in so many is done twice, and must give the same trace.
+const TWICE_EVERY: u64 = 100;
+/// From so many seeds on, each trouble must have met each state.
+const COVERS_FROM: u64 = 20_000;
+/// Most pairs that were never met that are told.
+const TOLD_MAX: usize = 10;
+/// Broken laws after which a run of seeds ends.
+const BROKEN_MAX: usize = 3;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask sim", about = "The deterministic simulation: the daemon between its doors, on virtual time")]
+struct Line {
+    /// How many seeds.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Instead: small scenarios from `--from` on, each with a crash before and after each of its calls.
+    #[arg(long)]
+    crash_everywhere: bool,
+    /// How many of those.
+    #[arg(long, default_value_t = 50)]
+    scenarios: u64,
+    /// Instead: one scenario, as a file that was kept; says everything that happens in it.
+    #[arg(long)]
+    scenario: Option<PathBuf>,
+    /// Instead: puts known bugs back, one by one, and says whether and when they are found.
+    #[arg(long)]
+    mutants: bool,
+    /// Where the small scenarios of broken laws are kept.
+    #[arg(long, default_value = "target/sim")]
+    keep: PathBuf,
+    /// Ends at the first broken law, without making it small.
+    #[arg(long)]
+    brief: bool,
+}
+
+fn main() -> ExitCode {
+    let line = Line::parse();
+    quiet();
+    match go(&line) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn go(line: &Line) -> anyhow::Result<bool> {
+    if let Some(path) = &line.scenario {
+        return one(path);
+    }
+    if line.mutants {
+        return mutants::check();
+    }
+    if line.crash_everywhere { everywhere(line) } else { seeds(line) }
+}
+
+fn seeds(line: &Line) -> anyhow::Result<bool> {
+    let began = Stopwatch::start();
+    let (mut coverage, mut broken, mut calls) = (Coverage::default(), 0, 0);
+    for seed in line.from..line.from + line.seeds {
+        let scenario = generate::scenario(seed);
+        let report = run(&scenario);
+        calls += report.calls;
+        coverage.add(&report.coverage);
+        if report.broken.is_some() {
+            tell(&format!("seed {seed}"), &scenario, &report, line)?;
+            broken += 1;
+            if line.brief || broken >= BROKEN_MAX {
+                return Ok(false);
+            }
+        } else if seed % TWICE_EVERY == 0 && run(&scenario).trace != report.trace {
+            bail!("seed {seed} does not repeat: two runs gave two traces");
+        }
+    }
+    let took = began.took();
+    let missing = coverage.missing();
+    let (untried, seconds) = (missing.len(), took.as_secs());
+    println!(
+        "{} seeds, {calls} calls over seams, {broken} broken laws, {untried} kinds of trouble × state not met, {seconds} s",
+        line.seeds
+    );
+    if line.seeds >= COVERS_FROM {
+        println!("{coverage}");
+    }
+    for (trouble, state) in missing.iter().take(TOLD_MAX) {
+        println!("never tried: {trouble} while {state}");
+    }
+    Ok(broken == 0 && (line.seeds < COVERS_FROM || missing.is_empty()))
+}
+
+fn everywhere(line: &Line) -> anyhow::Result<bool> {
+    let began = Stopwatch::start();
+    let (mut runs, mut broken) = (0, 0);
+    for seed in line.from..line.from + line.scenarios {
+        let small = generate::small(seed);
+        let calls = run(&small).calls;
+        for (call, after) in (1..=calls).flat_map(|call| [(call, false), (call, true)]) {
+            let scenario = Scenario { crashes: vec![Crash { call, after }], ..small.clone() };
+            let report = run(&scenario);
+            runs += 1;
+            if report.broken.is_some() {
+                tell(&format!("seed {seed}, crash at call {call}"), &scenario, &report, line)?;
+                broken += 1;
+                if line.brief || broken >= BROKEN_MAX {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    println!("{} scenarios, {runs} crashes, {broken} broken laws, {} s", line.scenarios, began.took().as_secs());
+    Ok(broken == 0)
+}
+
+fn one(path: &Path) -> anyhow::Result<bool> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let scenario: Scenario = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let (report, story) = told(&scenario);
+    print!("{story}");
+    println!("{} calls over seams, trace {:016x}", report.calls, report.trace);
+    if let Some(broken) = &report.broken {
+        println!("{broken}");
+    }
+    Ok(report.broken.is_none())
+}
+
+/// Says what is broken, and keeps a small scenario that breaks it too.
+fn tell(what: &str, scenario: &Scenario, report: &Report, line: &Line) -> anyhow::Result<()> {
+    let broken = report.broken.as_deref().unwrap_or_default();
+    println!("{what}: {broken}");
+    if line.brief {
+        return Ok(());
+    }
+    let small = shrink::shrink(scenario);
+    std::fs::create_dir_all(&line.keep).with_context(|| line.keep.display().to_string())?;
+    let path = line.keep.join(format!("{}-{}.json", shrink::law(broken).to_lowercase(), scenario.seed));
+    std::fs::write(&path, serde_json::to_string_pretty(&small)?).with_context(|| path.display().to_string())?;
+    let now = run(&small).broken.unwrap_or_default();
+    println!("  made small: {now}\n  {} things happen in it; again with: cargo xtask sim --scenario {}", small.ops.len(), path.display());
+    Ok(())
+}
+
+/// The one real clock: how long it all took.
+struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    #[allow(clippy::disallowed_methods)] // outside of every run
+    fn start() -> Self {
+        Stopwatch(std::time::Instant::now())
+    }
+    fn took(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

@@ -1,0 +1,257 @@
+//! What a run is given: plain data, so that it can be shrunk, read and kept. The same scenario gives the same run.
+
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// A history to be lived through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Where ids and the moods of far sides come from.
+    pub seed: u64,
+    /// Deliveries of one output in memory.
+    pub window: usize,
+    /// Configurations; the first runs first.
+    pub files: Vec<File>,
+    /// What happens, in turn.
+    pub ops: Vec<Op>,
+    /// At which calls of a seam the process dies, rising.
+    pub crashes: Vec<Crash>,
+    /// Whether the run goes on until all that is over is past its time.
+    pub past_retention: bool,
+}
+
+/// The process dies at a seam.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    /// At which call, counted over all lives from 1.
+    pub call: u64,
+    /// After its effect and before it returns; else before its effect.
+    pub after: bool,
+}
+
+/// A configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// Its outputs.
+    pub outputs: Vec<Output>,
+    /// Its routes.
+    pub routes: Vec<Route>,
+}
+
+/// An output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Which far side: its name is `o` and this.
+    pub far: u8,
+    /// Another number, another connection.
+    pub settings: u8,
+    /// How many in how many milliseconds, and the burst.
+    pub rate: Option<(u32, u64, u32)>,
+    /// Calls at once.
+    pub concurrency: u32,
+    /// Seconds an attempt may take.
+    pub timeout: u32,
+    /// How many attempts.
+    pub attempts: u32,
+    /// In how many seconds.
+    pub over: u32,
+    /// Whether a delivery that was never answered is held.
+    pub hold_unknown: bool,
+    /// Whether deliveries of a key go one at a time.
+    pub order: Order,
+    /// Parcels a call.
+    pub batch: u32,
+    /// Whether a long text becomes several deliveries.
+    pub splits: bool,
+}
+
+/// How deliveries of a key follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As they can.
+    Free,
+    /// One at a time; behind a dead one they wait.
+    Hold,
+    /// One at a time; behind one that is stuck for so many seconds they go on.
+    Skip(u32),
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Its name is `r` and this.
+    pub number: u8,
+    /// Only this topic.
+    pub topic: Option<u8>,
+    /// To these outputs.
+    pub to: Vec<u8>,
+}
+
+/// Something happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Op {
+    /// So many milliseconds after what came before.
+    pub after: u32,
+    /// What.
+    pub what: What,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A sender has an event and posts it until it hears 200. The same number again is a repeat.
+    Post {
+        /// The sender's own id.
+        id: u32,
+        /// What it is about.
+        topic: u8,
+        /// By what it is kept in order.
+        key: u8,
+        /// Words in its text.
+        words: u8,
+        /// Milliseconds the sender waits for an answer before it hangs up; it posts again later.
+        patience: u32,
+    },
+    /// A far side behaves like this from now on.
+    Far {
+        /// Which.
+        far: u8,
+        /// How.
+        mood: Mood,
+    },
+    /// The disk behaves like this.
+    Disk(Disk),
+    /// The process dies, and starts again so many milliseconds later.
+    Crash(u32),
+    /// The daemon is asked to end, and starts again so many milliseconds later.
+    Stop(u32),
+    /// Another configuration.
+    Reload(u8),
+    /// A reload that cannot connect: nothing may change.
+    BadReload(u8),
+    /// Somebody pauses an output.
+    Pause(u8),
+    /// And lets it go on.
+    Resume(u8),
+    /// Somebody asks for what is dead, held or delivered again.
+    Replay {
+        /// Of which output.
+        far: u8,
+        /// In which state.
+        state: Again,
+    },
+    /// Somebody lets those pass that stand behind the dead ones.
+    PassBy,
+    /// The wall clock is set, by so many milliseconds.
+    Clock(i32),
+}
+
+/// What is asked for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Again {
+    /// The dead ones.
+    Dead,
+    /// The held ones.
+    Held,
+    /// The delivered ones.
+    Delivered,
+}
+
+/// How the disk behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disk {
+    /// The next commits find no space.
+    Full(u8),
+    /// The next commit fails, and nothing of it is there.
+    FailsBefore,
+    /// The next commit fails, and all of it is there.
+    FailsAfter,
+    /// Commits take so many milliseconds from now on.
+    Slow(u32),
+}
+
+/// How a far side behaves. `share`: how many of a hundred attempts, the others end well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mood {
+    /// All ends well, in so many milliseconds.
+    Well(u32),
+    /// Try again; perhaps not before so many milliseconds.
+    Busy {
+        /// How many.
+        share: u8,
+        /// The wait it asks for.
+        after: Option<u32>,
+    },
+    /// Not there.
+    Down,
+    /// Refuses us.
+    Misconfigured,
+    /// Refuses some for good, always the same.
+    Rejects(u8),
+    /// Takes it and says nothing.
+    Silent(u8),
+    /// Takes it, and the output says that no answer came.
+    Lost(u8),
+    /// Neither takes it nor ends.
+    Hangs(u8),
+    /// The output ends its call without a word on some; whether it had sent them.
+    Mute {
+        /// How many.
+        share: u8,
+        /// Whether they had been sent.
+        sent: bool,
+    },
+    /// The output panics.
+    Panics(u8),
+}
+
+impl File {
+    /// As it stands in `routes.yaml`.
+    pub fn text(&self) -> String {
+        let mut out = String::from(
+            "server: { listen: \"127.0.0.1:1\", admin: { listen: \"127.0.0.1:2\" } }\n\
+             journal: { retain: { delivered: 5m, dead: 8m } }\n\
+             sources:\n  shop:\n    verify: { bearer: \"a-made-up-token-for-the-simulation\" }\n    topic: { header: X-Topic }\n    \
+             id: { header: X-Id }\n    dedupe: 4m\nroutes:\n",
+        );
+        for route in &self.routes {
+            let to: Vec<String> = route.to.iter().map(|far| format!("o{far}")).collect();
+            let topic = route.topic.map_or_else(String::new, |topic| format!(" topic: T{topic},"));
+            let _ = writeln!(out, "  - {{ name: r{},{topic} to: [{}] }}", route.number, to.join(", "));
+        }
+        out.push_str("outputs:\n");
+        for output in &self.outputs {
+            output.write(&mut out);
+        }
+        out
+    }
+}
+
+impl Output {
+    fn write(&self, out: &mut String) {
+        let kind = if self.splits { "splitting" } else { "far" };
+        let text = "{{ data.n }}:{{ data.text }}";
+        let _ = write!(out, "  o{}: {{ type: {kind}, settings: {}, batch: {}, text: \"{text}\"", self.far, self.settings, self.batch);
+        let _ = write!(out, ", concurrency: {}, timeout: {}s", self.concurrency, self.timeout);
+        let _ = write!(out, ", retry: {{ attempts: {}, over: {}s, max_wait: 30s }}", self.attempts, self.over);
+        if let Some((count, per, burst)) = self.rate {
+            let _ = write!(out, ", rate: {{ limit: {count}/{per}ms, burst: {burst} }}");
+        }
+        if self.hold_unknown {
+            out.push_str(", on_unknown: hold");
+        }
+        match self.order {
+            Order::Free => {}
+            Order::Hold => out.push_str(", order_by: { key: \"{{ data.key }}\" }"),
+            Order::Skip(seconds) => {
+                let _ = write!(out, ", order_by: {{ key: \"{{{{ data.key }}}}\", skip_after: {seconds}s }}");
+            }
+        }
+        out.push_str(" }\n");
+    }
+}

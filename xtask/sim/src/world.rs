@@ -1,0 +1,442 @@
+//! What survives the daemon: the disk, the far sides, the senders, the time, and the ledger that the laws are held against.
+//!
+//! Every call over a seam comes by [`World::enter`]: it is counted, goes into the trace, and may be the one at which the process dies.
+//! From then on nothing that the dead process still does has an effect. Never: reads a real clock, or draws from anything but the seed.
+
+use crate::chance::{hash, mix};
+use crate::coverage::Coverage;
+use crate::scenario::{Crash, File, Mood, Output, Scenario, What};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use switchyard::journal::memory::Disk;
+use switchyard::model::{Clock, DeliveryKey, Event, Instant, Plan, State as Stands, Timestamp};
+use tokio::sync::Notify;
+
+/// When the first life begins.
+const EPOCH: i64 = 1_800_000_000_000;
+
+/// A call over a seam.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// The store is asked where to go on.
+    Recover,
+    /// A batch is to be committed.
+    Commit,
+    /// A slice of an operator's change.
+    Operate,
+    /// A slice of retention.
+    Sweep,
+    /// Open events are read.
+    OpenEvents,
+    /// Waiting rows are read.
+    Waiting,
+    /// Deliveries are counted.
+    Counts,
+    /// Replays are read.
+    Replays,
+    /// An output connects.
+    Connect,
+    /// An output gets parcels.
+    Deliver,
+    /// An output says that a parcel is out.
+    Sent,
+    /// An output says what became of a parcel.
+    Outcome,
+    /// A sender hears an answer.
+    Answer,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// It goes on; whether the process dies after its effect.
+    Goes {
+        /// It does.
+        dies_after: bool,
+    },
+    /// The process is dead: no effect.
+    Dead,
+}
+
+/// A delivery, as its far side and the disk saw it.
+#[derive(Debug, Clone, Default)]
+pub struct Track {
+    /// The life in which it was sent last.
+    pub life: u32,
+    /// Attempts in that life that were heard and count, on top of `base`.
+    pub counted: u32,
+    /// Ends in that life of which nothing was heard, that may count.
+    pub unheard: u32,
+    /// Counted attempts before that life's first one.
+    pub base: u32,
+    /// The life, and how often it had been asked for again, when the far side said it has it.
+    pub success: Option<(u32, u32)>,
+    /// What was sent last.
+    pub text: String,
+    /// Not before then, by what the far side said in this life.
+    pub not_before: u64,
+    /// Whether it is out.
+    pub out: bool,
+    /// Whether it is out, or was last, as a probe.
+    pub probe: bool,
+    /// By which engine of its output it was sent last.
+    pub engine: u32,
+}
+
+/// A kept event.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    /// It.
+    pub event: Event,
+    /// Where it goes.
+    pub plan: Plan,
+    /// When it was committed.
+    pub at: u64,
+    /// Whether retention has deleted it.
+    pub swept: bool,
+}
+
+/// A far side.
+#[derive(Debug, Clone)]
+pub struct Far {
+    /// How it behaves.
+    pub mood: Mood,
+    /// Calls that are out.
+    pub calls: u32,
+    /// Parcels got so far, over all lives: with their time and the number of the limit then.
+    pub sends: Vec<(u64, u32)>,
+    /// Which limit it is; grows with each change.
+    pub limit: u32,
+    /// When it was last heard that it is down, and whether by being misconfigured, in this life.
+    pub down: Option<(u64, bool)>,
+    /// Whether a probe is out.
+    pub probing: bool,
+    /// Grows when the output leaves the configuration or is back in it: what was out before says nothing to the new engine.
+    pub engine: u32,
+    /// The destination was changed: it may be probed at once, until it answers.
+    pub hurried: bool,
+    /// It asked not to be sent anything before.
+    pub held: Held,
+}
+
+/// Until when a far side asked not to be sent anything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held {
+    /// When it asked.
+    at: u64,
+    until: u64,
+    /// Until when, as it had asked before that moment.
+    before: u64,
+}
+
+impl Held {
+    /// It asks. A shorter wait does not undo a longer one.
+    pub fn ask(&mut self, now: u64, until: u64) {
+        if until > self.until {
+            self.before = if now > self.at { self.until } else { self.before };
+            (self.at, self.until) = (now, until);
+        }
+    }
+
+    /// Until when nothing may be sent at this moment. A call that began in the very moment in which it asked had not heard of it.
+    pub fn until(&self, now: u64) -> u64 {
+        if now > self.at { self.until } else { self.before }
+    }
+}
+
+/// Somebody who posts an event until it hears 200.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// The event's topic, key and words.
+    pub of: (u8, u8, u8),
+    /// Milliseconds it waits.
+    pub patience: u32,
+    /// Whether it heard 200.
+    pub acked: bool,
+}
+
+/// What the world knows.
+pub struct State {
+    /// What it lives through.
+    pub scenario: Arc<Scenario>,
+    /// Calls over seams so far.
+    pub calls: u64,
+    crashes: VecDeque<Crash>,
+    /// Whether the process of this life is dead.
+    pub dead: bool,
+    trace: u64,
+    /// The first law that was broken, and how.
+    pub broken: Option<String>,
+    /// Which life, from 1.
+    pub life: u32,
+    /// The configuration that runs.
+    pub file: usize,
+    /// When it last changed.
+    pub changed_at: u64,
+    /// The next thing to happen.
+    pub next_op: usize,
+    /// Nothing makes trouble any more.
+    pub healing: bool,
+    /// No connection is taken.
+    pub closed: bool,
+    /// What was open at the start is not taken up yet.
+    pub recovering: bool,
+    /// Requests under way.
+    pub posting: u32,
+    /// Outputs that somebody paused.
+    pub paused: BTreeSet<String>,
+    /// Whether the next connection of an output fails.
+    pub connect_fails: bool,
+    /// Commits that find no space.
+    pub full: u8,
+    /// Whether the next commit fails, and whether after its effect.
+    pub fails: Option<bool>,
+    /// Milliseconds that a round of the writer takes.
+    pub slow: u32,
+    /// The far sides.
+    pub fars: Vec<Far>,
+    /// Deliveries by their id.
+    pub tracks: BTreeMap<String, Track>,
+    /// Events by their place.
+    pub facts: BTreeMap<i64, Fact>,
+    /// Places of events by their id.
+    pub places: BTreeMap<String, i64>,
+    /// Deliveries that do not keep those behind them waiting.
+    pub freed: BTreeSet<DeliveryKey>,
+    /// Those that others were let pass; their further parts too.
+    pub passed: BTreeSet<DeliveryKey>,
+    /// Senders by their own number.
+    pub senders: BTreeMap<u32, Sender>,
+    /// What survives a crash.
+    pub disk: Disk,
+    /// How often people asked for something again.
+    pub replays: u32,
+    /// New events and repeats in this life.
+    pub kept: (u64, u64),
+    /// What trouble met.
+    pub coverage: Coverage,
+    /// Every call, a line each, for a person who looks at one scenario.
+    pub story: Option<String>,
+}
+
+/// The world, shared by all that stands for it.
+pub struct World {
+    state: Mutex<State>,
+    /// Rung when the process dies.
+    pub died: Notify,
+    base: AtomicU64,
+    skew: AtomicI64,
+}
+
+impl World {
+    /// At the beginning of a scenario.
+    pub fn new(scenario: Arc<Scenario>) -> Arc<Self> {
+        let fars = scenario.files.iter().flat_map(|file| &file.outputs).map(|output| output.far).max().map_or(0, |far| far + 1);
+        let far = Far {
+            mood: Mood::Well(5),
+            calls: 0,
+            sends: vec![],
+            limit: 0,
+            down: None,
+            probing: false,
+            hurried: false,
+            engine: 0,
+            held: Held::default(),
+        };
+        let state = State {
+            calls: 0,
+            crashes: scenario.crashes.iter().copied().collect(),
+            dead: false,
+            trace: hash("trace"),
+            broken: None,
+            life: 0,
+            file: 0,
+            changed_at: 0,
+            next_op: 0,
+            healing: false,
+            closed: false,
+            recovering: false,
+            posting: 0,
+            paused: BTreeSet::new(),
+            connect_fails: false,
+            full: 0,
+            fails: None,
+            slow: 1,
+            fars: vec![far; usize::from(fars)],
+            tracks: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            places: BTreeMap::new(),
+            freed: BTreeSet::new(),
+            passed: BTreeSet::new(),
+            senders: BTreeMap::new(),
+            disk: Disk::default(),
+            replays: 0,
+            kept: (0, 0),
+            coverage: Coverage::default(),
+            story: None,
+            scenario,
+        };
+        Arc::new(World { state: Mutex::new(state), died: Notify::new(), base: AtomicU64::new(0), skew: AtomicI64::new(0) })
+    }
+
+    /// Looks into it. Held for moments; nothing of the daemon is called meanwhile.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call over a seam.
+    pub fn enter(&self, call: Call, now: u64, what: u64) -> Entered {
+        let mut state = self.lock();
+        if state.dead {
+            return Entered::Dead;
+        }
+        state.calls += 1;
+        state.trace(call as u64, now, what);
+        let nth = state.calls;
+        state.say(now, || format!("call {nth}: {call:?}"));
+        let due = state.crashes.front().copied().filter(|crash| crash.call <= state.calls);
+        let Some(crash) = due else { return Entered::Goes { dies_after: false } };
+        state.crashes.pop_front();
+        state.trouble(if crash.after { "crash after a call" } else { "crash before a call" });
+        if crash.after {
+            return Entered::Goes { dies_after: true };
+        }
+        drop(state);
+        self.die();
+        Entered::Dead
+    }
+
+    /// The process is dead from here on.
+    pub fn die(&self) {
+        self.lock().dead = true;
+        self.died.notify_one();
+    }
+
+    /// A law is broken: the run ends.
+    pub fn broke(&self, law: &str, how: &str) {
+        self.lock().broke(law, how);
+        self.died.notify_one();
+    }
+
+    /// A new life begins.
+    pub fn born(&self) {
+        let mut state = self.lock();
+        state.life += 1;
+        (state.dead, state.closed, state.recovering, state.posting, state.kept) = (false, false, true, 0, (0, 0));
+        for far in &mut state.fars {
+            (far.calls, far.down, far.probing, far.hurried, far.held) = (0, None, false, false, Held::default());
+        }
+        for track in state.tracks.values_mut() {
+            track.out = false;
+        }
+    }
+
+    /// The life is over, and the next one begins so much later.
+    pub fn pass(&self, now: u64, down: Duration) {
+        self.base.store(now + down.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// The wall clock is set.
+    pub fn jump(&self, millis: i64) {
+        self.skew.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// What became of the trace.
+    pub fn trace(&self) -> u64 {
+        self.lock().trace
+    }
+}
+
+impl State {
+    /// Puts something into the trace.
+    pub fn trace(&mut self, kind: u64, now: u64, what: u64) {
+        self.trace = mix(self.trace ^ mix(kind ^ mix(now ^ mix(what))));
+    }
+
+    /// A line of the story, where one is told.
+    pub fn say(&mut self, now: u64, line: impl FnOnce() -> String) {
+        let life = self.life;
+        if let Some(story) = &mut self.story {
+            use std::fmt::Write;
+            let _ = writeln!(story, "{life} {:>12.3} ms  {}", now as f64 / 1e6, line());
+        }
+    }
+
+    /// A law is broken; only the first is told.
+    pub fn broke(&mut self, law: &str, how: &str) {
+        if self.broken.is_none() && !self.dead {
+            self.broken = Some(format!("{law}: {how} (life {}, call {})", self.life, self.calls));
+        }
+        self.dead = true;
+    }
+
+    /// The configuration that runs.
+    pub fn running(&self) -> &File {
+        &self.scenario.files[self.file]
+    }
+
+    /// An output as the running configuration has it.
+    pub fn output(&self, far: usize) -> Option<&Output> {
+        self.running().outputs.iter().find(|output| usize::from(output.far) == far)
+    }
+
+    /// Trouble comes: in which states does it meet the daemon?
+    pub fn trouble(&mut self, trouble: &'static str) {
+        let rows = self.disk.rows();
+        let any = |state: Stands| rows.iter().any(|row| row.state == state);
+        let retrying = rows.iter().any(|row| row.state == Stands::Waiting && row.attempts > 0);
+        let behind = rows.iter().any(|row| row.state == Stands::Held && row.detail == switchyard::model::BEHIND);
+        let flight = self.fars.iter().any(|far| far.calls > 0);
+        let down = self.fars.iter().any(|far| far.down.is_some());
+        let waiting = any(Stands::Waiting);
+        let idle = !flight && !waiting && self.posting == 0;
+        let found =
+            [idle, self.posting > 0, flight, waiting, retrying, any(Stands::Held), behind, down, !self.paused.is_empty(), self.recovering];
+        let states: Vec<&'static str> = crate::coverage::STATES.iter().zip(found).filter(|(_, is)| *is).map(|(state, _)| *state).collect();
+        self.coverage.hit(trouble, &states);
+    }
+
+    /// Whether nothing happens in the whole scenario but far sides behaving badly.
+    pub fn calm(&self) -> bool {
+        let quiet = |what: &What| match what {
+            What::Post { patience, .. } => *patience >= 5_000,
+            What::Far { far, .. } => *far > 0,
+            _ => false,
+        };
+        self.scenario.crashes.is_empty() && self.scenario.ops.iter().all(|op| quiet(&op.what))
+    }
+
+    /// Whether the wall clock is ever set.
+    pub fn jumps(&self) -> bool {
+        self.scenario.ops.iter().any(|op| matches!(op.what, What::Clock(_)))
+    }
+}
+
+/// The clocks of one life: virtual time, and the wall clock with its jumps.
+pub struct SimClock {
+    world: Arc<World>,
+    start: tokio::time::Instant,
+}
+
+impl SimClock {
+    /// Begins where the world is. Must be made inside the life's runtime.
+    pub fn begin(world: &Arc<World>) -> Arc<Self> {
+        Arc::new(SimClock { world: Arc::clone(world), start: tokio::time::Instant::now() })
+    }
+
+    /// Nanoseconds since the scenario began.
+    pub fn nanos(&self) -> u64 {
+        self.world.base.load(Ordering::Relaxed) + self.start.elapsed().as_nanos() as u64
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Instant {
+        Instant(self.nanos())
+    }
+    fn wall(&self) -> Timestamp {
+        Timestamp(EPOCH + (self.nanos() / 1_000_000) as i64 + self.world.skew.load(Ordering::Relaxed))
+    }
+}
