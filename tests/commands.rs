@@ -162,10 +162,11 @@ fn replay_counts_first_and_asks() {
     yard.wait_state(&event, "archive", "delivered");
     let filter = ["replay", "--output", "archive", "--state", "delivered"];
     let with = |more: &str| told(yard.cli(&[&filter[..], &[more]].concat()));
-    assert_eq!(with("--dry-run"), (0, "1 delivery would be delivered again\n".into()));
+    assert_eq!(with("--dry-run"), (0, "1 delivery to archive would be delivered again\n".into()));
     assert_eq!(told(yard.cli(&filter)), (2, "switchyard: 1 delivery matches; add --yes to deliver it again\n".into()));
     assert_eq!(told(yard.cli(&[&filter[..], &["--json"]].concat())).0, 2, "a program has to mean it too");
-    assert_eq!(with("-y"), (0, "1 delivery will be delivered again\n".into()));
+    let planned = "1 delivery to archive will be delivered again\nreplay 1 of archive: `switchyard replay show 1` says how far it is\n";
+    assert_eq!(with("-y"), (0, planned.into()));
     wait_for("the second line", || yard::lines(&yard.path("out/events.ndjson")).len() == 2);
     assert_eq!(told(yard.cli(&["replay", "--output", "archiv", "--dry-run"])), (1, "nothing matches\n".into()));
 }

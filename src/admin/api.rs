@@ -1,15 +1,15 @@
 //! What is answered: one function a question, JSON in and out.
 
 use super::access::{Access, Rules};
-use super::query::{Query, ROWS_MAX, Wrong, event_id, percent};
+use super::query::{Query, Wrong, event_id, percent};
 use super::server::{Answer, whole};
 use super::view;
 use crate::daemon::silences::CannotSilence;
 use crate::daemon::{CannotLogin, Daemon, explain};
 use crate::deliver::Attempted;
 use crate::journal::archive::{DeliveryPlace, EventFilter};
-use crate::journal::{DeliveryFilter, Operation, StoreError, TopicMatch, Which};
-use crate::model::{DeliveryId, DeliveryKey, EventId, Kept, State, Timestamp};
+use crate::journal::{DeliveryFilter, Operation, StoreError, TopicMatch};
+use crate::model::{DeliveryId, DeliveryKey, EventId, Kept};
 use crate::telemetry;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -117,6 +117,7 @@ impl Api {
             (&Method::GET, ["api", "audit"]) => self.audit().await,
             (&Method::POST, ["api", "outputs", name, "pause"]) => self.pause(name, true),
             (&Method::POST, ["api", "outputs", name, "resume"]) => self.pause(name, false),
+            (&Method::POST, ["api", "outputs", name, "purge"]) => self.purge(name, body).await,
             (&Method::GET, ["api", "outputs", name, "login"]) => self.login_place(name),
             (&Method::POST, ["api", "outputs", name, "login"]) => self.login(name, body).await,
             (&Method::POST, ["api", "replay"]) => self.replay(body).await,
@@ -125,6 +126,9 @@ impl Api {
             }
             (&Method::POST, ["api", "silences"]) => self.silence(body),
             (&Method::POST, ["api", "silences", id, "end"]) => self.end_silence(id),
+            (&Method::GET, ["api", "replays"]) => self.replays().await,
+            (&Method::GET, ["api", "replays", id]) => self.one_replay(id).await,
+            (&Method::POST, ["api", "replays", id, word]) => self.turn_replay(id, word).await,
             (&Method::POST, ["api", "skip"]) => self.skip(body).await,
             (method, ["api", "journal", asked]) => self.journal(method, asked, body).await,
             _ => Err(Wrong(404, "there is nothing here".into())),
@@ -163,7 +167,7 @@ impl Api {
     async fn events(&self, query: &Query) -> Answered {
         let filter = EventFilter {
             source: query.get("source"),
-            topic: query.get("topic").map(topic),
+            topic: query.get("topic").as_deref().map(TopicMatch::of),
             since: query.time("since")?,
             until: query.time("until")?,
             text: query.get("text"),
@@ -196,10 +200,10 @@ impl Api {
             output: query.get("output"),
             route: query.get("route"),
             source: query.get("source"),
-            topic: query.get("topic").map(topic),
+            topic: query.get("topic").as_deref().map(TopicMatch::of),
             since: query.time("since")?,
             until: query.time("until")?,
-            event: None,
+            ..DeliveryFilter::default()
         };
         if let Some(event) = query.get("event") {
             filter.event = Some(self.find(event_id(&event)?).await?.kept.seq);
@@ -220,20 +224,6 @@ impl Api {
             from = page.next;
             if from.is_none() || rows.len() >= limit {
                 return Ok(rows);
-            }
-        }
-    }
-
-    /// How many rows a filter meets, page by page: only the number is kept (L6).
-    async fn count(&self, filter: &DeliveryFilter) -> Result<usize, Wrong> {
-        let (mut count, mut from): (usize, Option<DeliveryPlace>) = (0, None);
-        loop {
-            let (archive, filter) = (self.daemon.archive.clone(), filter.clone());
-            let page = self.read(move || archive.deliveries(&filter, from, ROWS_MAX)).await?;
-            count += page.rows.len();
-            from = page.next;
-            if from.is_none() {
-                return Ok(count);
             }
         }
     }
@@ -279,49 +269,14 @@ impl Api {
 
     async fn skip(&self, body: &[u8]) -> Answered {
         let asked: Value = serde_json::from_slice(body).map_err(|why| Wrong(400, format!("the body is not JSON: {why}")))?;
-        let (which, _, outputs) = self.named(&ids(&asked), &DeliveryFilter::default()).await?;
-        let Which::Keys(keys) = which else { return Ok(json!({ "count": 0 })) };
+        let (keys, outputs) = self.named(&ids(&asked), &DeliveryFilter::default()).await?;
         let count = self.daemon.hub.operate(Operation::PassBy(keys)).await?;
-        self.daemon.look(outputs.as_ref());
+        self.daemon.look(&outputs);
         Ok(json!({ "count": count }))
     }
 
-    async fn replay(&self, body: &[u8]) -> Answered {
-        let asked: Value = serde_json::from_slice(body).map_err(|why| Wrong(400, format!("the body is not JSON: {why}")))?;
-        let ids = ids(&asked);
-        let text = |name: &str| asked[name].as_str().map(str::to_owned);
-        let time = |name: &str| asked[name].as_i64().map(Timestamp);
-        let state = text("state").map(|word| State::of(&word).ok_or_else(|| Wrong(400, format!("`{word}` is not a state")))).transpose()?;
-        let filter = DeliveryFilter {
-            states: state.map_or_else(|| vec![State::Dead, State::Held, State::Delivered], |state| vec![state]),
-            output: text("output"),
-            route: text("route"),
-            since: time("since"),
-            until: time("until"),
-            ..DeliveryFilter::default()
-        };
-        let dry = asked["dry_run"] == true;
-        let (which, count, outputs) = if ids.is_empty() { self.matching(filter, dry).await? } else { self.named(&ids, &filter).await? };
-        if dry {
-            return Ok(json!({ "count": count, "dry_run": true }));
-        }
-        if self.daemon.is_short_of_space() {
-            return Err(Wrong(503, "the journal's disk is nearly full: replays wait until there is space; `/health` says more".into()));
-        }
-        let count = self.daemon.hub.operate(Operation::Replay(which)).await?;
-        self.daemon.look(outputs.as_ref());
-        Ok(json!({ "count": count, "dry_run": false }))
-    }
-
-    /// All that a filter meets; counted only for a dry run, since it is a scan.
-    async fn matching(&self, filter: DeliveryFilter, count: bool) -> Result<(Which, usize, Option<BTreeSet<String>>), Wrong> {
-        let count = if count { self.count(&filter).await? } else { 0 };
-        let outputs = filter.output.clone().map(|output| BTreeSet::from([output]));
-        Ok((Which::Matching(filter), count, outputs))
-    }
-
     /// The deliveries of these events, or these deliveries of them, as far as the filter lets them.
-    async fn named(&self, ids: &[&str], filter: &DeliveryFilter) -> Result<(Which, usize, Option<BTreeSet<String>>), Wrong> {
+    pub(super) async fn named(&self, ids: &[&str], filter: &DeliveryFilter) -> Result<(Vec<DeliveryKey>, BTreeSet<String>), Wrong> {
         let events = ids.iter().filter(|id| id.starts_with("evt_")).map(|id| event_id(id)).collect::<Result<Vec<_>, _>>()?;
         let wanted =
             ids.iter().filter(|id| !id.starts_with("evt_")).map(|id| id.parse::<DeliveryId>().map_err(|why| Wrong(400, why.to_string())));
@@ -333,10 +288,10 @@ impl Api {
         for event in events {
             let found = self.find(event).await?;
             let meant = found.deliveries.into_iter().filter(|row| wanted.is_empty() || wanted.contains(&row.key.id(event)));
-            keys.extend(meant.filter(|row| filter.holds_row(row.key.seq, &row.key.target, row.state)).map(|row| row.key));
+            keys.extend(meant.filter(|row| filter.holds_row(row.key.seq, &row.key.target, row.state, row.updated_at)).map(|row| row.key));
         }
         let outputs = keys.iter().map(|key| key.target.output.to_string()).collect();
-        Ok((Which::Keys(keys.clone()), keys.len(), Some(outputs)))
+        Ok((keys, outputs))
     }
 
     // === what happens ===
@@ -370,12 +325,8 @@ fn feed<T: Clone + Send + 'static>(
 }
 
 /// Events and deliveries that a body names.
-fn ids(asked: &Value) -> Vec<&str> {
+pub(super) fn ids(asked: &Value) -> Vec<&str> {
     asked["ids"].as_array().map(|ids| ids.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
-}
-
-fn topic(text: String) -> TopicMatch {
-    text.strip_suffix('*').map(|start| TopicMatch::Prefix(start.to_owned())).unwrap_or(TopicMatch::Exact(text))
 }
 
 /// A refusal: one line of JSON.

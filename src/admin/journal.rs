@@ -16,7 +16,7 @@ const BY_MAX: usize = 64;
 impl From<DoctorError> for Wrong {
     fn from(why: DoctorError) -> Self {
         let status = match why {
-            DoctorError::Exists(_) | DoctorError::Sound(_) => 409,
+            DoctorError::Exists(_) | DoctorError::Sound(_) => 400,
             DoctorError::Missing(_) => 404,
             DoctorError::Open(_) | DoctorError::Store(_) | DoctorError::Write { .. } | DoctorError::Unsound { .. } => 503,
         };

@@ -40,7 +40,7 @@ impl Unreachable {
     }
 }
 
-/// What was asked for is not there. `Display` is the daemon's own line.
+/// What was asked for is not there, or not to be done as things stand. `Display` is the daemon's own line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotThere(String);
@@ -129,7 +129,7 @@ impl Client {
                 let bytes = answer.into_body().collect().await?.to_bytes();
                 let told = serde_json::from_slice::<Value>(&bytes).ok().and_then(|v| v["error"].as_str().map(str::to_owned));
                 let told = told.unwrap_or_else(|| format!("the daemon answered {status}"));
-                Err(if status == StatusCode::NOT_FOUND { NotThere(told).into() } else { anyhow!(told) })
+                Err(if [StatusCode::NOT_FOUND, StatusCode::CONFLICT].contains(&status) { NotThere(told).into() } else { anyhow!(told) })
             }
         }
     }

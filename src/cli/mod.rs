@@ -10,6 +10,7 @@ mod erase;
 mod events;
 mod exit;
 mod explain;
+mod filter;
 mod graph;
 mod init;
 mod journal;
@@ -18,6 +19,7 @@ mod login;
 mod man;
 mod pause;
 mod post;
+mod purge;
 mod refused;
 mod replay;
 mod run;
@@ -79,6 +81,8 @@ enum Command {
     Pause(pause::Pause),
     /// Lets a paused output go on.
     Resume(pause::Resume),
+    /// Ends held deliveries of an output: by filter, with a count first.
+    Purge(purge::Purge),
     /// Keeps some deliveries back for a time: `add`, `list`, `end`.
     Silence(silence::Silence),
     /// Lets deliveries that are kept in order go on past one that is stuck.
@@ -123,6 +127,7 @@ pub fn main(args: Args) -> Exit {
         Command::Replay(replay) => replay.run(),
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
+        Command::Purge(purge) => purge.run(),
         Command::Silence(silence) => silence.run(),
         Command::Skip(skip) => skip.run(),
         Command::Login(login) => login.run(),

@@ -1,8 +1,8 @@
 //! The daemon's life: draw the file, open the journal, recover, serve, reload, drain. The only room that spawns and opens.
 //!
 //! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `gate`, `silences` what may not go now · `works` what
-//! runs between the doors, recovery included · `start` opening · `reload` swapping whole · `reach` asking outputs without a daemon · `run` the life
-//! itself · `rounds` what is wrong, told as events (`looks` at what, `space` on the disk, `told` before) · `status` what it says about itself ·
+//! runs between the doors, recovery included · `start` opening · `reload` swapping whole · `reach` asking outputs without a daemon · `replays` what is delivered
+//! again · `purge` what is ended · `run` the life itself · `rounds` what is wrong, told as events (`looks` at what, `space` on the disk, `told` before) · `status` what it says about itself ·
 //! `door`, `watch`, `signals` its ways to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of
 //! things in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
 
@@ -20,8 +20,10 @@ mod looks;
 pub mod outputs;
 mod paused;
 mod process;
+mod purge;
 pub mod reach;
 mod reload;
+pub mod replays;
 mod rounds;
 mod run;
 pub mod sections;

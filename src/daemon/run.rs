@@ -56,6 +56,10 @@ impl Daemon {
             }
         });
         let overtaking = tokio::spawn(Arc::clone(&self.works).overtake());
+        let feeding = tokio::spawn({
+            let daemon = Arc::clone(self);
+            Arc::clone(&self.works).feed_replays(move || daemon.is_short_of_space())
+        });
         let auditing = tokio::spawn(Arc::clone(self).keep_auditing());
         let rounds = tokio::spawn(Arc::clone(self).rounds());
         let beat = self.fleet.runtime().spawn(Arc::clone(self).beat());
@@ -78,6 +82,7 @@ impl Daemon {
         tracing::info!("asked to end: finishing what is under way");
         recovering.abort();
         overtaking.abort();
+        feeding.abort();
         auditing.abort();
         rounds.abort();
         beat.abort();

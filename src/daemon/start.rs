@@ -59,7 +59,8 @@ pub struct Daemon {
     /// Held by whoever looks after the journal's file: one at a time.
     pub doctor: tokio::sync::Mutex<()>,
     pub(super) audited: ArcSwapOption<Audited>,
-    pub(super) works: Arc<Works>,
+    /// What runs between the doors.
+    pub works: Arc<Works>,
     pub(super) paused: Paused,
     pub(super) tls: Option<Tls>,
     /// Where the journal is.

@@ -121,9 +121,9 @@ impl Daemon {
         self.hub.silences.list(self.hub.clock.wall())
     }
 
-    /// Deliveries were made waiting: their outputs look for them now. `None`: all outputs.
-    pub fn look(&self, outputs: Option<&BTreeSet<String>>) {
-        for output in self.fleet.status().keys().filter(|name| outputs.is_none_or(|outputs| outputs.contains(&***name))) {
+    /// Deliveries were made waiting: their outputs look for them now.
+    pub fn look(&self, outputs: &BTreeSet<String>) {
+        for output in outputs {
             // It was there a moment ago; if it ended, its rows are held.
             let _ = self.fleet.look(output);
         }

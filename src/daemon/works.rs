@@ -7,6 +7,7 @@
 use super::gate::{Gate, Looked};
 use super::hub::{Hub, Reading};
 use super::outputs::OutputPlan;
+use super::replays::Replays;
 use super::silences::Silences;
 use crate::alarm::Book;
 use crate::deliver::section::DigestPolicy;
@@ -95,6 +96,7 @@ pub struct Works {
     pub fleet: Arc<Fleet<Hub>>,
     /// New events, for `tail`.
     pub events: broadcast::Sender<Arc<Kept>>,
+    pub(super) replays: Replays,
     laid: ArcSwap<Laid>,
     /// At most [`CUT_MAX`].
     cut: Mutex<Vec<Cut>>,
@@ -138,7 +140,7 @@ impl Works {
         let fleet = Arc::new(if let Some(window) = parts.window { fleet.within(window) } else { fleet });
         // Set once, here, before anything can be kept.
         let _ = dispatcher.set(Dispatcher { fleet: Arc::clone(&fleet), hub: Arc::clone(&hub) });
-        Ok((Arc::new(Works { hub, fleet, events, laid: ArcSwap::default(), cut: Mutex::default() }), rest))
+        Ok((Arc::new(Works { hub, fleet, events, replays: Replays::default(), laid: ArcSwap::default(), cut: Mutex::default() }), rest))
     }
 
     /// The first outputs. What was held for want of them goes on, what has none is held.
@@ -322,7 +324,7 @@ impl Works {
     }
 
     /// How many deliveries an operation changed, if any; their output looks for them then.
-    async fn moved(&self, output: &str, operation: Operation) -> Option<u64> {
+    pub(super) async fn moved(&self, output: &str, operation: Operation) -> Option<u64> {
         let count = self.hub.operate(operation).await.ok().filter(|count| *count > 0)?;
         let _ = self.fleet.look(output);
         Some(count)

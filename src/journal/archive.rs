@@ -4,6 +4,7 @@
 //! [`READ_MAX`] with what it has and where to go on, because a read that stays open keeps the log from being reused.
 //! All calls block on the disk. Never: holds a read open between two calls.
 
+use super::replay::ReplayJob;
 use super::sqlite::{self, Names, Scan, trouble};
 use super::store::{Collected, DeliveryFilter, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
 use crate::model::{COLLECTED, Clock, Cursor, DeliveryId, DeliveryKey, DeliveryRow, EventId, Kept, Seq, State, Timestamp, stands_in_line};
@@ -120,9 +121,9 @@ pub struct DeliveryLine {
 /// Where a list of deliveries goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliveryPlace {
-    event: i64,
-    target: i64,
-    ordinal: i64,
+    pub(super) event: i64,
+    pub(super) target: i64,
+    pub(super) ordinal: i64,
 }
 
 /// What an output has in the journal that is not over or not well.
@@ -390,7 +391,11 @@ impl Archive {
         &self.0.path
     }
 
-    fn read<T>(&self, doing: &'static str, read: impl FnOnce(&Connection, &mut Names) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(
+        &self,
+        doing: &'static str,
+        read: impl FnOnce(&Connection, &mut Names) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         let held = self.lock().pop();
         let mut reader = match held {
             Some(reader) => reader,
@@ -433,6 +438,10 @@ impl Reads for Archive {
 
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError> {
         self.read("read the vault", |db, _| sqlite::sealed(db, key))
+    }
+
+    fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
+        self.read("read the replays", |db, _| sqlite::replays(db))
     }
 }
 

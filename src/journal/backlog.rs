@@ -4,6 +4,7 @@
 //! that reason, here, and stay visible. All calls block on the disk.
 
 use super::archive::OutputCounts;
+use super::replay::ReplayJob;
 use super::store::{Collected, OpenEvent, Reads, StoreError, Waiting};
 use super::writer::Journal;
 use crate::model::{Cursor, DeliveryKey, DeliveryRow, Loaded, Seq, Settlement, State, Timestamp};
@@ -68,6 +69,11 @@ impl Backlog {
             // All of them damaged: an empty answer would mean that nothing waits.
             after = last;
         }
+    }
+
+    /// All replays that are kept, the newest first.
+    pub fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
+        self.reads.replays()
     }
 
     /// What is collected behind a delivery that has the turn of its key: the first `most` of it.

@@ -2,8 +2,9 @@
 //! through reopening.
 
 use super::memory::{Disk, MemoryStore, samples};
+use super::replay::{JobState, Render, ReplayJob};
 use super::sqlite::SqliteStore;
-use super::store::{Append, Batch, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch, Which};
+use super::store::{Append, Batch, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch};
 use super::{Archive, memory};
 use crate::model::{
     Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, PACED, Plan, SILENCED, Seq, Settlement, State, SystemClock, Target,
@@ -137,7 +138,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        2 => (0..18u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        3 => (0..23u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -241,17 +242,20 @@ impl<B: Bench> Pair<B> {
 
     fn operate(&mut self, kind: u8, which: u8) {
         let output: Arc<str> = ["x", "y", "z"][usize::from(which)].into();
-        let name = Some(output.to_string());
+        let render = if which == 0 { Render::Then } else { Render::Now };
+        let newest = self.disk.replays().unwrap().first().map_or(0, |job| job.id);
         let operation = match kind {
             0 => Operation::Hold { output, why: "paused".into() },
             1 => Operation::Unhold { output, why: ["paused".into(), "never said".into()].into() },
-            2 => Operation::Replay(Which::Matching(DeliveryFilter { output: name, ..samples::all() })),
-            3 => Operation::Replay(Which::Matching(DeliveryFilter { states: vec![State::Dead, State::Waiting], ..samples::all() })),
-            4 => {
-                let topic = Some(TopicMatch::Prefix("ORDER_P".into()));
-                let until = Some(Timestamp(self.now.0 - 5));
-                Operation::Replay(Which::Matching(DeliveryFilter { topic, until, source: Some("shop".into()), ..samples::all() }))
+            // The number of the first may be taken.
+            2 => Operation::PlanReplays(vec![self.job(newest + 1, &output, render), self.job(newest + 2, "x", render)]),
+            3 => Operation::PlanReplays(vec![self.job(newest.max(1) + u64::from(which), &output, render)]),
+            4 | 18 => Operation::FeedReplay { id: newest.saturating_sub(u64::from(which)), most: u64::from(which) * 3 },
+            19 => {
+                let to = [JobState::Running, JobState::Paused, JobState::Cancelled][usize::from(which)];
+                Operation::TurnReplay { id: newest.saturating_sub(1), to }
             }
+            20 => Operation::Purge { filter: DeliveryFilter { output: Some(output.to_string()), ..samples::all() }, why: "purged".into() },
             // Of three versions that somebody may have seen, at most one is the last.
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
             7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
@@ -273,7 +277,7 @@ impl<B: Bench> Pair<B> {
             17 => Operation::Elapse { output, by: Timestamp(self.now.0 + 5), except: [].into() },
             8 => Operation::PassBy(self.disk.rows().into_iter().rev().take(3).map(|row| row.key).collect()),
             14 | 15 => Operation::Recall { output, but: (kind == 15).then(|| format!("{PACED}1/s")) },
-            _ => Operation::Replay(Which::Keys(self.disk.rows().into_iter().take(3).map(|row| row.key).collect())),
+            _ => Operation::Replay(self.disk.rows().into_iter().take(3).map(|row| row.key).collect(), render),
         };
         let run = |store: &mut dyn Store, now| {
             let (mut changed, mut from) = (0, Mark::default());
@@ -290,7 +294,25 @@ impl<B: Bench> Pair<B> {
         assert_eq!(run(self.under_test.store(), self.now), model, "{operation:?}");
     }
 
+    fn job(&self, id: u64, output: &str, render: Render) -> ReplayJob {
+        let narrow = id.is_multiple_of(3);
+        let states = if narrow { vec![State::Dead] } else { vec![State::Dead, State::Held, State::Delivered] };
+        let filter = DeliveryFilter {
+            states,
+            output: Some(output.to_owned()),
+            source: narrow.then(|| "shop".to_owned()),
+            topic: narrow.then(|| TopicMatch::Prefix("ORDER_P".into())),
+            until: narrow.then(|| Timestamp(self.now.0 - 5)),
+            through: Some(Seq(id as i64 * 2)),
+            written_before: Some(self.now),
+            ..samples::all()
+        };
+        let (planned_at, state, at) = (self.now, JobState::Running, Mark::default());
+        ReplayJob { id, output: output.into(), filter, render, total: 9, done: 0, state, planned_at, updated_at: self.now, at }
+    }
+
     fn compare(&mut self) {
+        assert_eq!(self.under_test.reads().replays().unwrap(), self.disk.replays().unwrap());
         assert_eq!(self.under_test.store().recover().unwrap(), self.model.recover().unwrap());
         let everything = (Seq(1), Seq(i64::MAX), 1_000);
         let open = |reads: &dyn Reads| reads.open_events(everything.0, everything.1, everything.2).unwrap();
@@ -422,8 +444,8 @@ fn what_is_held_until_a_time_goes_on_then(bench: &mut dyn Bench) {
         found.into_iter().flatten().map(|(_, (kept, row))| (kept.seq.0, Arc::clone(&row.key.target.route))).collect()
     };
     assert_eq!(waiting(bench), [(1, "a".into()), (1, "b".into())]);
-    let dead = DeliveryFilter { states: vec![State::Dead], ..samples::all() };
-    assert_eq!(bench.store().operate(&Operation::Replay(Which::Matching(dead)), Timestamp(START + 9), Mark::default()).unwrap().changed, 1);
+    let dead = Operation::Replay(vec![DeliveryKey { seq: Seq(2), target: Arc::clone(&plain), ordinal: 0 }], Render::Then);
+    assert_eq!(bench.store().operate(&dead, Timestamp(START + 9), Mark::default()).unwrap().changed, 1);
     assert_eq!(waiting(bench), [(1, "a".into()), (1, "b".into()), (2, "a".into())]);
 }
 

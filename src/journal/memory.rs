@@ -3,10 +3,13 @@
 //! It is the model that `conformance` measures other stores by, so it is written to be read, with no index and no cache. No daemon
 //! runs on it.
 
+mod replay;
+
 use super::archive::OutputCounts;
+use super::replay::ReplayJob;
 use super::store::{
     Batch, Collected, Committed, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed, Slice, Store,
-    StoreError, Swept, Tend, Waiting, Which,
+    StoreError, Swept, Tend, Waiting,
 };
 use crate::model::{
     BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, PACED, Plan, Seq, Settlement, State,
@@ -31,6 +34,7 @@ struct Durable {
     targets: Vec<Arc<Target>>,
     watermark: i64,
     sealed: BTreeMap<Arc<str>, Sealed>,
+    replays: BTreeMap<u64, ReplayJob>,
     fault: Option<Fails>,
 }
 
@@ -361,12 +365,12 @@ impl Durable {
     }
 
     /// `change` hears too whether the row stands behind another. What waits by it and stands in line has its turn.
-    fn change(&mut self, now: Timestamp, mut change: impl FnMut(&mut DeliveryRow, &Event, bool) -> bool) -> Slice {
+    fn change(&mut self, now: Timestamp, mut change: impl FnMut(&mut DeliveryRow, bool) -> bool) -> Slice {
         let behind: BTreeSet<Place> = self.line.keys().copied().filter(|place| self.is_behind(*place)).collect();
-        let Durable { rows, events, line, .. } = self;
+        let Durable { rows, line, .. } = self;
         let mut changed = 0;
         for (place, (row, _)) in rows.iter_mut() {
-            if events.get(&place.0).is_some_and(|stored| change(row, &stored.event, behind.contains(place))) {
+            if change(row, behind.contains(place)) {
                 changed += 1;
                 if let Some((_, turn)) = line.get_mut(place).filter(|_| row.state == State::Waiting) {
                     turn.get_or_insert(now);
@@ -406,13 +410,6 @@ impl Store for MemoryStore {
         if let Operation::Seal { key, seen, sealed } = operation {
             return self.disk.lock().seal(key, *seen, sealed);
         }
-        let again = |row: &mut DeliveryRow| {
-            let due = Some(now);
-            let replays = row.replays + 1;
-            let detail = "asked for again".to_owned();
-            *row = DeliveryRow { state: State::Waiting, due_at: due, attempts: 0, replays, detail, updated_at: now, ..row.clone() };
-            true
-        };
         let mut disk = self.disk.lock();
         match operation {
             Operation::Overtake { output, before } => {
@@ -424,12 +421,17 @@ impl Store for MemoryStore {
             }
             Operation::Gather { output, before } => return Ok(disk.gather(output, *before, now)),
             Operation::Elapse { output, by, except } => return Ok(disk.elapse(output, *by, except, now)),
+            Operation::Replay(keys, render) => return Ok(disk.replay(keys, *render, now)),
+            Operation::PlanReplays(jobs) => return Ok(disk.plan_replays(jobs)),
+            Operation::FeedReplay { id, most } => return Ok(disk.feed_replay(*id, *most, now)),
+            Operation::TurnReplay { id, to } => return Ok(disk.turn_replay(*id, *to, now)),
+            Operation::Purge { filter, why } => return Ok(disk.purge(filter, why, now)),
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
             Operation::Erase { seqs, waiting } => return Ok(disk.erase(seqs, *waiting, now)),
             Operation::Scrub { .. } => return Ok(Slice { changed: 1, next: None }),
             _ => {}
         }
-        Ok(disk.change(now, |row, event, behind| match operation {
+        Ok(disk.change(now, |row, behind| match operation {
             Operation::Hold { output, why } if row.key.target.output == *output && row.state == State::Waiting => {
                 *row = DeliveryRow { state: State::Held, due_at: None, detail: why.clone(), updated_at: now, ..row.clone() };
                 true
@@ -459,7 +461,6 @@ impl Store for MemoryStore {
                 *row = DeliveryRow { due_at: Some(now), detail, updated_at: now, ..row.clone() };
                 true
             }
-            Operation::Replay(which) if row.state != State::Waiting && !behind && meant(which, row, event) => again(row),
             _ => false,
         }))
     }
@@ -489,16 +490,11 @@ impl Store for MemoryStore {
     }
 }
 
-fn meant(which: &Which, row: &DeliveryRow, event: &Event) -> bool {
-    match which {
-        Which::Keys(keys) => keys.contains(&row.key),
-        Which::Matching(filter) => {
-            filter.holds_row(row.key.seq, &row.key.target, row.state) && filter.holds_event(&event.source, &event.topic, event.received_at)
-        }
-    }
-}
-
 impl Reads for Disk {
+    fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
+        Ok(self.lock().replays.values().rev().cloned().collect())
+    }
+
     fn counts(&self) -> Result<Vec<OutputCounts>, StoreError> {
         let disk = self.lock();
         let mut counts: BTreeMap<Arc<str>, OutputCounts> = BTreeMap::new();

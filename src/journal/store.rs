@@ -5,6 +5,7 @@
 //! a whole or not at all. Proven by `conformance`, which runs one suite on every store.
 
 use super::archive::OutputCounts;
+use super::replay::{JobState, Render, ReplayJob};
 use crate::model::{Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Message, Plan, Seq, Settlement, State, Target, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -137,6 +138,8 @@ pub trait Reads: Send + Sync {
     fn collected(&self, key: &DeliveryKey, most: usize) -> Result<Collected, StoreError>;
     /// What is sealed under a key.
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError>;
+    /// All replays that are kept, the newest first.
+    fn replays(&self) -> Result<Vec<ReplayJob>, StoreError>;
 }
 
 /// Which deliveries, for lists and operators. What is `None` or empty does not restrict.
@@ -158,6 +161,10 @@ pub struct DeliveryFilter {
     pub since: Option<Timestamp>,
     /// Of events received before.
     pub until: Option<Timestamp>,
+    /// Of events up to this place.
+    pub through: Option<Seq>,
+    /// Whose row was last written before.
+    pub written_before: Option<Timestamp>,
 }
 
 /// A topic as people ask for it.
@@ -170,6 +177,11 @@ pub enum TopicMatch {
 }
 
 impl TopicMatch {
+    /// As people write it: a word, or the start of one and `*`.
+    pub fn of(text: &str) -> Self {
+        text.strip_suffix('*').map_or_else(|| TopicMatch::Exact(text.to_owned()), |start| TopicMatch::Prefix(start.to_owned()))
+    }
+
     /// Whether it is meant.
     pub fn holds(&self, topic: &str) -> bool {
         match self {
@@ -179,13 +191,24 @@ impl TopicMatch {
     }
 }
 
+impl std::fmt::Display for TopicMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TopicMatch::Exact(word) => f.write_str(word),
+            TopicMatch::Prefix(start) => write!(f, "{start}*"),
+        }
+    }
+}
+
 impl DeliveryFilter {
     /// Whether a delivery is meant, as far as its own row says.
-    pub fn holds_row(&self, seq: Seq, target: &Target, state: State) -> bool {
+    pub fn holds_row(&self, seq: Seq, target: &Target, state: State, updated_at: Timestamp) -> bool {
         (self.states.is_empty() || self.states.contains(&state))
             && self.event.is_none_or(|event| event == seq)
             && self.output.as_deref().is_none_or(|output| output == &*target.output)
             && self.route.as_deref().is_none_or(|route| route == &*target.route)
+            && self.through.is_none_or(|through| seq <= through)
+            && self.written_before.is_none_or(|before| updated_at < before)
     }
 
     /// Whether its event is meant.
@@ -220,9 +243,26 @@ pub enum Operation {
         /// What their rows say.
         why: BTreeSet<String>,
     },
-    /// Held, dead and delivered ones wait again, due now, with their attempts counted from nothing; not those that stand behind another
-    /// of their key.
-    Replay(Which),
+    /// Held, dead and delivered ones of these wait again, due now, with their attempts counted from nothing; not those that stand behind
+    /// another of their key.
+    Replay(Vec<DeliveryKey>, Render),
+    /// Replays are written down, all or, where one of their numbers is taken, none.
+    PlanReplays(Vec<ReplayJob>),
+    /// Some more deliveries of a replay that runs wait again, as long as its output has fewer than so many that wait and were asked for again.
+    /// How far it is stands in the same commit.
+    FeedReplay {
+        /// Which.
+        id: u64,
+        /// How many may wait.
+        most: u64,
+    },
+    /// A replay that is not over becomes this; one row changed, or none where it cannot.
+    TurnReplay {
+        /// Which.
+        id: u64,
+        /// What it becomes.
+        to: JobState,
+    },
     /// Deliveries of an output that are kept in order, were tried, and have had their turn since before then, let the next of their key
     /// go on; they themselves go on too, out of order. Not those that are held until a time.
     Overtake {
@@ -265,6 +305,13 @@ pub enum Operation {
         /// But for those whose rows say this: the limit is still that.
         but: Option<String>,
     },
+    /// Held ones that the filter means become dead, the newest first; those behind them in line go on.
+    Purge {
+        /// Which; only held ones are looked at.
+        filter: DeliveryFilter,
+        /// Written into each row; one line, no secrets.
+        why: String,
+    },
     /// A sealed value is kept for an output; one row changed, or none where the version is not `seen` any more.
     Seal {
         /// Under which key.
@@ -297,15 +344,6 @@ pub struct Sealed {
     pub version: u64,
     /// Its bytes.
     pub bytes: Vec<u8>,
-}
-
-/// What to replay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
-    /// These.
-    Keys(Vec<DeliveryKey>),
-    /// All that the filter means. One that is dead again before the end is not replayed twice.
-    Matching(DeliveryFilter),
 }
 
 /// Where an operation goes on; the store's own numbers.

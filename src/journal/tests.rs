@@ -415,8 +415,8 @@ async fn an_operator_changes_rows_between_commits_and_hears_how_many() {
     assert_eq!(put(&journal, &numbered(1), plan(&[&chat, &books])).await, Ok(Appended::New));
     assert!(settle(&journal, vec![settled(1, &chat, State::Waiting, NOW), settled(1, &books, State::Dead, NOW)]).await);
     assert_eq!(journal.operate(Operation::Hold { output: "chat".into(), why: "paused".into() }).await, Ok(1));
-    let dead = Which::Matching(DeliveryFilter { states: vec![State::Dead], ..all() });
-    assert_eq!(journal.operate(Operation::Replay(dead)).await, Ok(1));
+    let dead = disk.rows().into_iter().filter(|row| row.state == State::Dead).map(|row| row.key).collect();
+    assert_eq!(journal.operate(Operation::Replay(dead, Render::Now)).await, Ok(1));
     let rows: Vec<_> = disk.rows().iter().map(|row| (row.state, row.replays, row.attempts, row.due_at)).collect();
     assert_eq!(rows, [(State::Held, 0, 1, None), (State::Waiting, 1, 0, Some(NOW))]);
 }

@@ -10,8 +10,10 @@ mod lock;
 mod loose;
 mod names;
 mod order;
+mod purge;
 mod read;
 mod recent;
+mod replay;
 mod schema;
 mod until;
 mod upkeep;
@@ -29,7 +31,8 @@ pub(super) use loose::{LooseRow, behind_nobody, each_event, each_row, watermark}
 pub(super) use names::Names;
 pub(super) use order::{collected, first_in_line};
 pub(super) use read::{Found, RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, next_due, open_events, scan, waiting};
-pub(super) use schema::{SCHEMA_WITH_GONE, SCHEMA_WITH_ORDER, open_reader, open_writer, schema_of};
+pub(super) use replay::{COLUMNS as REPLAY_COLUMNS, replays};
+pub(super) use schema::{SCHEMA_WITH_GONE, SCHEMA_WITH_ORDER, SCHEMA_WITH_REPLAYS, open_reader, open_writer, schema_of};
 pub(super) use vault::sealed;
 
 use super::store::{Batch, Committed, Mark, Operation, Recovered, Retain, Slice, Store, StoreError, Swept, Tend};

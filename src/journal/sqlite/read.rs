@@ -275,7 +275,8 @@ pub fn scan(db: &Connection, names: &mut Names, filter: &DeliveryFilter, scan: S
         ORDER BY event {order}, target {order}, ordinal {order} LIMIT ?"
     );
     let mut select = db.prepare_cached(&sql)?;
-    let (lowest, highest) = filter.event.map_or((0, i64::MAX), |event| (event.0, event.0));
+    let last = filter.through.map_or(i64::MAX, |through| through.0);
+    let (lowest, highest) = filter.event.map_or((0, last), |event| (event.0, event.0));
     let (event, target, ordinal) = scan.from;
     let mut rows = select.query(params![event, target, ordinal, lowest, highest, scan.most as i64])?;
     let (mut hits, mut seen, mut last) = (vec![], 0, None);
@@ -284,7 +285,7 @@ pub fn scan(db: &Connection, names: &mut Names, filter: &DeliveryFilter, scan: S
         seen += 1;
         last = Some(place);
         let (Some(target), Some(state)) = (names.target_of(db, place.1)?, state_of(row.get(3)?)) else { continue };
-        if !filter.holds_row(Seq(place.0), &target, state) {
+        if !filter.holds_row(Seq(place.0), &target, state, Timestamp(row.get(7)?)) {
             continue;
         }
         let Some(head) = head_of(db, names, place.0)? else { continue };

@@ -10,11 +10,13 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 6;
+pub const SCHEMA: i64 = 7;
 /// From this one on deliveries have `order_key`.
 pub const SCHEMA_WITH_ORDER: i64 = 3;
 /// From this one on there is `gone`.
 pub const SCHEMA_WITH_GONE: i64 = 4;
+/// From this one on there is `replays`.
+pub const SCHEMA_WITH_REPLAYS: i64 = 7;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -108,8 +110,26 @@ const UNTIL: &str = "
 -- Those that are held until a time.
 CREATE INDEX deliveries_until ON deliveries(output, due_at, event, target, ordinal) WHERE state = 1 AND due_at IS NOT NULL;
 ";
+/// What a file of schema 6 lacks.
+const JOBS: &str = "
+-- What is to be delivered again, and how far that is.
+CREATE TABLE replays(
+    id INTEGER PRIMARY KEY,
+    output TEXT NOT NULL,
+    states TEXT NOT NULL,          -- words, with commas
+    route TEXT, source TEXT, topic TEXT, since INTEGER, until INTEGER,
+    through INTEGER NOT NULL,      -- the last event that is in it
+    planned_at INTEGER NOT NULL,   -- rows written from then on are not in it
+    render TEXT NOT NULL,          -- now, then
+    total INTEGER NOT NULL,
+    done INTEGER NOT NULL,
+    state TEXT NOT NULL,           -- running, paused, cancelled, finished
+    updated_at INTEGER NOT NULL,
+    at_state INTEGER NOT NULL, at_event INTEGER NOT NULL, at_target INTEGER NOT NULL, at_ordinal INTEGER NOT NULL
+) STRICT;
+";
 /// From each earlier schema to the next, from 1 on.
-const STEPS: [&str; 5] = [VAULT, ORDER, GONE, REPLAYS, UNTIL];
+const STEPS: [&str; 6] = [VAULT, ORDER, GONE, REPLAYS, UNTIL, JOBS];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

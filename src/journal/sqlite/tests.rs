@@ -4,8 +4,9 @@ use super::*;
 use crate::journal::Archive;
 use crate::journal::archive::{Audit, EventFilter};
 use crate::journal::memory::samples::{all, event, id, plan, settled, target};
-use crate::journal::store::{Append, DeliveryFilter, Fate, Reads, TopicMatch, Which};
-use crate::model::{Cursor, Dedupe, DeliveryId, Event, EventId, Plan, State, SystemClock};
+use crate::journal::replay::{JobState, Render, ReplayJob};
+use crate::journal::store::{Append, DeliveryFilter, Fate, Reads, TopicMatch};
+use crate::model::{Cursor, Dedupe, DeliveryId, DeliveryRow, Event, EventId, Plan, Settlement, State, SystemClock};
 use std::os::unix::fs::PermissionsExt;
 
 const NOW: Timestamp = Timestamp(1_772_445_600_000);
@@ -131,7 +132,7 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
         assert_eq!(std::fs::read(yard.path()).unwrap(), before);
         format!("{} {}", error.exit_code(), error.to_string().replace(&yard.path().display().to_string(), "journal.db"))
     };
-    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 6: start the newer program that wrote it, or restore the copy made before it ran");
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 7: start the newer program that wrote it, or restore the copy made before it ran");
     insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA application_id = 7")), @"74 journal.db is a database of something else: point `journal.url` at a file of its own");
     let garble = |yard: &Yard| std::fs::write(yard.path(), vec![b'x'; 8192]).unwrap();
     insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside");
@@ -141,7 +142,8 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
 fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    let without_order = "DROP INDEX deliveries_until; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn;
+    let without_order =
+        "DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn;
         ALTER TABLE deliveries DROP COLUMN order_key;
         ALTER TABLE deliveries DROP COLUMN turn_at";
     yard.tamper(&format!("{without_order}; DROP TABLE vault; PRAGMA user_version = 1"));
@@ -156,7 +158,7 @@ fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() 
 fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    yard.tamper("DROP INDEX deliveries_until; PRAGMA user_version = 5");
+    yard.tamper("DROP TABLE replays; DROP INDEX deliveries_until; PRAGMA user_version = 5");
     yard.reopen();
     let store = yard.store();
     let look = "EXPLAIN QUERY PLAN SELECT event FROM deliveries WHERE output = 1 AND state = 1 AND due_at <= 5 ORDER BY due_at";
@@ -166,13 +168,24 @@ fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
 }
 
 #[test]
+fn a_file_of_the_schema_before_replays_were_planned_is_taken_along() {
+    let mut yard = Yard::new();
+    yard.append(event(1, "a", NOW), Plan::default());
+    yard.tamper("DROP TABLE replays; PRAGMA user_version = 6");
+    yard.reopen();
+    let planned = yard.store().operate(&Operation::PlanReplays(vec![dead_of("chat", 1)]), LATER, Mark::default()).unwrap();
+    assert_eq!((planned.changed, yard.archive().replays().unwrap()), (1, vec![dead_of("chat", 1)]));
+    assert_eq!(yard.store().recover().unwrap().last, Seq(1));
+}
+
+#[test]
 fn a_file_of_the_schema_before_replays_had_their_own_line_is_taken_along() {
     let mut yard = Yard::new();
     let chat = target("a", "chat");
     yard.append(event(1, "a", NOW), plan(&[&chat]));
     yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Waiting, NOW)], ..Batch::default() });
     yard.tamper(
-        "DROP INDEX deliveries_until; DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
+        "DROP TABLE replays; DROP INDEX deliveries_until; DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
         CREATE INDEX deliveries_waiting ON deliveries(output, due_at, event, target, ordinal) WHERE state = 0",
     );
     yard.reopen();
@@ -452,22 +465,24 @@ fn a_replay_over_thousands_goes_in_slices_and_meets_each_once() {
     let settlements = (1..=2_500).map(|seq| settled(seq, &chat, State::Dead, NOW)).collect();
     yard.commit(&appends(batch));
     yard.commit(&Batch { settlements, ..Batch::default() });
-    let dead = Operation::Replay(Which::Matching(DeliveryFilter { states: vec![State::Dead], ..all() }));
+    let job = dead_of("chat", 2_500);
+    yard.store().operate(&Operation::PlanReplays(vec![job]), LATER, Mark::default()).unwrap();
+    let feed = Operation::FeedReplay { id: 1, most: 9_999 };
     let (mut from, mut changed) = (Mark::default(), vec![]);
     loop {
-        let slice = yard.store().operate(&dead, NOW, from).unwrap();
+        let slice = yard.store().operate(&feed, LATER, from).unwrap();
         changed.push(slice.changed);
         // One that dies again at once is not replayed for ever.
-        yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Dead, NOW)], ..Batch::default() });
+        yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Dead, LATER)], ..Batch::default() });
         match slice.next {
             Some(next) => from = next,
             None => break,
         }
     }
     assert_eq!(changed, [1_000, 1_000, 500]);
-    assert_eq!(yard.archive().waiting("chat", true, Cursor::default(), NOW, 9_999).unwrap().len(), 2_499);
+    assert_eq!(yard.archive().waiting("chat", true, Cursor::default(), LATER, 9_999).unwrap().len(), 2_499);
     assert_eq!(
-        yard.archive().waiting("chat", false, Cursor::default(), NOW, 9_999).unwrap().len(),
+        yard.archive().waiting("chat", false, Cursor::default(), LATER, 9_999).unwrap().len(),
         0,
         "they do not stand between the others"
     );
@@ -604,4 +619,69 @@ async fn a_journal_at_full_speed_stays_as_large_as_it_may_be() {
     // What comes in between two looks and while a round begins, at this machine's full speed, and no more.
     assert!(largest < 40 << 20, "{largest} bytes in use of {kept} kept, and {MAX} may be");
     journal.close().await.unwrap();
+}
+
+const LATER: Timestamp = Timestamp(NOW.0 + 1);
+
+/// A replay of all that is dead at an output before [`LATER`].
+fn dead_of(output: &str, total: u64) -> ReplayJob {
+    let (states, output_name) = (vec![State::Dead], Some(output.to_owned()));
+    let filter = DeliveryFilter { states, output: output_name, through: Some(Seq(9_999)), written_before: Some(LATER), ..all() };
+    let (planned_at, state, at) = (LATER, JobState::Running, Mark::default());
+    ReplayJob { id: 1, output: output.into(), filter, render: Render::Then, total, done: 0, state, planned_at, updated_at: LATER, at }
+}
+
+#[test]
+fn a_replay_fills_up_what_waits_and_goes_on_where_it_was_after_a_kill() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    let batch = (1..=10).map(|nth| Append { event: event(nth, "", NOW), plan: plan(&[&chat]), dedupe: None }).collect();
+    yard.commit(&appends(batch));
+    yard.commit(&Batch { settlements: (1..=10).map(|seq| settled(seq, &chat, State::Dead, NOW)).collect(), ..Batch::default() });
+    yard.store().operate(&Operation::PlanReplays(vec![dead_of("chat", 10)]), LATER, Mark::default()).unwrap();
+    let feed = |yard: &mut Yard| yard.store().operate(&Operation::FeedReplay { id: 1, most: 4 }, LATER, Mark::default()).unwrap().changed;
+    assert_eq!((feed(&mut yard), feed(&mut yard)), (4, 0), "four wait: there is no room");
+    let over = |seq| DeliveryRow { replays: 1, ..settled(seq, &chat, State::Delivered, LATER).row };
+    let settlements = (1..=3).map(|seq| Settlement { row: over(seq), ..settled(seq, &chat, State::Delivered, LATER) }).collect();
+    yard.commit(&Batch { settlements, ..Batch::default() });
+    yard.reopen();
+    assert_eq!(feed(&mut yard), 3, "as many as are over");
+    let job = yard.archive().replays().unwrap().remove(0);
+    assert_eq!((job.done, job.state, job.at), (7, JobState::Running, Mark(0, 7, 1, 0)));
+    let turn = |yard: &mut Yard, to| yard.store().operate(&Operation::TurnReplay { id: 1, to }, LATER, Mark::default()).unwrap().changed;
+    assert_eq!((turn(&mut yard, JobState::Cancelled), turn(&mut yard, JobState::Running)), (1, 0), "what is cancelled stays so");
+    yard.commit(&Batch { settlements: (4..=7).map(|seq| settled(seq, &chat, State::Delivered, LATER)).collect(), ..Batch::default() });
+    assert_eq!(feed(&mut yard), 0);
+}
+
+#[test]
+fn what_a_replay_touched_is_not_in_it_twice_whatever_became_of_it() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    yard.commit(&appends((1..=3).map(|nth| Append { event: event(nth, "", NOW), plan: plan(&[&chat]), dedupe: None }).collect()));
+    let states = [State::Dead, State::Held, State::Delivered];
+    yard.commit(&Batch {
+        settlements: (1..).zip(states).map(|(seq, state)| settled(seq, &chat, state, NOW)).collect(),
+        ..Batch::default()
+    });
+    let mut job = dead_of("chat", 2);
+    job.filter.states = vec![State::Dead, State::Held];
+    yard.store().operate(&Operation::PlanReplays(vec![job]), LATER, Mark::default()).unwrap();
+    let feed = |yard: &mut Yard| yard.store().operate(&Operation::FeedReplay { id: 1, most: 1 }, LATER, Mark::default()).unwrap().changed;
+    assert_eq!(feed(&mut yard), 1, "the dead one");
+    // Sent and not answered: held now, and before the place where the replay looks for held ones.
+    let held = settled(1, &chat, State::Held, LATER);
+    yard.commit(&Batch { settlements: vec![held], ..Batch::default() });
+    // To the end of the dead ones, the held one, to the end of those.
+    let fed: Vec<u64> = (0..3)
+        .map(|_| {
+            let fed = feed(&mut yard);
+            if fed > 0 {
+                yard.commit(&Batch { settlements: vec![settled(2, &chat, State::Delivered, LATER)], ..Batch::default() });
+            }
+            fed
+        })
+        .collect();
+    let job = yard.archive().replays().unwrap().remove(0);
+    assert_eq!((fed, job.done, job.state), (vec![0, 1, 0], 2, JobState::Finished), "the held one, once");
 }

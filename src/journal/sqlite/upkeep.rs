@@ -4,7 +4,8 @@ use super::read::{Scan, place_of, scan, target_number};
 use super::write::run;
 use super::{SqliteStore, order, trouble, until};
 use crate::journal::codec;
-use crate::journal::store::{DeliveryFilter, Mark, Operation, Slice, StoreError, Tend, Which};
+use crate::journal::replay::Render;
+use crate::journal::store::{DeliveryFilter, Mark, Operation, Slice, StoreError, Tend};
 use crate::model::{BEHIND, DeliveryKey, Message, PACED, State, Timestamp};
 use rusqlite::hooks::Wal;
 use rusqlite::params;
@@ -18,7 +19,7 @@ const CHECKPOINT_PAGES: u32 = 250;
 /// A log beyond this (64 MiB) is cut to nothing as soon as no reader holds it.
 const LOG_PAGES_MAX: u32 = 64 * 1024 * 1024 / 4096;
 /// Rows that one slice of an operation looks at.
-const OPERATE_ROWS: usize = 1_000;
+pub(super) const OPERATE_ROWS: usize = 1_000;
 /// Free pages left in the file for reuse before it is made smaller.
 const FREE_PAGES: i64 = 4_096;
 /// Pages given back in one slice.
@@ -108,16 +109,12 @@ impl SqliteStore {
         let mut under_way = vec![];
         let slice = match operation {
             Operation::Hold { output, why } => self.hold(output, why, now)?,
-            Operation::Unhold { output, why } => {
-                let held = DeliveryFilter { output: Some(output.to_string()), ..DeliveryFilter::default() };
-                self.wake(&held, &[State::Held], Some(why), now, from)?
-            }
-            Operation::Replay(Which::Keys(keys)) => self.replay_keys(keys, now, from)?,
-            Operation::Replay(Which::Matching(filter)) => {
-                let mut states = vec![State::Held, State::Delivered, State::Dead];
-                states.retain(|state| filter.states.is_empty() || filter.states.contains(state));
-                self.wake(filter, &states, None, now, from)?
-            }
+            Operation::Unhold { output, why } => self.unhold(output, why, now, from)?,
+            Operation::Replay(keys, render) => self.replay_keys(keys, *render, now, from)?,
+            Operation::PlanReplays(jobs) => self.plan_replays(jobs)?,
+            Operation::FeedReplay { id, most } => self.feed_replay(*id, *most, now, from)?,
+            Operation::TurnReplay { id, to } => self.turn_replay(*id, *to, now)?,
+            Operation::Purge { filter, why } => self.purge(filter, why, now, from)?,
             Operation::Recall { output, but } => self.recall(output, but.as_deref(), now, from)?,
             Operation::Seal { key, seen, sealed } => self.seal(key, *seen, sealed)?,
             Operation::Overtake { output, before } => self.overtake(output, *before, now)?,
@@ -142,37 +139,25 @@ impl SqliteStore {
         Ok(Slice { changed: changed as u64, next: (changed == OPERATE_ROWS).then_some(Mark::default()) })
     }
 
-    /// One slice of `states[from.0]`, in the order of arrival: a replay, or the release of what is held for some reasons.
-    fn wake(
-        &mut self,
-        filter: &DeliveryFilter,
-        states: &[State],
-        held_for: Option<&BTreeSet<String>>,
-        now: Timestamp,
-        from: Mark,
-    ) -> rusqlite::Result<Slice> {
-        let nth = usize::try_from(from.0).unwrap_or(usize::MAX);
-        let Some(state) = states.get(nth) else { return Ok(Slice { changed: 0, next: None }) };
-        let way = Scan { state: Some(*state), from: place_of(from), newest_first: false, most: OPERATE_ROWS };
-        let (hits, next) = scan(&self.db, &mut self.names, filter, way)?;
+    /// The release of what is held for some reasons, in the order of arrival.
+    fn unhold(&mut self, output: &str, why: &BTreeSet<String>, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
+        let held = DeliveryFilter { output: Some(output.to_owned()), ..DeliveryFilter::default() };
+        let way = Scan { state: Some(State::Held), from: place_of(from), newest_first: false, most: OPERATE_ROWS };
+        let (hits, next) = scan(&self.db, &mut self.names, &held, way)?;
         let mut changed = 0;
-        for hit in hits.iter().filter(|hit| held_for.is_none_or(|why| why.contains(&hit.row.detail))) {
-            changed += self.wake_one(hit.place, held_for.is_none(), now)?;
+        for hit in hits.iter().filter(|hit| why.contains(&hit.row.detail)) {
+            changed += self.wake_one(hit.place, None, now)?;
         }
-        let next = match next {
-            Some((event, target, ordinal)) => Some(Mark(from.0, event, target, ordinal)),
-            None => (nth + 1 < states.len()).then_some(Mark(from.0 + 1, 0, 0, 0)),
-        };
-        Ok(Slice { changed, next })
+        Ok(Slice { changed, next: next.map(|(event, target, ordinal)| Mark(0, event, target, ordinal)) })
     }
 
-    fn replay_keys(&mut self, keys: &[DeliveryKey], now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
+    fn replay_keys(&mut self, keys: &[DeliveryKey], render: Render, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
         let start = usize::try_from(from.0).unwrap_or(usize::MAX);
         let slice = keys.iter().skip(start).take(OPERATE_ROWS);
         let mut changed = 0;
         for key in slice {
             if let Some(target) = target_number(&self.db, &key.target)? {
-                changed += self.wake_one((key.seq.0, target, i64::from(key.ordinal)), true, now)?;
+                changed += self.wake_one((key.seq.0, target, i64::from(key.ordinal)), Some(render), now)?;
             }
         }
         let next = start.saturating_add(OPERATE_ROWS);
@@ -243,23 +228,27 @@ impl SqliteStore {
         Ok(Slice { changed, next: None })
     }
 
-    /// What stands behind another of its key is not sent again by asking, and what is released goes back into line.
-    fn wake_one(&self, place: (i64, i64, i64), again: bool, now: Timestamp) -> rusqlite::Result<u64> {
+    /// Asked for again, with which bytes, or released. What stands behind another of its key is not sent again by asking, and what is
+    /// released goes back into line.
+    pub(super) fn wake_one(&self, place: (i64, i64, i64), again: Option<Render>, now: Timestamp) -> rusqlite::Result<u64> {
         let (event, target, ordinal) = place;
         if order::is_behind(&self.db, place)? {
-            if again {
+            if again.is_some() {
                 return Ok(0);
             }
             let back = "UPDATE deliveries SET detail = ?, due_at = NULL, updated_at = ? WHERE event = ? AND target = ? AND ordinal = ? AND state = 1";
             return self.db.prepare_cached(back)?.execute(params![BEHIND, now.0, event, target, ordinal]).map(|changed| changed as u64);
         }
-        let sql = if again {
-            "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, attempts = 0, replays = replays + 1, detail = 'asked for again',
-                turn_at = iif(order_key IS NULL, NULL, coalesce(turn_at, ?1)) WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state <> 0"
-        } else {
-            "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, detail = 'released',
-                turn_at = iif(order_key IS NULL, NULL, coalesce(turn_at, ?1)) WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state = 1"
+        let Some(render) = again else {
+            let release = "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, detail = 'released',
+                turn_at = iif(order_key IS NULL, NULL, coalesce(turn_at, ?1)) WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state = 1";
+            return self.db.prepare_cached(release)?.execute(params![now.0, event, target, ordinal]).map(|changed| changed as u64);
         };
-        self.db.prepare_cached(sql)?.execute(params![now.0, event, target, ordinal]).map(|changed| changed as u64)
+        let again = "UPDATE deliveries SET state = 0, due_at = ?1, updated_at = ?1, attempts = 0, replays = replays + 1, detail = 'asked for again',
+            turn_at = iif(order_key IS NULL, NULL, coalesce(turn_at, ?1)),
+            message = iif(?5 AND NOT EXISTS (SELECT 1 FROM deliveries AS part WHERE part.event = ?2 AND part.target = ?3 AND part.ordinal > 0), NULL, message)
+            WHERE event = ?2 AND target = ?3 AND ordinal = ?4 AND state <> 0";
+        let changed = self.db.prepare_cached(again)?.execute(params![now.0, event, target, ordinal, render == Render::Now])?;
+        Ok(changed as u64)
     }
 }

@@ -4,6 +4,7 @@
 use crate::world::{Call, Entered, SimClock, World};
 use std::sync::Arc;
 use std::time::Duration;
+use switchyard::journal::ReplayJob;
 use switchyard::journal::archive::OutputCounts;
 use switchyard::journal::memory::{Disk, MemoryStore};
 use switchyard::journal::store::{
@@ -151,5 +152,8 @@ impl Reads for FaultyReads {
     }
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError> {
         self.disk.sealed(key)
+    }
+    fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
+        self.call(Call::Replays, Reads::replays)
     }
 }

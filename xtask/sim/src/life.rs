@@ -14,11 +14,11 @@ use std::time::Duration;
 use switchyard::alarm::Book;
 use switchyard::config::{Process, from_text};
 use switchyard::daemon::blueprint::{Blueprint, draw};
+use switchyard::daemon::replays::Counted;
 use switchyard::daemon::silences::Silences;
 use switchyard::daemon::{GONE, Hub, Laid, Lent, Parts, Reading, Works, connect};
 use switchyard::ingest::Ingest;
-use switchyard::journal::store::{Operation, Which};
-use switchyard::journal::{DeliveryFilter, Driven, Journal, SealedVault, Settings, Wants};
+use switchyard::journal::{DeliveryFilter, Driven, JobState, Journal, Operation, Reads, Render, ReplayJob, SealedVault, Settings, Wants};
 use switchyard::model::{BEHIND, Clock, DeliveryRow, Instant, State as Stands};
 use switchyard::route::JqPool;
 use switchyard_api::AnyKind;
@@ -135,6 +135,7 @@ async fn start(world: &Arc<World>, clock: &Arc<SimClock>) -> Option<Running> {
         }
     });
     tokio::spawn(Arc::clone(&works).overtake());
+    tokio::spawn(Arc::clone(&works).feed_replays(|| false));
     Some(Running { world: Arc::clone(world), clock: Arc::clone(clock), kinds, works, ingest, vault })
 }
 
@@ -296,11 +297,22 @@ impl Running {
             Again::Held => Stands::Held,
             Again::Delivered => Stands::Delivered,
         }];
-        let output = format!("o{far}");
-        self.world.lock().replays += 1;
-        let filter = DeliveryFilter { states, output: Some(output.clone()), ..DeliveryFilter::default() };
-        let _ = self.works.hub.operate(Operation::Replay(Which::Matching(filter))).await;
-        let _ = self.works.fleet.look(&output);
+        let output: Arc<str> = format!("o{far}").into();
+        let rows = {
+            let mut state = self.world.lock();
+            state.replays += 1;
+            state.disk.rows()
+        };
+        let (through, now) = (rows.last().map(|row| row.key.seq), self.clock.wall());
+        let filter =
+            DeliveryFilter { states, output: Some(output.to_string()), through, written_before: Some(now), ..DeliveryFilter::default() };
+        let meant = |row: &&DeliveryRow| filter.holds_row(row.key.seq, &row.key.target, row.state, row.updated_at);
+        let total = rows.iter().filter(meant).count() as u64;
+        if total > 0 {
+            let counted = Counted { outputs: [(output, total)].into(), filter, ..Counted::default() };
+            // The bytes stay: of one id there is one text.
+            let _ = self.works.plan_replay(&counted, Render::Then).await;
+        }
     }
 
     async fn pass_by(&self) {
@@ -357,6 +369,9 @@ impl Running {
         let rows = state.disk.rows();
         let waits = |row: &&DeliveryRow| row.state == Stands::Waiting;
         open.extend(rows.iter().find(waits).map(|row| format!("{:?} waits: {}", row.key, row.detail)));
+        let runs = |job: &ReplayJob| job.state == JobState::Running && state.output(far_of(&job.output)).is_some();
+        let replays = state.disk.replays().unwrap_or_default();
+        open.extend(replays.iter().find(|job| runs(job)).map(|job| format!("replay {} of {} runs", job.id, job.output)));
         let next = state.facts.keys().next_back().map_or(1, |last| last + 1);
         let lowest = state.disk.lowest_open();
         open.extend((lowest.0 < next).then(|| format!("the plan of event {} is open", lowest.0)));

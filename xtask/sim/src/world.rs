@@ -34,6 +34,8 @@ pub enum Call {
     Waiting,
     /// Deliveries are counted.
     Counts,
+    /// Replays are read.
+    Replays,
     /// An output connects.
     Connect,
     /// An output gets parcels.

@@ -1,0 +1,165 @@
+//! Replays by filter with the real daemon: counted, planned, fed as far as the output takes it, paused, cancelled, killed in the middle.
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod yard;
+
+use std::collections::BTreeMap;
+use yard::{Behaviour, FarSide, Yard, wait_for, wait_until};
+
+/// More than are fed at once.
+const MANY: usize = 1_100;
+
+fn file(url: &str, more: &str) -> String {
+    format!(
+        "routes: [{{ name: all, to: {{ output: shop, body: '{{\"n\": {{{{ data.n|tojson }}}}, \"as\": \"{more}\"}}' }} }}]
+outputs:
+  shop: {{ type: http, url: {url}, retry: {{ attempts: 1 }} }}
+"
+    )
+}
+
+/// Refuses what is not asked for again.
+fn refuses_the_first(far: &FarSide) {
+    far.judge(|arrived| if arrived.header("switchyard-replay").is_empty() { Behaviour::status(400) } else { Behaviour::ok() });
+}
+
+fn said(yard: &Yard, args: &str) -> (i32, String) {
+    let output = yard.cli(&args.split(' ').collect::<Vec<_>>());
+    (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+/// How often each number came again.
+fn came_again(far: &FarSide) -> BTreeMap<u64, usize> {
+    let mut times = BTreeMap::new();
+    for arrived in far.arrived().iter().filter(|arrived| !arrived.header("switchyard-replay").is_empty()) {
+        *times.entry(arrived.json()["n"].as_u64().unwrap()).or_default() += 1;
+    }
+    times
+}
+
+fn wait_told(yard: &Yard, args: &str, wanted: &str) {
+    let mut last = String::new();
+    wait_until(
+        || {
+            last = said(yard, args).1;
+            last == wanted
+        },
+        || format!("`{args}` to say: {wanted}\n{}", said(yard, args).1),
+    );
+}
+
+#[test]
+fn a_replay_is_fed_as_there_is_room_and_survives_a_pause_a_kill_and_a_cancel() {
+    let far = FarSide::start();
+    refuses_the_first(&far);
+    let mut yard = Yard::new(&file(&far.url(), "first")).start();
+    for n in 0..MANY {
+        yard.post("ORDER", &format!("{{\"n\":{n}}}"));
+    }
+    let dead = |yard: &Yard| said(yard, "replay --output shop --dry-run").1;
+    wait_until(|| dead(&yard).starts_with("1,100 deliveries to shop"), || dead(&yard));
+    assert_eq!(said(&yard, "replay --state dead"), (2, "switchyard: 1,100 deliveries match; add --yes to deliver them again\n".into()));
+    assert_eq!(said(&yard, "pause shop").0, 0);
+    let (code, told) = said(&yard, "replay --output shop -y");
+    let planned = "1,100 deliveries to shop will be delivered again\nreplay 1 of shop: `switchyard replay show 1` says how far it is\n";
+    assert_eq!((code, told.as_str()), (0, planned));
+    wait_told(&yard, "replay show 1", "replay 1 of shop is running: 1,000 of 1,100 are in line or past it\n");
+    // What comes after the plan is not in it.
+    let late = yard.post("ORDER", &format!("{{\"n\":{MANY}}}"));
+    assert!(said(&yard, "replay pause 1").1.starts_with("replay 1 of shop is paused"));
+    assert_eq!(said(&yard, "replay pause 1"), (1, "switchyard: replay 1 is paused: it can't be paused now\n".into()));
+    yard.kill();
+    yard.run();
+    assert_eq!(said(&yard, "resume shop").0, 0);
+    wait_for("what is in line", || came_again(&far).len() == 1_000);
+    // What was heard and is not written down yet would come twice after the kill, as it may.
+    wait_for("what became of them", || yard.json(&["deliveries", "--output", "shop", "--state", "waiting"]).is_empty());
+    yard.wait_state(&late, "shop", "dead");
+    wait_told(&yard, "replay show 1", "replay 1 of shop is paused: 1,000 of 1,100 are in line or past it\n");
+    yard.kill();
+    yard.run();
+    assert_eq!(said(&yard, "replay resume 1").0, 0);
+    wait_for("the rest", || came_again(&far).len() == MANY);
+    wait_told(&yard, "replay show 1", "replay 1 of shop is finished: 1,100 of 1,100 are in line or past it\n");
+    let times = came_again(&far);
+    assert!(times.keys().all(|n| *n < MANY as u64) && times.values().all(|times| *times == 1), "{times:?}");
+    yard.wait_state(&late, "shop", "dead");
+
+    // Delivered ones are meant by name only, and a replay that is cancelled leaves what is in line.
+    assert_eq!(said(&yard, "replay --output shop --dry-run").1, "1 delivery to shop would be delivered again\n");
+    assert_eq!(said(&yard, "replay --output shop --again --dry-run").1, "1,101 deliveries to shop would be delivered again\n");
+    assert_eq!(said(&yard, "pause shop").0, 0);
+    assert_eq!(said(&yard, "replay --output shop --state delivered -y").0, 0);
+    wait_told(&yard, "replay show 2", "replay 2 of shop is running: 1,000 of 1,100 are in line or past it\n");
+    let cancelled = "replay 2 of shop is cancelled: 1,000 of 1,100 are in line or past it; what is in line goes on\n";
+    assert_eq!(said(&yard, "replay cancel 2"), (0, cancelled.into()));
+    assert_eq!(said(&yard, "replay resume 2"), (1, "switchyard: replay 2 is cancelled: it can't be resumed now\n".into()));
+    assert_eq!(said(&yard, "resume shop").0, 0);
+    wait_for("what was in line", || came_again(&far).values().filter(|times| **times == 2).count() == 1_000);
+    assert_eq!(
+        yard.json(&["replay", "list"]).iter().map(|job| job["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>(),
+        ["cancelled", "finished"]
+    );
+    assert!(said(&yard, "audit").1.contains("lost: 0"));
+}
+
+#[test]
+fn now_renders_anew_then_sends_the_same_bytes_and_an_output_that_is_gone_is_told() {
+    let far = FarSide::start();
+    refuses_the_first(&far);
+    let yard = Yard::new(&file(&far.url(), "first")).start();
+    let event = yard.post("ORDER", r#"{"n":1}"#);
+    yard.wait_state(&event, "shop", "dead");
+    yard.write(&file(&far.url(), "second"));
+    wait_for("the new file to run", || yard.log().contains("the new configuration runs"));
+    let last = || far.arrived().last().unwrap().json()["as"].as_str().unwrap().to_owned();
+    assert_eq!(said(&yard, "replay --topic OTHER --as then -y"), (1, "nothing matches\n".into()));
+    assert_eq!(said(&yard, "replay --topic ORD* --source shop --as then -y --wait").0, 0);
+    yard.wait_state(&event, "shop", "delivered");
+    assert_eq!(last(), "first");
+    assert_eq!(said(&yard, &format!("replay {event}")).0, 0);
+    wait_for("the third", || far.arrived().len() == 3);
+    assert_eq!(last(), "second");
+    yard.wait_state(&event, "shop", "delivered");
+    assert_eq!(said(&yard, "replay show 7"), (1, "switchyard: there is no replay 7: `switchyard replay list` shows them\n".into()));
+
+    yard.write(&file(&far.url(), "third").replace("shop", "other"));
+    wait_for("the next file to run", || yard.log().matches("the new configuration runs").count() == 2);
+    let gone = "1 delivery to shop can't: the configuration has no such output\nnothing matches\n";
+    assert_eq!(said(&yard, "replay --again --since 1h -y"), (1, gone.into()));
+}
+
+#[test]
+fn a_purge_ends_what_is_held_and_says_why_and_what_waits_is_its_outputs() {
+    let far = FarSide::start();
+    let ordered = |name: &str| {
+        file(&far.url(), "first")
+            .replace("shop", name)
+            .replace("retry: { attempts: 1 }", "order_by: { key: '{{ data.key }}', stuck: hold }, retry: { schedule: [1h] }")
+    };
+    let yard = Yard::new(&ordered("shop")).start();
+    far.always(Behaviour::status(500));
+    let a: Vec<String> = (0..3).map(|n| yard.post("ORDER", &format!("{{\"n\":{n},\"key\":\"a\"}}"))).collect();
+    yard.wait_state(&a[0], "shop", "waiting");
+    yard.wait_state(&a[2], "shop", "held");
+    assert_eq!(said(&yard, "purge shop").0, 2, "nobody said why");
+    let purge = |filter: &str| {
+        let args: Vec<&str> = filter.split(' ').collect();
+        let output = yard.cli(&[&["purge"], &args[..], &["--why", "Ann: sold out"]].concat());
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let nothing = "nothing matches that is held; what waits is its output's: take the output out of the file first\n";
+    assert_eq!(purge("nope -y"), (1, nothing.into()));
+    assert_eq!(purge("shop --topic ORDER --dry-run"), (0, "2 deliveries to shop would be purged\n".into()));
+    assert_eq!(purge("shop"), (2, "switchyard: 2 deliveries held for shop; add --yes to purge\n".into()));
+    // Without its output all of it is held, the one that waited too.
+    yard.write(&ordered("other"));
+    yard.wait_state(&a[0], "shop", "held");
+    let ended = "3 deliveries to shop are dead now; `switchyard replay` would send them all the same\n";
+    assert_eq!(purge("shop -y"), (0, ended.into()));
+    for event in &a {
+        assert_eq!(yard.wait_state(event, "shop", "dead")["detail"], "purged: Ann: sold out");
+    }
+    assert_eq!(yard.json(&["deliveries", "--output", "shop", "--state", "waiting"]).len(), 0, "nobody has the turn of a line that is gone");
+    assert!(said(&yard, "audit").1.contains("lost: 0"));
+}
