@@ -157,6 +157,15 @@ routes:
         serde_json::from_slice(&body).with_context(|| format!("GET {path}: not JSON"))
     }
 
+    /// Asks the admin side for whatever it is.
+    pub fn look(&self, path: &str) -> anyhow::Result<()> {
+        let (status, body) = self.admin_get(path)?;
+        if status != 200 {
+            bail!("GET {path}: {status} {}", String::from_utf8_lossy(&body));
+        }
+        Ok(())
+    }
+
     /// Sum of a metric over all series that have these labels.
     pub fn metric(&self, name: &str, labels: &[&str]) -> anyhow::Result<u64> {
         let (status, body) = self.admin_get("/metrics")?;
