@@ -232,3 +232,65 @@ fn check_asks_every_output_before_a_daemon_runs() {
     assert!(said.contains("output-fails") && said.contains("the output `partner` would not deliver: no connection to `"), "{found}");
     assert!(!yard.path("data/journal.db").exists(), "it opens no journal");
 }
+
+#[test]
+fn the_graph_shows_every_box_and_no_name_becomes_markup() {
+    let yard = Yard::new(
+        "routes:
+  - { name: one, from: shop, topic: \"<b>&*\", filter: { data.total: { gt: 1 } }, to: [files, screen] }
+  - { name: all, to: screen }
+outputs:
+  files: { type: file, path: out/x.ndjson, rate: 10/s, hours: { zone: UTC, from: \"09:00\", to: \"17:00\" } }
+  screen: { type: console }
+",
+    );
+    insta::assert_snapshot!(told(yard.cli(&["graph"])).1, @r#"
+    flowchart LR
+      s0(["shop"])
+      s1(["any source"])
+      r0["one<br/>#60;b#62;#38;*<br/>with conditions"]
+      r1["all"]
+      o0[["files<br/>file<br/>at most 10/s<br/>at its hours"]]
+      o1[["screen<br/>console"]]
+      s0 --> r0
+      r0 --> o0
+      r0 --> o1
+      s1 --> r1
+      r1 --> o1
+    "#);
+    let (code, svg) = told(yard.cli(&["graph", "--format", "svg"]));
+    assert_eq!((code, svg.matches("<rect").count(), svg.matches("<path").count()), (0, 6, 5), "{svg}");
+    assert!(svg.contains(">&lt;b&gt;&amp;*</text>") && svg.contains(">at most 10/s</text>"), "{svg}");
+    let boxes = &yard.json(&["graph"])[0];
+    assert_eq!((boxes["takes"].as_array().unwrap().len(), boxes["sends"].as_array().unwrap().len()), (2, 3));
+    assert_eq!(told(yard.cli(&["graph", "--live"])).0, 69);
+    std::fs::write(yard.path("bad.yaml"), "routes: 7\n").unwrap();
+    assert_eq!(told(yard.cli(&["graph", "bad.yaml"])).0, 1);
+}
+
+#[test]
+fn the_graph_of_a_running_daemon_marks_what_does_not_work() {
+    let yard = yard(&format!("http://{}/", FarSide::nobody())).start();
+    let event = yard.post("ORDER_PAID", ORDER);
+    yard.wait_state(&event, "archive", "delivered");
+    yard::wait_until(
+        || told(yard.cli(&["graph", "--live"])).1.contains("stroke:#c00"),
+        || told(yard.cli(&["graph", "--live"])).1 + &yard.admin("GET", "/api/outputs", "").json().to_string(),
+    );
+    let (_, drawn) = told(yard.cli(&["graph", "--live"]));
+    assert!(drawn.contains("<br/>down") && drawn.contains("1 delivered since the start"), "{drawn}");
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    let yard = yard("http://127.0.0.1:9/");
+    let (code, page) = told(yard.cli(&["man"]));
+    assert!(code == 0 && page.contains(".TH switchyard 1") && page.contains("switchyard\\-listen(1)"), "{page}");
+    std::fs::create_dir(yard.path("man1")).unwrap();
+    assert_eq!(told(yard.cli(&["man", "man1"])), (0, "wrote the pages into man1\n".into()));
+    for page in ["switchyard.1", "switchyard-silence-add.1"] {
+        assert!(yard.path("man1").join(page).exists(), "{page}");
+    }
+    assert!(!yard.path("man1/switchyard-jq-worker.1").exists(), "it is not for people");
+    assert_eq!(told(yard.cli(&["man", "nowhere"])).0, 2);
+}

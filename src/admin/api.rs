@@ -110,6 +110,7 @@ impl Api {
             (&Method::GET, ["api", "events"]) => self.events(&query).await,
             (&Method::GET, ["api", "events", id]) => self.event(id).await,
             (&Method::GET, ["api", "events", id, "explain"]) => self.explain(id).await,
+            (&Method::GET, ["api", "feed"]) => self.feed(&query).await,
             (&Method::GET, ["api", "deliveries"]) => self.deliveries(&query).await,
             (&Method::GET, ["api", "outputs"]) => Ok(json!({ "outputs": self.daemon.outputs() })),
             (&Method::GET, ["api", "refused"]) => Ok(json!({ "refused": self.daemon.refused() })),
@@ -180,7 +181,7 @@ impl Api {
         Ok(view::event(&self.find(event_id(id)?).await?, &|output| self.daemon.keeps_waiting(output)))
     }
 
-    async fn find(&self, id: EventId) -> Result<crate::journal::archive::EventView, Wrong> {
+    pub(super) async fn find(&self, id: EventId) -> Result<crate::journal::archive::EventView, Wrong> {
         let archive = self.daemon.archive.clone();
         let found = self.read(move || archive.event(id)).await?;
         found.ok_or_else(|| Wrong(404, format!("the journal has no event {id} (any more)")))
@@ -227,7 +228,7 @@ impl Api {
         }
     }
 
-    async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, Wrong> {
+    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, Wrong> {
         let read = tokio::task::spawn_blocking(read).await;
         Ok(read.map_err(|why| Wrong(500, why.to_string()))??)
     }

@@ -2,9 +2,10 @@
 
 use super::api::{Answered, Api};
 use super::query::Wrong;
-use crate::daemon::erase::{Erase, NoProgram};
+use crate::daemon::erase::Erase;
 use crate::journal::doctor::{self, DoctorError};
 use crate::model::printable::Printable;
+use crate::route::{Condition, NoCondition};
 use hyper::Method;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -23,8 +24,8 @@ impl From<DoctorError> for Wrong {
     }
 }
 
-impl From<NoProgram> for Wrong {
-    fn from(why: NoProgram) -> Self {
+impl From<NoCondition> for Wrong {
+    fn from(why: NoCondition) -> Self {
         Wrong(400, why.to_string())
     }
 }
@@ -49,8 +50,8 @@ impl Api {
                 let asked = json_of(body)?;
                 let is = |name: &str| asked[name] == true;
                 let by = Printable(asked["by"].as_str().unwrap_or("?")).to_string().chars().take(BY_MAX).collect();
-                let erase = Erase::new(asked["where"].as_str().unwrap_or_default())?;
-                let erase = Erase { dry_run: is("dry_run"), waiting: is("waiting"), rewrite: is("rewrite"), by, ..erase };
+                let condition = Condition::new(asked["where"].as_str().unwrap_or_default())?;
+                let erase = Erase { condition, dry_run: is("dry_run"), waiting: is("waiting"), rewrite: is("rewrite"), by };
                 Ok(json!(self.daemon.erase(&erase).await?))
             }
             _ => Err(Wrong(404, "there is nothing here".into())),

@@ -73,7 +73,7 @@ pub fn silence(silence: &Silence) -> Value {
 pub fn attempted(attempt: &Attempted) -> Value {
     json!({
         "at": attempt.at.to_string(), "event": attempt.event.to_string(), "delivery": attempt.delivery.to_string(), "source": &*attempt.source,
-        "topic": &*attempt.topic, "route": &*attempt.target.route, "output": &*attempt.target.output, "attempt": attempt.attempt,
+        "topic": &*attempt.topic, "route": &*attempt.target.route, "output": &*attempt.target.output, "attempt": attempt.attempt, "replay": attempt.replay,
         "took_ms": attempt.took.as_secs_f64() * 1_000.0, "outcome": attempt.outcome.word(), "detail": attempt.outcome.text(),
     })
 }

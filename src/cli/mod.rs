@@ -11,10 +11,14 @@ mod events;
 mod exit;
 mod explain;
 mod filter;
+mod graph;
 mod init;
 mod journal;
+mod listen;
 mod login;
+mod man;
 mod pause;
+mod post;
 mod purge;
 mod refused;
 mod replay;
@@ -57,6 +61,8 @@ enum Command {
     Check(check::Check),
     /// Says which routes an event matches, why the others do not, and what would be sent; sends nothing.
     Explain(explain::Explain),
+    /// Draws sources, routes and outputs, as Mermaid or SVG.
+    Graph(graph::Graph),
     /// Signs an event as its sender would, posts it to the daemon and shows where it went.
     Send(send::Send),
     /// Prints the headers a sender would sign an event with.
@@ -83,6 +89,8 @@ enum Command {
     Skip(skip::Skip),
     /// Hands an output a new refresh token, read from standard input.
     Login(login::Login),
+    /// Forwards events as they are kept to a program under development.
+    Listen(listen::Listen),
     /// Shows events and deliveries as they happen.
     Tail(tail::Tail),
     /// Proves that every planned delivery is accounted for.
@@ -95,6 +103,8 @@ enum Command {
     Echo(echo::Echo),
     /// Prints the completion script of a shell.
     Completions(completions::Completions),
+    /// Prints the manual page, or writes those of all commands.
+    Man(man::Man),
     /// Runs jq programs for the daemon: started by it, not by people.
     #[command(hide = true)]
     JqWorker,
@@ -107,6 +117,7 @@ pub fn main(args: Args) -> Exit {
         Command::Init(init) => init.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Graph(graph) => graph.run(),
         Command::Send(send) => send.run(),
         Command::Sign(sign) => sign.run(),
         Command::Events(events) => events.run(),
@@ -120,12 +131,14 @@ pub fn main(args: Args) -> Exit {
         Command::Silence(silence) => silence.run(),
         Command::Skip(skip) => skip.run(),
         Command::Login(login) => login.run(),
+        Command::Listen(listen) => listen.run(),
         Command::Tail(tail) => tail.run(),
         Command::Audit(audit) => audit.run(),
         Command::Journal(journal) => journal.run(),
         Command::Erase(erase) => erase.run(),
         Command::Echo(echo) => echo.run(),
         Command::Completions(completions) => return completions.run(),
+        Command::Man(man) => man.run(),
         Command::JqWorker => return jq_worker(),
     };
     ended.unwrap_or_else(|why| {

@@ -1,15 +1,14 @@
 //! `switchyard send` and `switchyard sign`: an event as its sender would send it.
 
-use super::client::{Admin, Client, Unreachable};
+use super::client::{Admin, Client, Unreachable, escape};
 use super::events::print_where_it_went;
+use super::post::{NoAnswer, Place, post};
 use super::{Exit, block_on, check, show};
 use crate::daemon::blueprint::Blueprint;
 use crate::model::{Clock, SystemClock, Timestamp};
 use anyhow::{Context, Result};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::Request;
-use hyper_util::rt::TokioIo;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -30,10 +29,22 @@ pub struct NotKept {
 #[derive(Debug, clap::Args)]
 pub struct Send {
     #[command(flatten)]
-    draft: Draft,
+    named: Named,
+    /// As which source; with --edit that of the event.
+    #[arg(long, required_unless_present = "edit")]
+    source: Option<String>,
+    /// A file with the body (`-`: standard input).
+    #[arg(required_unless_present = "edit")]
+    event: Option<PathBuf>,
+    /// Opens the body of this kept event in --editor, and sends what is saved as a new event of the same source and topic.
+    #[arg(long, value_name = "EVENT", conflicts_with = "event")]
+    edit: Option<String>,
+    /// The editor of --edit.
+    #[arg(long, value_name = "COMMAND", env = "EDITOR")]
+    editor: Option<String>,
     /// Posts there instead of where the daemon of --config takes events: http://HOST:PORT.
-    #[arg(long, value_name = "URL")]
-    to: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = Place::parse)]
+    to: Option<Place>,
     /// Does not wait to see where it went.
     #[arg(long)]
     no_wait: bool,
@@ -45,7 +56,12 @@ pub struct Send {
 #[derive(Debug, clap::Args)]
 pub struct Sign {
     #[command(flatten)]
-    draft: Draft,
+    named: Named,
+    /// As which source.
+    #[arg(long)]
+    source: String,
+    /// A file with the body (`-`: standard input).
+    event: PathBuf,
     /// The configuration that has the source and its secret.
     #[arg(long, short = 'c', default_value = "routes.yaml", value_name = "FILE")]
     config: PathBuf,
@@ -54,27 +70,29 @@ pub struct Sign {
     json: bool,
 }
 
-/// The event to be sent.
+/// What the sender says beside the body.
 #[derive(Debug, clap::Args)]
-struct Draft {
-    /// As which source.
-    #[arg(long)]
-    source: String,
+struct Named {
     /// The topic, where the sender says it in a header.
     #[arg(long)]
     topic: Option<String>,
     /// The sender's id of the event, where it says it in a header; a fresh one if not given.
     #[arg(long)]
     id: Option<String>,
-    /// A file with the body (`-`: standard input).
-    event: PathBuf,
+}
+
+/// The event to be sent.
+struct Draft {
+    source: String,
+    named: Named,
+    body: Vec<u8>,
 }
 
 impl Sign {
     pub fn run(self) -> Result<Exit> {
         let Some(blueprint) = check::good(&self.config)? else { return Ok(Exit::No) };
-        let body = read(&self.draft.event)?;
-        let headers = self.draft.sign(&blueprint, &body, SystemClock::default().wall())?;
+        let draft = Draft { body: read(&self.event)?, source: self.source, named: self.named };
+        let headers = draft.sign(&blueprint, SystemClock::default().wall())?;
         if self.json {
             let named = headers.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
             show::line(&Value::Object(named));
@@ -90,62 +108,104 @@ impl Sign {
 impl Send {
     pub fn run(self) -> Result<Exit> {
         let Some(blueprint) = check::good(&self.admin.config)? else { return Ok(Exit::No) };
-        let body = read(&self.draft.event)?;
-        let mut headers = self.draft.sign(&blueprint, &body, SystemClock::default().wall())?;
-        if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok() {
-            headers.push(("content-type".into(), "application/json".into()));
-        }
-        let path = blueprint.path_of(&self.draft.source).context("the source has no path")?;
         block_on(async {
-            let url = match &self.to {
-                Some(url) => url.clone(),
+            let draft = self.draft().await?;
+            let mut headers = draft.sign(&blueprint, SystemClock::default().wall())?;
+            if serde_json::from_slice::<serde::de::IgnoredAny>(&draft.body).is_ok() {
+                headers.push(("content-type".into(), "application/json".into()));
+            }
+            let path = blueprint.path_of(&draft.source).context("the source has no path")?.to_owned();
+            let to = match &self.to {
+                Some(to) => to.authority.clone(),
                 None => self.events_address().await?,
             };
-            let (status, answer) = post(&url, path, &headers, body).await?;
-            if status != 200 {
+            let place = Place { authority: to, path };
+            let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+            let answered = post(&place, &headers, draft.body.into()).await.map_err(|why| match why {
+                NoAnswer::Refused(why) => Unreachable::at(&format!("http://{}", place.authority), &why.to_string()).into(),
+                other => anyhow::Error::from(other).context(format!("the daemon at {}", place.authority)),
+            })?;
+            let answer: Value = serde_json::from_slice(&answered.body).unwrap_or_default();
+            if answered.status != 200 {
                 let why = answer["error"].as_str().unwrap_or("no reason given").to_owned();
-                return Err(NotKept { status, why }.into());
+                return Err(NotKept { status: answered.status, why }.into());
             }
-            let event = answer["event"].as_str().unwrap_or_default().to_owned();
-            if !self.admin.json {
-                let repeat = if answer["duplicate"] == true { " (a repeat of it: not delivered again)" } else { "" };
-                show::say(&format!("200 in, kept as {event}{repeat}"));
-            }
-            if self.no_wait || event.is_empty() {
-                if self.admin.json {
-                    show::line(&answer);
-                }
-                return Ok(Exit::Done);
-            }
-            let kept = watch(&Client::new(&self.admin)?, &event).await?;
-            if self.admin.json {
-                show::line(
-                    &json!({ "event": event, "duplicate": answer["duplicate"] == true, "plan": kept["plan"], "deliveries": kept["deliveries"] }),
-                );
-            } else {
-                print_where_it_went(&kept);
-            }
-            Ok(Exit::Done)
+            self.tell(&answer).await
         })
+    }
+
+    async fn draft(&self) -> Result<Draft> {
+        let Named { topic, id } = &self.named;
+        let Some(event) = &self.edit else {
+            let file = self.event.as_deref().context("name a file with the body")?;
+            let source = self.source.clone().context("say as which source with --source")?;
+            return Ok(Draft { source, named: Named { topic: topic.clone(), id: id.clone() }, body: read(file)? });
+        };
+        let page = Client::new(&self.admin)?.get(&format!("/api/feed?event={}", escape(event))).await?;
+        let kept = &page["events"][0];
+        let body = STANDARD.decode(kept["body"].as_str().unwrap_or_default()).context("the daemon's answer is not what it should be")?;
+        let said = |name: &str| kept[name].as_str().map(str::to_owned);
+        let source = self.source.clone().or_else(|| said("source")).unwrap_or_default();
+        let named = Named { topic: topic.clone().or_else(|| said("topic")), id: id.clone() };
+        Ok(Draft { source, named, body: edited(self.editor.as_deref(), &body)? })
+    }
+
+    async fn tell(&self, answer: &Value) -> Result<Exit> {
+        let event = answer["event"].as_str().unwrap_or_default().to_owned();
+        if !self.admin.json {
+            let repeat = if answer["duplicate"] == true { " (a repeat of it: not delivered again)" } else { "" };
+            show::say(&format!("200 in, kept as {event}{repeat}"));
+        }
+        if self.no_wait || event.is_empty() {
+            if self.admin.json {
+                show::line(answer);
+            }
+            return Ok(Exit::Done);
+        }
+        let kept = watch(&Client::new(&self.admin)?, &event).await?;
+        if self.admin.json {
+            show::line(
+                &json!({ "event": event, "duplicate": answer["duplicate"] == true, "plan": kept["plan"], "deliveries": kept["deliveries"] }),
+            );
+        } else {
+            print_where_it_went(&kept);
+        }
+        Ok(Exit::Done)
     }
 
     /// Where the daemon takes events, as it says itself: the file may leave the port to the system.
     async fn events_address(&self) -> Result<String> {
         let said = Client::new(&self.admin)?.get("/ready").await?;
-        Ok(format!("http://{}", said["events"].as_str().context("the daemon does not say where it takes events: use --to URL")?))
+        said["events"].as_str().map(str::to_owned).context("the daemon does not say where it takes events: use --to URL")
     }
 }
 
 impl Draft {
-    fn sign(&self, blueprint: &Blueprint, body: &[u8], now: Timestamp) -> Result<Vec<(String, String)>> {
+    fn sign(&self, blueprint: &Blueprint, now: Timestamp) -> Result<Vec<(String, String)>> {
         let verifier = blueprint.verifier(&self.source).with_context(|| {
             let near = switchyard_api::problem::nearest(&self.source, blueprint.source_names());
             format!("there is no source `{}`{}", self.source, near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())
         })?;
-        let id = self.id.clone().unwrap_or_else(|| format!("sample-{}", uuid::Uuid::now_v7().simple()));
-        let draft = crate::verify::Draft { topic: self.topic.as_deref().unwrap_or(&self.source), id: Some(&id), body };
+        let id = self.named.id.clone().unwrap_or_else(|| format!("sample-{}", uuid::Uuid::now_v7().simple()));
+        let draft = crate::verify::Draft { topic: self.named.topic.as_deref().unwrap_or(&self.source), id: Some(&id), body: &self.body };
         verifier.sign(&draft, now).map_err(Into::into)
     }
+}
+
+/// What a person makes of a body, in the editor of their choice. Nothing saved, or an editor that fails: nothing is sent.
+fn edited(editor: Option<&str>, body: &[u8]) -> Result<Vec<u8>> {
+    let editor = editor
+        .filter(|editor| !editor.trim().is_empty())
+        .context("say which editor with EDITOR, as `EDITOR=nano switchyard send --edit …`")?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join(if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() { "event.json" } else { "event.txt" });
+    std::fs::write(&file, body)?;
+    // As a shell would: an editor may have arguments of its own.
+    let mut words = editor.split_whitespace();
+    let ended = std::process::Command::new(words.next().unwrap_or_default()).args(words).arg(&file).status();
+    let ended = ended.with_context(|| format!("can't start the editor `{editor}`"))?;
+    anyhow::ensure!(ended.success(), "the editor `{editor}` ended with {ended}: nothing was sent");
+    Ok(std::fs::read(&file)?)
 }
 
 /// A body from a file or from standard input.
@@ -156,22 +216,6 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         return Ok(body);
     }
     std::fs::read(path).with_context(|| format!("can't read {}", path.display()))
-}
-
-async fn post(url: &str, path: &str, headers: &[(String, String)], body: Vec<u8>) -> Result<(u16, Value)> {
-    let authority =
-        url.strip_prefix("http://").with_context(|| format!("`{url}` is not an address: write http://HOST:PORT"))?.trim_end_matches('/');
-    let socket = tokio::net::TcpStream::connect(authority).await.map_err(|why| Unreachable::at(url, &why.to_string()))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
-    tokio::spawn(connection);
-    let mut request = Request::post(path).header("host", authority);
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    let answer = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await.context("the daemon closed the connection")?;
-    let status = answer.status().as_u16();
-    let text = answer.into_body().collect().await?.to_bytes();
-    Ok((status, serde_json::from_slice(&text).unwrap_or_default()))
 }
 
 /// The event with its deliveries, once none of them is on its way any more, or after a while.

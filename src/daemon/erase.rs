@@ -6,9 +6,8 @@
 use super::start::Daemon;
 use crate::journal::archive::EventView;
 use crate::journal::{Operation, StoreError};
-use crate::model::{Seq, State, envelope};
-use crate::route::JqPool;
-use crate::route::jq::{JqError, PROGRAM_MAX, Program};
+use crate::model::{Seq, State};
+use crate::route::{Condition, JqPool};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -21,16 +20,11 @@ const REWRITE_MAX: u64 = 128 << 20;
 /// How often the log is tried to be cut while readers hold it, and the wait in between.
 const CUTS: usize = 100;
 const CUT_WAIT: Duration = Duration::from_millis(100);
-/// So that `data.id` means what `.data.id` does, as in a filter; wherever it stands.
-const NAMES: &str =
-    ". as $event | def id: $event.id; def source: $event.source; def topic: $event.topic; def received_at: $event.received_at;
-    def headers: $event.headers; def query: $event.query; def data: $event.data; def raw: $event.raw; ";
-
 /// What is asked for.
 #[derive(Debug)]
 pub struct Erase {
     /// Which events.
-    pub program: Program,
+    pub condition: Condition,
     /// Only counts.
     pub dry_run: bool,
     /// Also events of which something waits or is held.
@@ -65,33 +59,6 @@ pub struct Erased {
     pub rewritten: bool,
     /// Whether the log was cut; else readers held it, and it is cut at the writer's next rest.
     pub log_cut: bool,
-}
-
-/// Why an expression can't be used. `Display` is one line.
-#[derive(Debug, thiserror::Error)]
-#[error("`where` is no jq: {0}")]
-pub struct NoProgram(String);
-
-impl Erase {
-    /// Reads the expression: jq, in which the event's parts may stand without the first dot.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn new(condition: &str) -> Result<Self, NoProgram> {
-        if condition.trim().is_empty() {
-            return Err(NoProgram("it is empty: write one such as `data.customer.id == \"X\"`".into()));
-        }
-        let most = PROGRAM_MAX - NAMES.len() - 2;
-        if condition.len() > most {
-            return Err(NoProgram(format!("it is longer than {most} bytes")));
-        }
-        // By itself first, so that a bracket of its own can't end ours.
-        let program = Program::check(&format!("{NAMES}{condition}")).and_then(|_| Program::check(&format!("{NAMES}({condition}\n)")));
-        let program = program.map_err(|problems| {
-            NoProgram(problems.first().map_or_else(String::new, |problem| format!("{}; {}", problem.why, problem.help)))
-        })?;
-        Ok(Erase { program, dry_run: true, waiting: false, rewrite: false, by: String::new() })
-    }
 }
 
 impl Daemon {
@@ -166,16 +133,12 @@ impl Erase {
             report.damaged += 1;
             return false;
         }
-        match jq.run(&self.program, &envelope::envelope_text(&event.kept.event)).await {
-            Ok(results) => results.first().is_some_and(|first| first != "false" && first != "null"),
-            Err(why) => {
-                report.failed += 1;
-                // The program's own words may quote the event.
-                let why = if let JqError::Program(_) = why { "jq: the program failed".to_owned() } else { why.to_string() };
-                report.failed_first.get_or_insert_with(|| format!("{}: {why}", event.kept.event.id));
-                false
-            }
-        }
+        let holds = self.condition.holds(&event.kept.event, jq).await;
+        holds.unwrap_or_else(|why| {
+            report.failed += 1;
+            report.failed_first.get_or_insert_with(|| format!("{}: {why}", event.kept.event.id));
+            false
+        })
     }
 }
 

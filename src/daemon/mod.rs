@@ -40,6 +40,7 @@ pub use door::ADMIN_FILE;
 pub use gate::Gate;
 pub use hub::{Hub, Reading};
 pub use login::CannotLogin;
+pub use outputs::OutputPlan;
 pub use process::prepare;
 pub use run::Ended;
 pub use start::{AdminDoor, Daemon, Doors, Lent, StartError, connect, start};

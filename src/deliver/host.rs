@@ -70,6 +70,8 @@ pub struct Attempted {
     pub target: Arc<Target>,
     /// Which try, from 1.
     pub attempt: u32,
+    /// How often somebody had asked for it again.
+    pub replay: u32,
     /// How long it took.
     pub took: Duration,
     /// What became of it.

@@ -382,6 +382,7 @@ impl<H: Host> Worker<H> {
                 topic: Arc::clone(&event.topic),
                 target: Arc::clone(&delivery.key.target),
                 attempt: delivery.attempts + 1,
+                replay: delivery.replays,
                 took: self.clock.now().since(flight.started),
                 outcome,
             }));

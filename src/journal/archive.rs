@@ -238,6 +238,19 @@ impl Archive {
         })
     }
 
+    /// The place before the first event that was received then or later.
+    pub fn before(&self, since: Timestamp) -> Result<Seq, StoreError> {
+        self.read("look for a time", |db, _| {
+            let first = "SELECT min(seq) FROM events WHERE received_at >= ?";
+            let first = db.prepare_cached(first)?.query_row([since.0], |row| row.get::<_, Option<i64>>(0))?;
+            let last = || db.query_row("SELECT max(seq) FROM events", [], |row| row.get::<_, Option<i64>>(0));
+            Ok(Seq(match first {
+                Some(first) => first - 1,
+                None => last()?.unwrap_or_default(),
+            }))
+        })
+    }
+
     /// One delivery of an event.
     pub fn delivery(&self, event: EventId, id: DeliveryId) -> Result<Option<(EventView, DeliveryRow)>, StoreError> {
         let Some(view) = self.event(event)? else { return Ok(None) };

@@ -6,6 +6,7 @@
 //!
 //! Never: talks to an output, keeps anything between events, lets a value of an event become structure (L8).
 
+mod condition;
 pub mod decimal;
 mod digest;
 mod explain;
@@ -26,12 +27,13 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use condition::{Condition, NoCondition};
 pub use digest::{Along, DIGESTED};
 pub use explain::{RouteVerdict, Sent, Verdict};
 pub use glob::Glob;
 pub use jq::JqPool;
 pub use message::{By, Digested, Line, OutputMessage};
 pub use pace::Pace;
-pub use plan::Router;
+pub use plan::{Router, ShownRoute};
 pub use render::MESSAGES_MAX;
 pub use section::RouteSection;

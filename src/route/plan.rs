@@ -50,6 +50,23 @@ pub(super) struct Route {
     lines: Vec<(usize, Lined)>,
 }
 
+/// A route as people see it.
+#[derive(Debug)]
+pub struct ShownRoute<'r> {
+    /// Its name.
+    pub name: &'r str,
+    /// Its sources; none: any.
+    pub from: &'r [Arc<str>],
+    /// Its topics; none: any.
+    pub topics: Vec<&'r str>,
+    /// Whether a filter or a `where` decides too.
+    pub conditional: bool,
+    /// Whether it has hours.
+    pub timed: bool,
+    /// Where it goes.
+    pub targets: &'r [Arc<Target>],
+}
+
 /// How a target's message is made.
 #[derive(Debug)]
 pub(super) struct Rendering {
@@ -138,6 +155,18 @@ impl Router {
     /// What of the messages to an output is the same for all events: each target's texts, each set of them once.
     pub fn fixed(&self, output: &str) -> BTreeSet<BTreeMap<String, String>> {
         self.renderings.iter().filter(|(target, _)| *target.output == *output).map(|(_, rendering)| rendering.fields.fixed()).collect()
+    }
+
+    /// What each route takes and where it goes, for people; in the order of the file.
+    pub fn shown(&self) -> impl Iterator<Item = ShownRoute<'_>> {
+        self.routes.iter().map(|route| ShownRoute {
+            name: &route.name,
+            from: &route.from,
+            topics: route.topics.iter().map(Glob::text).collect(),
+            conditional: route.filter.is_some() || route.condition.is_some(),
+            timed: route.hours.is_some(),
+            targets: &route.targets,
+        })
     }
 
     /// All targets, in the order of the file.
