@@ -163,3 +163,42 @@ fn a_purge_ends_what_is_held_and_says_why_and_what_waits_is_its_outputs() {
     assert_eq!(yard.json(&["deliveries", "--output", "shop", "--state", "waiting"]).len(), 0, "nobody has the turn of a line that is gone");
     assert!(said(&yard, "audit").1.contains("lost: 0"));
 }
+
+/// With an output that joins late, by a route that takes all but the last.
+fn with_books(shop: &str, books: &str) -> String {
+    file(shop, "first").replace("routes: [", "routes: [{ name: late, filter: { data.n: { lt: 1100 } }, to: books }, ")
+        + &format!("  books: {{ type: http, url: {books} }}\n")
+}
+
+#[test]
+fn what_a_new_output_missed_is_planned_fed_and_sent_once_through_a_kill() {
+    let (far, books) = (FarSide::start(), FarSide::start());
+    let mut yard = Yard::new(&file(&far.url(), "first")).start();
+    let events: Vec<String> = (0..=MANY).map(|n| yard.post("ORDER", &format!("{{\"n\":{n}}}"))).collect();
+    yard.wait_state(&events[MANY], "shop", "delivered");
+    let unknown = "switchyard: the configuration has no output `books`: `--to` names one of it\n";
+    assert_eq!(said(&yard, "replay --missing --to books -y"), (1, unknown.into()));
+    assert_eq!(said(&yard, "replay --missing --to shop -y"), (1, "nothing matches\n".into()), "it has them all");
+    yard.write(&with_books(&far.url(), &books.url()));
+    wait_for("the new file to run", || yard.log().contains("the new configuration runs"));
+    assert_eq!(said(&yard, "replay --missing --to books --topic OTHER -y"), (1, "nothing matches\n".into()));
+    let counted = "1,100 deliveries to books would be delivered\n";
+    assert_eq!(said(&yard, "replay --missing --to books --dry-run"), (0, counted.into()));
+    let asks = "switchyard: 1,100 deliveries match; add --yes to deliver them\n";
+    assert_eq!(said(&yard, "replay --missing --to books"), (2, asks.into()));
+    assert_eq!(said(&yard, "pause books").0, 0);
+    let planned = "1,100 deliveries to books will be delivered\nreplay 1 of books: `switchyard replay show 1` says how far it is\n";
+    assert_eq!(said(&yard, "replay --missing --to books --route late -y"), (0, planned.into()));
+    wait_told(&yard, "replay show 1", "replay 1 of books is running: 1,000 of 1,100 are in line or past it\n");
+    yard.kill();
+    yard.run();
+    assert_eq!(said(&yard, "resume books").0, 0);
+    wait_told(&yard, "replay show 1", "replay 1 of books is finished: 1,100 of 1,100 are in line or past it\n");
+    wait_for("all of them", || books.arrived().len() >= MANY);
+    wait_for("their rows", || yard.json(&["deliveries", "--output", "books", "--state", "waiting"]).is_empty());
+    let came = came_again(&books);
+    assert!(came.len() == MANY && came.values().all(|times| *times == 1), "{came:?}");
+    assert_eq!(said(&yard, "replay --missing --to books -y"), (1, "nothing matches\n".into()), "they go there now");
+    assert!(said(&yard, "audit").1.contains("lost: 0"));
+    assert!(said(&yard, "journal check").1.ends_with("sound     yes\n"));
+}

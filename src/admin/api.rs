@@ -120,6 +120,7 @@ impl Api {
             (&Method::POST, ["api", "outputs", name, "purge"]) => self.purge(name, body).await,
             (&Method::GET, ["api", "outputs", name, "login"]) => self.login_place(name),
             (&Method::POST, ["api", "outputs", name, "login"]) => self.login(name, body).await,
+            (&Method::POST, ["api", "drill"]) => self.drill(body).await,
             (&Method::POST, ["api", "replay"]) => self.replay(body).await,
             (&Method::GET, ["api", "silences"]) => {
                 Ok(json!({ "silences": self.daemon.silences().iter().map(view::silence).collect::<Vec<_>>() }))

@@ -15,7 +15,7 @@ const WHY_MAX: usize = 200;
 impl From<CannotReplay> for Wrong {
     fn from(why: CannotReplay) -> Self {
         let status = match why {
-            CannotReplay::Unknown(_) => 404,
+            CannotReplay::Unknown(_) | CannotReplay::NoOutput(_) => 404,
             CannotReplay::Not { .. } | CannotReplay::TooMany => 409,
             CannotReplay::Store(_) => 503,
         };
@@ -41,7 +41,10 @@ impl Api {
             }
             return Ok(json!({ "count": count, "dry_run": dry }));
         }
-        let counted = self.daemon.count_replay(filter).await?;
+        let counted = match asked["missing"].as_str() {
+            Some(output) => self.daemon.count_missing(output, DeliveryFilter { states: vec![], ..filter }).await?,
+            None => self.daemon.count_replay(filter).await?,
+        };
         let count: u64 = counted.outputs.values().sum();
         let jobs = if dry || count == 0 { vec![] } else { self.daemon.works.plan_replay(&counted, render).await? };
         Ok(json!({
@@ -118,7 +121,7 @@ fn by_name(counts: &BTreeMap<Arc<str>, u64>) -> Map<String, Value> {
 fn shown(job: &ReplayJob) -> Value {
     let filter = &job.filter;
     json!({
-        "id": job.id, "output": &*job.output, "state": job.state.word(), "done": job.done, "total": job.total, "as": job.render.word(),
+        "id": job.id, "output": &*job.output, "state": job.state.word(), "done": job.done, "total": job.total, "as": job.render.word(), "missing": job.missing,
         "states": filter.states.iter().map(|state| state.word()).collect::<Vec<_>>(), "route": filter.route, "source": filter.source,
         "topic": filter.topic.as_ref().map(TopicMatch::to_string), "since": filter.since.map(|at| at.to_string()),
         "until": filter.until.map(|at| at.to_string()), "planned_at": job.planned_at.to_string(), "updated_at": job.updated_at.to_string(),

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod completions;
 mod deliveries;
+mod drill;
 mod echo;
 mod erase;
 mod events;
@@ -83,6 +84,8 @@ enum Command {
     Resume(pause::Resume),
     /// Ends held deliveries of an output: by filter, with a count first.
     Purge(purge::Purge),
+    /// Sends outputs a delivery that is marked as a test, and says whether it arrived.
+    Drill(drill::Drill),
     /// Keeps some deliveries back for a time: `add`, `list`, `end`.
     Silence(silence::Silence),
     /// Lets deliveries that are kept in order go on past one that is stuck.
@@ -128,6 +131,7 @@ pub fn main(args: Args) -> Exit {
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
         Command::Purge(purge) => purge.run(),
+        Command::Drill(drill) => drill.run(),
         Command::Silence(silence) => silence.run(),
         Command::Skip(skip) => skip.run(),
         Command::Login(login) => login.run(),

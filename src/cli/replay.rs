@@ -34,6 +34,13 @@ pub struct Replay {
     output: Option<String>,
     #[command(flatten)]
     filter: Filter,
+    /// What was never sent: deliveries that the file of today would make of kept events to the output of `--to`, where they do not go there
+    /// (with `--route`: by that route).
+    #[arg(long, requires = "to", conflicts_with_all = ["ids", "state", "again", "output", "render"])]
+    missing: bool,
+    /// The output to which they are missing.
+    #[arg(long, value_name = "OUTPUT", requires = "missing")]
+    to: Option<String>,
     /// `now`: rendered as the file says today. `then`: the bytes of the last attempt, where there was one.
     #[arg(long = "as", value_parser = ["now", "then"], default_value = "now")]
     render: String,
@@ -81,7 +88,7 @@ impl Replay {
         if let Some(what) = &self.what {
             return look_after(what, &self.admin);
         }
-        if self.ids.is_empty() && self.state.is_none() && self.output.is_none() && !self.filter.is_narrow() {
+        if self.ids.is_empty() && self.state.is_none() && self.output.is_none() && self.to.is_none() && !self.filter.is_narrow() {
             anyhow::bail!("say what to deliver again: ids, or a filter such as `--state dead --output NAME`");
         }
         block_on(async {
@@ -89,14 +96,14 @@ impl Replay {
             let found = client.post("/api/replay", &self.body(true)).await?;
             let number = found["count"].as_u64().unwrap_or(0);
             if self.dry_run || number == 0 {
-                self.tell(&found, "would be delivered again");
+                self.tell(&found, &format!("would be delivered{}", self.again()));
                 return Ok(if number == 0 { Exit::No } else { Exit::Done });
             }
-            if !self.yes && self.ids.is_empty() && !confirmed(number, &found["outputs"])? {
+            if !self.yes && self.ids.is_empty() && !confirmed(number, &found["outputs"], self.again())? {
                 return Ok(Exit::No);
             }
             let done = client.post("/api/replay", &self.body(false)).await?;
-            self.tell(&done, "will be delivered again");
+            self.tell(&done, &format!("will be delivered{}", self.again()));
             if self.wait {
                 for job in done["replays"].as_array().into_iter().flatten() {
                     follow(&client, &job["id"], self.admin.json).await?;
@@ -110,7 +117,12 @@ impl Replay {
         let mut body = self.filter.body();
         (body["ids"], body["state"], body["output"]) = (json!(self.ids), json!(self.state), json!(self.output));
         (body["again"], body["as"], body["dry_run"]) = (json!(self.again), json!(self.render), json!(dry_run));
+        body["missing"] = json!(self.to);
         body
+    }
+
+    fn again(&self) -> &'static str {
+        if self.missing { "" } else { " again" }
     }
 
     fn tell(&self, answer: &Value, what: &str) {
@@ -152,14 +164,14 @@ fn spread(outputs: &Map<String, Value>) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-fn confirmed(number: u64, outputs: &Value) -> anyhow::Result<bool> {
+fn confirmed(number: u64, outputs: &Value, again: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
         let (match_them, them) = if number == 1 { ("delivery matches", "it") } else { ("deliveries match", "them") };
-        anyhow::bail!("{} {match_them}; add --yes to deliver {them} again", thousands(usize::try_from(number).unwrap_or(usize::MAX)));
+        anyhow::bail!("{} {match_them}; add --yes to deliver {them}{again}", thousands(usize::try_from(number).unwrap_or(usize::MAX)));
     }
     let what = outputs.as_object().map_or_else(|| deliveries(number), spread);
     let mut out = std::io::stderr();
-    write!(out, "deliver {what} again? [y/N] ")?;
+    write!(out, "deliver {what}{again}? [y/N] ")?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))

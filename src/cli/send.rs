@@ -162,7 +162,7 @@ impl Send {
             }
             return Ok(Exit::Done);
         }
-        let kept = watch(&Client::new(&self.admin)?, &event).await?;
+        let kept = watch(&Client::new(&self.admin)?, &event, WATCHED).await?;
         if self.admin.json {
             show::line(
                 &json!({ "event": event, "duplicate": answer["duplicate"] == true, "plan": kept["plan"], "deliveries": kept["deliveries"] }),
@@ -219,7 +219,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The event with its deliveries, once none of them is on its way any more, or after a while.
-async fn watch(client: &Client, event: &str) -> Result<Value> {
+pub async fn watch(client: &Client, event: &str, within: Duration) -> Result<Value> {
     let clock = SystemClock::default();
     let start = clock.now();
     loop {
@@ -227,7 +227,7 @@ async fn watch(client: &Client, event: &str) -> Result<Value> {
         let rows = found["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
         let planned = found["plan"].as_array().map_or(0, Vec::len);
         let settled = rows.iter().filter(|row| row["state"] != "waiting").count();
-        if settled >= planned && settled == rows.len() || clock.now().since(start) > WATCHED {
+        if settled >= planned && settled == rows.len() || clock.now().since(start) > within {
             return Ok(found);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

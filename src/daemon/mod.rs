@@ -2,7 +2,7 @@
 //!
 //! `blueprint`, `outputs`, `sections` file → what can run · `hub` where the rooms meet · `gate`, `silences` what may not go now · `works` what
 //! runs between the doors, recovery included · `start` opening · `reload` swapping whole · `reach` asking outputs without a daemon · `replays` what is delivered
-//! again · `purge` what is ended · `run` the life itself · `rounds` what is wrong, told as events (`looks` at what, `space` on the disk, `told` before) · `status` what it says about itself ·
+//! again · `purge` what is ended · `drill` what is sent as a test · `run` the life itself · `rounds` what is wrong, told as events (`looks` at what, `space` on the disk, `told` before) · `status` what it says about itself ·
 //! `door`, `watch`, `signals` its ways to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of
 //! things in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
 
@@ -10,6 +10,7 @@ mod audit;
 mod beside;
 pub mod blueprint;
 mod door;
+pub mod drill;
 pub mod erase;
 pub mod explain;
 mod gate;

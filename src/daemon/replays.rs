@@ -7,7 +7,8 @@ use super::start::Daemon;
 use super::works::Works;
 use crate::journal::replay::{FEED_MAX, OPEN_MAX};
 use crate::journal::{Backlog, DeliveryFilter, JobState, Operation, Render, ReplayJob, StoreError};
-use crate::model::{DeliveryRow, State, Timestamp, stands_in_line};
+use crate::model::printable::Printable;
+use crate::model::{DeliveryRow, OWN_SOURCE, Plan, Seq, State, Timestamp, stands_in_line};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,10 @@ use tokio::sync::{Mutex, Notify};
 
 /// How often replays that run are fed.
 const EVERY: Duration = Duration::from_millis(200);
+/// Events that a page of what is missing has, at most.
+const PAGE: usize = 100;
+/// Such pages at one feeding, after which other replays have their turn.
+const PAGES: usize = 20;
 
 /// What is shared by those who ask for replays and what feeds them.
 #[derive(Debug, Default)]
@@ -34,6 +39,8 @@ pub struct Counted {
     pub gone: BTreeMap<Arc<str>, u64>,
     /// The filter, with its bounds: what comes later is not in it.
     pub filter: DeliveryFilter,
+    /// Whether it is what is missing at its one output.
+    pub missing: bool,
 }
 
 /// Why a replay was not planned or changed. `Display` is one line.
@@ -44,6 +51,9 @@ pub enum CannotReplay {
         "{OPEN_MAX} replays are not over yet: wait for them or `switchyard replay cancel` some, or name fewer outputs (each has a replay of its own)"
     )]
     TooMany,
+    /// There is no output of this name.
+    #[error("the configuration has no output `{}`: `--to` names one of it", Printable(.0))]
+    NoOutput(String),
     /// There is none of this number.
     #[error("there is no replay {0}: `switchyard replay list` shows them")]
     Unknown(u64),
@@ -90,16 +100,77 @@ impl Daemon {
                     from = archive.tally(&filter, state, from, meant, &mut outputs)?;
                 }
             }
-            Ok::<_, StoreError>(Counted { outputs, gone: BTreeMap::new(), filter })
+            Ok::<_, StoreError>(Counted { outputs, filter, ..Counted::default() })
         });
         let mut counted = counted.await.map_err(|why| StoreError::Fatal { doing: "count deliveries", detail: why.to_string() })??;
         let running = self.fleet.status();
         (counted.outputs, counted.gone) = counted.outputs.into_iter().partition(|(output, _)| running.contains_key(output));
         Ok(counted)
     }
+
+    /// Counts the deliveries that today's routes would make to an output of kept events that do not go there (by the filter's route, where
+    /// it has one). Looks at them all.
+    ///
+    /// # Errors
+    /// The file has no such output, or the journal can't be read.
+    pub async fn count_missing(&self, output: &str, filter: DeliveryFilter) -> Result<Counted, CannotReplay> {
+        let Some(output) = self.fleet.status().into_keys().find(|name| &**name == output) else {
+            return Err(CannotReplay::NoOutput(output.to_owned()));
+        };
+        let archive = self.archive.clone();
+        let stats = tokio::task::spawn_blocking(move || archive.stats()).await;
+        let stats = stats.map_err(|why| StoreError::Fatal { doing: "read the journal's size", detail: why.to_string() })??;
+        let (through, written_before) = (Some(stats.last.unwrap_or_default()), Some(self.hub.clock.wall()));
+        let filter = DeliveryFilter { output: Some(output.to_string()), through, written_before, ..filter };
+        let (mut count, mut after) = (0, Some(Seq(0)));
+        while let Some(from) = after {
+            let (found, next) = self.works.missing(&filter, from, PAGE).await?;
+            count += found.iter().map(|(_, plan)| plan.targets.len() as u64).sum::<u64>();
+            after = next;
+        }
+        let outputs = if count > 0 { [(output, count)].into() } else { BTreeMap::new() };
+        Ok(Counted { outputs, filter, missing: true, ..Counted::default() })
+    }
 }
 
 impl Works {
+    /// What today's routes would send to the filter's output of kept events after a place that do not go there, of at most so many; and the
+    /// place up to which all were looked at, `None` at the end. Never of the daemon's own events: what was wrong once is no news.
+    async fn missing(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<(Seq, Plan)>, Option<Seq>), StoreError> {
+        let asked = filter.clone();
+        let read = self.hub.read(move |backlog| backlog.events(&asked, after, most)).await;
+        let (events, next) = read.map_err(|why| StoreError::Fatal { doing: "read events", detail: why.to_string() })??;
+        let (output, route) = (filter.output.as_deref().unwrap_or_default(), filter.route.as_deref());
+        let (router, mut found) = (self.hub.router(), vec![]);
+        for kept in events.iter().filter(|kept| *kept.event.source != *OWN_SOURCE) {
+            let missing = router.plan(&kept.event, &self.hub.jq).await.missing_at(output, route, &kept.plan);
+            if !missing.targets.is_empty() {
+                found.push((kept.seq, missing));
+            }
+        }
+        Ok((found, next))
+    }
+
+    /// Adds what is missing to plans, page by page, as long as there is room at the output.
+    async fn feed_missing(&self, job: &ReplayJob) -> Result<(), StoreError> {
+        let mut after = Some(Seq(job.at.1));
+        for _ in 0..PAGES {
+            let Some(from) = after else { break };
+            let output = Arc::clone(&job.output);
+            let waiting = self.hub.read(move |backlog| backlog.asked_again(&output, FEED_MAX)).await;
+            let waiting =
+                waiting.map_err(|why| StoreError::Fatal { doing: "count what was asked for again", detail: why.to_string() })??;
+            let room = usize::try_from(FEED_MAX.saturating_sub(waiting)).unwrap_or(PAGE);
+            if room == 0 {
+                break;
+            }
+            let (found, next) = self.missing(&job.filter, from, room.min(PAGE)).await?;
+            self.moved(&job.output, Operation::FeedMissing { id: job.id, found, at: next }).await;
+            after = next;
+        }
+        Ok(())
+    }
+
     /// Plans what was counted, a replay for each output; durable when this returns, and under way.
     ///
     /// # Errors
@@ -113,7 +184,7 @@ impl Works {
         }
         let last = known.first().map_or(0, |job| job.id);
         let now = counted.filter.written_before.unwrap_or_else(|| self.hub.clock.wall());
-        let job = |(id, (output, total)): (u64, (&Arc<str>, &u64))| job(id, output, *total, &counted.filter, render, now);
+        let job = |(id, (output, total)): (u64, (&Arc<str>, &u64))| job(id, output, *total, counted, render, now);
         let jobs: Vec<ReplayJob> = (last + 1..).zip(&counted.outputs).map(job).collect();
         self.hub.operate(Operation::PlanReplays(jobs.clone())).await?;
         self.replays.bell.notify_one();
@@ -167,18 +238,23 @@ impl Works {
             }
             // The oldest first: what was asked for first is sent first.
             for job in running.iter().rev().filter(|job| !wait() && self.fleet.status().contains_key(&job.output)) {
-                self.moved(&job.output, Operation::FeedReplay { id: job.id, most: FEED_MAX }).await;
+                if !job.missing {
+                    self.moved(&job.output, Operation::FeedReplay { id: job.id, most: FEED_MAX }).await;
+                } else if let Err(why) = self.feed_missing(job).await {
+                    tracing::warn!(replay = job.id, %why, "events can't be read; they are looked for again");
+                }
             }
             tokio::time::sleep(EVERY).await;
         }
     }
 }
 
-fn job(id: u64, output: &Arc<str>, total: u64, filter: &DeliveryFilter, render: Render, now: Timestamp) -> ReplayJob {
+fn job(id: u64, output: &Arc<str>, total: u64, counted: &Counted, render: Render, now: Timestamp) -> ReplayJob {
     ReplayJob {
         id,
         output: Arc::clone(output),
-        filter: DeliveryFilter { output: Some(output.to_string()), ..filter.clone() },
+        filter: DeliveryFilter { output: Some(output.to_string()), ..counted.filter.clone() },
+        missing: counted.missing,
         render,
         total,
         done: 0,

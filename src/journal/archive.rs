@@ -443,6 +443,12 @@ impl Reads for Archive {
     fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
         self.read("read the replays", |db, _| sqlite::replays(db))
     }
+    fn asked_again(&self, output: &str, most: u64) -> Result<u64, StoreError> {
+        self.read("count what was asked for again", |db, names| sqlite::asked_again(db, names, output, most))
+    }
+    fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError> {
+        self.read("read events", |db, names| sqlite::events_meant(db, names, filter, after, most))
+    }
 }
 
 impl EventFilter {

@@ -5,9 +5,9 @@
 
 use super::archive::OutputCounts;
 use super::replay::ReplayJob;
-use super::store::{Collected, OpenEvent, Reads, StoreError, Waiting};
+use super::store::{Collected, DeliveryFilter, OpenEvent, Reads, StoreError, Waiting};
 use super::writer::Journal;
-use crate::model::{Cursor, DeliveryKey, DeliveryRow, Loaded, Seq, Settlement, State, Timestamp};
+use crate::model::{Cursor, DeliveryKey, DeliveryRow, Kept, Loaded, Seq, Settlement, State, Timestamp};
 use std::sync::Arc;
 
 /// What a damaged delivery says.
@@ -74,6 +74,16 @@ impl Backlog {
     /// All replays that are kept, the newest first.
     pub fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
         self.reads.replays()
+    }
+
+    /// How many of an output wait that were asked for again, counted up to `most`.
+    pub fn asked_again(&self, output: &str, most: u64) -> Result<u64, StoreError> {
+        self.reads.asked_again(output, most)
+    }
+
+    /// As [`Reads::events`].
+    pub fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError> {
+        self.reads.events(filter, after, most)
     }
 
     /// What is collected behind a delivery that has the turn of its key: the first `most` of it.

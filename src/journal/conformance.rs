@@ -138,7 +138,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        3 => (0..23u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        3 => (0..25u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -256,6 +256,17 @@ impl<B: Bench> Pair<B> {
                 Operation::TurnReplay { id: newest.saturating_sub(1), to }
             }
             20 => Operation::Purge { filter: DeliveryFilter { output: Some(output.to_string()), ..samples::all() }, why: "purged".into() },
+            21 | 22 => {
+                let target = samples::target("late", &output);
+                let more = Plan {
+                    ordered: vec![(0, OrderKey(u64::from(which)))],
+                    collected: if kind == 21 { vec![] } else { vec![(0, WINDOW)] },
+                    ..samples::plan(&[&target])
+                };
+                let found: Vec<_> = self.disk.plans().into_iter().map(|(seq, _)| (seq, more.clone())).skip(1).step_by(3).collect();
+                let at = found.last().filter(|_| which > 0).map(|(seq, _)| *seq);
+                Operation::FeedMissing { id: newest - newest % 2, found, at }
+            }
             // Of three versions that somebody may have seen, at most one is the last.
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
             7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
@@ -296,7 +307,12 @@ impl<B: Bench> Pair<B> {
 
     fn job(&self, id: u64, output: &str, render: Render) -> ReplayJob {
         let narrow = id.is_multiple_of(3);
-        let states = if narrow { vec![State::Dead] } else { vec![State::Dead, State::Held, State::Delivered] };
+        let missing = id.is_multiple_of(2);
+        let states = match (missing, narrow) {
+            (true, _) => vec![],
+            (_, true) => vec![State::Dead],
+            _ => vec![State::Dead, State::Held, State::Delivered],
+        };
         let filter = DeliveryFilter {
             states,
             output: Some(output.to_owned()),
@@ -308,11 +324,21 @@ impl<B: Bench> Pair<B> {
             ..samples::all()
         };
         let (planned_at, state, at) = (self.now, JobState::Running, Mark::default());
-        ReplayJob { id, output: output.into(), filter, render, total: 9, done: 0, state, planned_at, updated_at: self.now, at }
+        ReplayJob { id, output: output.into(), filter, missing, render, total: 9, done: 0, state, planned_at, updated_at: self.now, at }
     }
 
     fn compare(&mut self) {
         assert_eq!(self.under_test.reads().replays().unwrap(), self.disk.replays().unwrap());
+        let narrow = self.job(3, "x", Render::Now).filter;
+        for filter in [&samples::all(), &narrow] {
+            for (after, most) in [(0, 99), (2, 2)] {
+                assert_eq!(
+                    self.under_test.reads().events(filter, Seq(after), most).unwrap(),
+                    self.disk.events(filter, Seq(after), most).unwrap()
+                );
+            }
+        }
+        assert_eq!(self.under_test.reads().asked_again("x", 2).unwrap(), self.disk.asked_again("x", 2).unwrap());
         assert_eq!(self.under_test.store().recover().unwrap(), self.model.recover().unwrap());
         let everything = (Seq(1), Seq(i64::MAX), 1_000);
         let open = |reads: &dyn Reads| reads.open_events(everything.0, everything.1, everything.2).unwrap();
@@ -455,6 +481,61 @@ fn what_is_held_until_a_time_goes_on_then_on_every_store() {
     let store = disk.open(WINDOW);
     what_is_held_until_a_time_goes_on_then(&mut InMemory { disk, store });
     what_is_held_until_a_time_goes_on_then(&mut OnSqlite::new());
+}
+
+/// What was missing is kept in order among itself, and never has the turn beside a later one that has it.
+fn what_was_missing_stands_in_line(bench: &mut dyn Bench) {
+    let now = Timestamp(START);
+    let (old, new) = (samples::target("a", "x"), samples::target("a", "y"));
+    let of = |target: &Arc<Target>| Plan { ordered: vec![(0, OrderKey(7))], ..samples::plan(&[target]) };
+    let append = |nth, plan| Append { event: samples::event(nth, "1", now), plan, dedupe: None };
+    let appends = vec![append(1, Plan::default()), append(2, Plan::default()), append(3, of(&old))];
+    bench.store().commit(&Batch { appends, watermark: Some(Seq(4)), ..Batch::default() }).unwrap();
+    let filter = DeliveryFilter { output: Some("x".into()), through: Some(Seq(3)), written_before: Some(now), ..samples::all() };
+    let (planned_at, state, at) = (now, JobState::Running, Mark::default());
+    let job = ReplayJob {
+        id: 1,
+        output: "x".into(),
+        filter,
+        missing: true,
+        render: Render::Now,
+        total: 4,
+        done: 0,
+        state,
+        planned_at,
+        updated_at: now,
+        at,
+    };
+    let mut operate = |operation: Operation| bench.store().operate(&operation, now, Mark::default()).unwrap().changed;
+    operate(Operation::PlanReplays(vec![job]));
+    let found = |target: &Arc<Target>, seqs: &[i64]| seqs.iter().map(|seq| (Seq(*seq), of(target))).collect();
+    assert_eq!(
+        operate(Operation::FeedMissing { id: 1, found: found(&old, &[1, 2, 3]), at: Some(Seq(2)) }),
+        2,
+        "the third goes there already"
+    );
+    assert_eq!(operate(Operation::FeedMissing { id: 1, found: found(&new, &[1, 2]), at: None }), 2);
+    assert_eq!(operate(Operation::FeedMissing { id: 1, found: found(&new, &[3]), at: None }), 0, "it is over");
+    let waiting = |bench: &dyn Bench, output| -> Vec<(bool, i64)> {
+        let of = |replays| all_waiting(bench.reads(), output, replays, now).into_iter().map(move |(_, (kept, _))| (replays, kept.seq.0));
+        [false, true].into_iter().flat_map(of).collect()
+    };
+    assert_eq!(waiting(bench, "x"), [(false, 3), (true, 1), (true, 2)], "the third has the turn: these go on their own");
+    assert_eq!(waiting(bench, "y"), [(true, 1)], "the second stands behind the first");
+    let job = bench.reads().replays().unwrap().remove(0);
+    assert_eq!((job.state, job.done, job.at), (JobState::Finished, 4, Mark(0, 2, 0, 0)));
+    let events = bench.reads().events(&samples::all(), Seq(0), 9).unwrap().0;
+    assert_eq!(events.iter().map(|kept| kept.plan.targets.len()).collect::<Vec<_>>(), [2, 2, 1]);
+    bench.reopen(now);
+    assert_eq!(bench.store().recover().unwrap().open, [], "each has its row: no plan is open");
+}
+
+#[test]
+fn what_was_missing_stands_in_line_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    what_was_missing_stands_in_line(&mut InMemory { disk, store });
+    what_was_missing_stands_in_line(&mut OnSqlite::new());
 }
 
 /// Two routes of one event to one output by one key: one of them has the turn, whichever of the targets was seen first.

@@ -8,8 +8,8 @@ mod replay;
 use super::archive::OutputCounts;
 use super::replay::ReplayJob;
 use super::store::{
-    Batch, Collected, Committed, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed, Slice, Store,
-    StoreError, Swept, Tend, Waiting,
+    Batch, Collected, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed, Slice,
+    Store, StoreError, Swept, Tend, Waiting,
 };
 use crate::model::{
     BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, PACED, Plan, Seq, Settlement, State,
@@ -431,6 +431,7 @@ impl Store for MemoryStore {
             Operation::Replay(keys, render) => return Ok(disk.replay(keys, *render, now)),
             Operation::PlanReplays(jobs) => return Ok(disk.plan_replays(jobs)),
             Operation::FeedReplay { id, most } => return Ok(disk.feed_replay(*id, *most, now)),
+            Operation::FeedMissing { id, found, at } => return Ok(disk.feed_missing(*id, found, *at, now)),
             Operation::TurnReplay { id, to } => return Ok(disk.turn_replay(*id, *to, now)),
             Operation::Purge { filter, why } => return Ok(disk.purge(filter, why, now)),
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
@@ -500,6 +501,24 @@ impl Store for MemoryStore {
 impl Reads for Disk {
     fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
         Ok(self.lock().replays.values().rev().cloned().collect())
+    }
+
+    fn asked_again(&self, output: &str, most: u64) -> Result<u64, StoreError> {
+        Ok(self.lock().asked_again(output).min(most))
+    }
+
+    fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError> {
+        let disk = self.lock();
+        let through = filter.through.map_or(i64::MAX, |through| through.0);
+        let meant = |(seq, Stored { event, .. }): &(&i64, &Stored)| {
+            **seq > after.0 && **seq <= through && filter.holds_event(&event.source, &event.topic, event.received_at)
+        };
+        let kept =
+            |(seq, stored): (&i64, &Stored)| Arc::new(Kept { seq: Seq(*seq), event: stored.event.clone(), plan: stored.plan.clone() });
+        let found: Vec<_> = disk.events.iter().filter(meant).take(most).map(kept).collect();
+        let more = |last: &Seq| disk.events.range(last.0 + 1..).next().is_some_and(|(seq, _)| *seq <= through);
+        let next = found.last().map(|last: &Arc<Kept>| last.seq).filter(|last| found.len() == most && more(last));
+        Ok((found, next))
     }
 
     fn counts(&self) -> Result<Vec<OutputCounts>, StoreError> {

@@ -14,6 +14,8 @@ pub const FEED_MAX: u64 = 1_000;
 pub const KEPT_MAX: u64 = 1_000;
 /// Replays that are not over, at most; another one is refused.
 pub const OPEN_MAX: usize = 100;
+/// What the row of a delivery says that was missing until somebody asked for it.
+pub(super) const WAS_MISSING: &str = "asked for: it had not been sent here";
 /// Slices of a feed that finds little, after which others that want the writer have their turn.
 pub(super) const FEED_SLICES: i64 = 20;
 
@@ -48,6 +50,9 @@ pub struct ReplayJob {
     pub output: Arc<str>,
     /// Which deliveries; its output, states, `through` and `written_before` are set.
     pub filter: DeliveryFilter,
+    /// Not deliveries but events are meant, those that do not go to its output (by the filter's route, where it has one) and would today; the
+    /// filter's states are none. Its place is the last event that was looked at.
+    pub missing: bool,
     /// Which bytes.
     pub render: Render,
     /// How many were counted.

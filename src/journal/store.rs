@@ -140,6 +140,11 @@ pub trait Reads: Send + Sync {
     fn sealed(&self, key: &str) -> Result<Option<Sealed>, StoreError>;
     /// All replays that are kept, the newest first.
     fn replays(&self) -> Result<Vec<ReplayJob>, StoreError>;
+    /// How many of an output wait that were asked for again, counted up to `most`.
+    fn asked_again(&self, output: &str, most: u64) -> Result<u64, StoreError>;
+    /// Events after a place that the filter means, by place: at most `most`, and some megabytes. And the place up to which all were looked
+    /// at; `None`: to the filter's end. What is damaged is left out.
+    fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError>;
 }
 
 /// Which deliveries, for lists and operators. What is `None` or empty does not restrict.
@@ -255,6 +260,16 @@ pub enum Operation {
         id: u64,
         /// How many may wait.
         most: u64,
+    },
+    /// What is missing is added: targets to the plans of events, at most a page, each with a row that waits as one that was asked for again.
+    /// How far the replay is stands in the same commit. Nothing where it does not run.
+    FeedMissing {
+        /// Which replay.
+        id: u64,
+        /// What is added to which event's plan; what is there already stays as it is.
+        found: Vec<(Seq, Plan)>,
+        /// The last event that was looked at; `None`: the replay is at its end.
+        at: Option<Seq>,
     },
     /// A replay that is not over becomes this; one row changed, or none where it cannot.
     TurnReplay {

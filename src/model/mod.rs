@@ -19,7 +19,7 @@ pub use delivery::{
 };
 pub use event::{Appended, Dedupe, Event, Headers, Kept, Seq};
 pub use ids::{DeliveryId, EventId};
-pub use own::{OWN_SOURCE, OwnTopic};
+pub use own::{Drill, OWN_SOURCE, OwnTopic};
 pub use plan::{NotRendered, OrderKey, Plan, RateKey, Target};
 pub use switchyard_api::{Message, Outcome, Period, Rate, Rendered, Secret, Size};
 

@@ -1,5 +1,6 @@
 //! The words of the source that is built in: what the daemon itself has to say.
 
+use super::Event;
 use std::fmt;
 
 /// The name of the built-in source; no source of the file may have it, and only a route that names it gets its events.
@@ -58,6 +59,30 @@ impl OwnTopic {
             OwnTopic::ConfigRejected => "config.rejected",
             OwnTopic::DiskLow => "disk.low",
             OwnTopic::JournalSlow => "journal.slow",
+        }
+    }
+}
+
+/// A delivery that somebody wants to see arrive: its event comes from the built-in source, and no route is asked whether it takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drill {
+    /// It has words of its own.
+    Words,
+    /// It shows an event that was kept.
+    Event,
+}
+
+impl Drill {
+    /// Whether an event is one.
+    pub fn of(event: &Event) -> Option<Self> {
+        [Drill::Words, Drill::Event].into_iter().find(|drill| *event.source == *OWN_SOURCE && *event.topic == *drill.topic())
+    }
+
+    /// The topic of its event.
+    pub fn topic(self) -> &'static str {
+        match self {
+            Drill::Words => "drill",
+            Drill::Event => "drill.event",
         }
     }
 }

@@ -38,16 +38,44 @@ pub struct Plan {
 impl Plan {
     /// Without those targets at this output whose route goes to another as well: the others hear of it while this one cannot be told.
     #[must_use]
-    pub fn sparing(self, output: &str) -> Self {
+    pub fn sparing(&self, output: &str) -> Self {
         let has_another = |spared: &Target| self.targets.iter().any(|other| other.route == spared.route && *other.output != *output);
-        let keeps = |target: &Target| *target.output != *output || !has_another(target);
-        let kept: Vec<usize> = (0..self.targets.len()).filter(|place| keeps(&self.targets[*place])).collect();
+        self.of(|_, target| *target.output != *output || !has_another(target))
+    }
+
+    /// What of it could be decided and goes to this output (by this route, where one is named), where the event does not go there yet (by
+    /// that route).
+    #[must_use]
+    pub fn missing_at(&self, output: &str, route: Option<&str>, has: &Plan) -> Plan {
+        let there = |target: &Target| *target.output == *output && route.is_none_or(|route| route == &*target.route);
+        if has.targets.iter().any(|target| there(target)) {
+            return Plan::default();
+        }
+        self.of(|place, target| there(target) && !self.failed.iter().any(|(failed, _)| *failed == place))
+    }
+
+    /// With the targets of another plan behind its own, each still at most once.
+    #[must_use]
+    pub fn and(mut self, more: &Plan) -> Plan {
+        let more = more.of(|_, target| !self.targets.iter().any(|has| **has == *target));
+        let before = self.targets.len();
+        self.failed.extend(more.failed.into_iter().map(|(place, why)| (before + place, why)));
+        self.ordered.extend(more.ordered.into_iter().map(|(place, key)| (before + place, key)));
+        self.collected.extend(more.collected.into_iter().map(|(place, wait)| (before + place, wait)));
+        self.targets.extend(more.targets);
+        self
+    }
+
+    /// Those of its targets that are kept, by place and target.
+    fn of(&self, keeps: impl Fn(usize, &Target) -> bool) -> Plan {
+        let kept: Vec<usize> =
+            self.targets.iter().enumerate().filter(|(place, target)| keeps(*place, target)).map(|(place, _)| place).collect();
         let place = |old: usize| kept.iter().position(|kept| *kept == old);
         Plan {
             failed: self.failed.iter().filter_map(|(old, why)| Some((place(*old)?, why.clone()))).collect(),
             ordered: self.ordered.iter().filter_map(|(old, key)| Some((place(*old)?, *key))).collect(),
             collected: self.collected.iter().filter_map(|(old, wait)| Some((place(*old)?, *wait))).collect(),
-            targets: kept.iter().map(|place| Arc::clone(&self.targets[*place])).collect(),
+            targets: kept.iter().filter_map(|place| self.targets.get(*place)).cloned().collect(),
         }
     }
 
@@ -112,10 +140,24 @@ mod tests {
             ordered: vec![(1, OrderKey(1)), (3, OrderKey(2))],
             collected: vec![(3, Duration::from_secs(1))],
         };
-        let spared = plan.clone().sparing("chat");
+        let spared = plan.sparing("chat");
         assert_eq!(spared.targets, [("a", "mail"), ("b", "chat"), ("c", "mail")].map(target));
         assert_eq!(spared.collected, [(2, Duration::from_secs(1))]);
         assert_eq!((spared.failed, spared.ordered), (vec![(1, "y".into())], vec![(0, OrderKey(1)), (2, OrderKey(2))]));
-        assert_eq!(plan.clone().sparing("other"), plan);
+        assert_eq!(plan.sparing("other"), plan);
+
+        let key = |place: usize, key| vec![(place, OrderKey(key))];
+        let missing = plan.missing_at("mail", None, &Plan::default());
+        assert_eq!(
+            (missing.targets.clone(), missing.ordered.clone()),
+            ([("a", "mail"), ("c", "mail")].map(target).to_vec(), vec![(0, OrderKey(1)), (1, OrderKey(2))])
+        );
+        assert_eq!(plan.missing_at("mail", Some("c"), &Plan::default()).ordered, key(0, 2));
+        assert_eq!(plan.missing_at("chat", None, &Plan::default()), Plan::default(), "what could not be decided is not meant");
+        let has = Plan { targets: vec![target(("old", "mail"))], ..Plan::default() };
+        assert_eq!(plan.missing_at("mail", None, &has), Plan::default(), "it goes there, by whatever route");
+        let both = has.and(&plan.missing_at("mail", Some("c"), &Plan::default()));
+        assert_eq!((both.targets.clone(), both.ordered.clone()), ([("old", "mail"), ("c", "mail")].map(target).to_vec(), key(1, 2)));
+        assert_eq!(both.clone().and(&both), both);
     }
 }

@@ -96,6 +96,11 @@ impl Fitting {
         Ok(messages)
     }
 
+    /// Whether the output has the field, and it is no name and no key: any part of it may be another.
+    pub fn is_free(&self, field: &str) -> bool {
+        self.fields.get(field).is_some_and(|limit| !limit.whole)
+    }
+
     /// How a field's values are escaped.
     pub fn escape(&self, field: &str) -> Escape {
         self.fields.get(field).map_or(Escape::None, |limit| limit.escape)

@@ -161,6 +161,33 @@ impl Fields {
         decides.filter_map(template).collect()
     }
 
+    /// Whether a field has a template.
+    pub(super) fn sets(&self, name: &str) -> bool {
+        self.built.contains_key(name)
+    }
+
+    /// Whether there is such a field, and it is a text that says what it likes.
+    pub(super) fn takes_text(&self, name: &str) -> bool {
+        self.fitting.is_free(name) && !matches!(self.built.get(name), Some(Built::Map(_)))
+    }
+
+    /// All fields that can be rendered for one event.
+    ///
+    /// # Errors
+    /// One that can't be left out: without it the message would go to somebody else.
+    pub(super) fn render_most(&self, context: &Context) -> Result<BTreeMap<String, Rendered>, (String, TemplateError)> {
+        let mut all = BTreeMap::new();
+        for (name, built) in &self.built {
+            let one = Fields { built: [(name.clone(), built.clone())].into(), ..self.clone() };
+            match one.render(context) {
+                Ok(rendered) => all.extend(rendered),
+                Err(failed) if !self.fitting.is_free(name) => return Err(failed),
+                Err(_) => {}
+            }
+        }
+        Ok(all)
+    }
+
     /// Whether there is nothing to render.
     pub fn is_empty(&self) -> bool {
         self.built.is_empty()

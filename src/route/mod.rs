@@ -9,6 +9,7 @@
 mod condition;
 pub mod decimal;
 mod digest;
+mod drill;
 mod explain;
 pub mod facts;
 pub mod filter;

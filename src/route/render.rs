@@ -4,7 +4,7 @@
 use super::jq::JqPool;
 use super::plan::{Rendering, Router};
 use super::template::Context;
-use crate::model::{Event, Message, NotRendered, Rendered, Target, envelope};
+use crate::model::{Drill, Event, Message, NotRendered, Rendered, Target, envelope};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ impl Router {
             let known = self.routes.iter().any(|route| route.name == target.route);
             return Err(NotRendered::Gone(if known { &target.output } else { &target.route }.to_string()));
         };
+        if let Some(drill) = Drill::of(event) {
+            return self.drilled(drill, event, rendering, jq).await;
+        }
         let link = self.link_to(event);
         let made = |result| messages(rendering, event, result, link.as_deref());
         if rendering.transform.is_none() {

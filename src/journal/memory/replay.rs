@@ -1,9 +1,10 @@
 //! Replays and purges in the model.
 
 use super::{Durable, Place, Stored};
-use crate::journal::replay::{JobState, KEPT_MAX, Render, ReplayJob};
+use crate::journal::replay::{JobState, KEPT_MAX, Render, ReplayJob, WAS_MISSING};
 use crate::journal::store::{DeliveryFilter, Mark, Slice};
-use crate::model::{DeliveryKey, DeliveryRow, State, Timestamp};
+use crate::model::{BEHIND, DeliveryKey, DeliveryRow, Plan, Seq, State, Timestamp};
+use std::sync::Arc;
 
 impl Durable {
     pub(super) fn replay(&mut self, keys: &[DeliveryKey], render: Render, now: Timestamp) -> Slice {
@@ -58,11 +59,10 @@ impl Durable {
 
     pub(super) fn feed_replay(&mut self, id: u64, most: u64, now: Timestamp) -> Slice {
         let mut changed = 0;
-        let Some(mut job) = self.replays.get(&id).filter(|job| job.state == JobState::Running).cloned() else {
+        let Some(mut job) = self.replays.get(&id).filter(|job| job.state == JobState::Running && !job.missing).cloned() else {
             return Slice { changed, next: None };
         };
-        let again = |(row, _): &&(DeliveryRow, bool)| row.state == State::Waiting && row.replays > 0 && row.key.target.output == job.output;
-        let room = most.saturating_sub(self.rows.values().filter(again).count() as u64);
+        let room = most.saturating_sub(self.asked_again(&job.output));
         if room == 0 {
             return Slice { changed, next: None };
         }
@@ -81,6 +81,58 @@ impl Durable {
         (job.done, job.updated_at) = (job.done + changed, now);
         self.replays.insert(id, job);
         Slice { changed, next: None }
+    }
+
+    pub(super) fn asked_again(&self, output: &str) -> u64 {
+        let again = |(row, _): &&(DeliveryRow, bool)| row.state == State::Waiting && row.replays > 0 && &*row.key.target.output == output;
+        self.rows.values().filter(again).count() as u64
+    }
+
+    pub(super) fn feed_missing(&mut self, id: u64, found: &[(Seq, Plan)], at: Option<Seq>, now: Timestamp) -> Slice {
+        let Some(mut job) = self.replays.get(&id).filter(|job| job.state == JobState::Running && job.missing).cloned() else {
+            return Slice { changed: 0, next: None };
+        };
+        let mut changed = 0;
+        for (seq, plan) in found {
+            changed += self.add(*seq, plan, now);
+        }
+        match at {
+            Some(at) => job.at.1 = at.0,
+            None => job.state = JobState::Finished,
+        }
+        (job.done, job.updated_at) = (job.done + changed, now);
+        self.replays.insert(id, job);
+        Slice { changed, next: None }
+    }
+
+    fn add(&mut self, seq: Seq, more: &Plan, now: Timestamp) -> u64 {
+        let Some(stored) = self.events.get_mut(&seq.0) else { return 0 };
+        let before = stored.plan.targets.len();
+        let plan = stored.plan.clone().and(more);
+        stored.plan = Plan { collected: vec![], ..plan.clone() };
+        let mut born: Vec<_> = plan.targets.iter().enumerate().skip(before).collect();
+        born.sort_unstable_by_key(|(_, target)| self.number(target));
+        for (place, target) in &born {
+            let row = DeliveryRow {
+                key: DeliveryKey { seq, target: Arc::clone(target), ordinal: 0 },
+                state: State::Waiting,
+                due_at: Some(now),
+                attempts: 0,
+                replays: 1,
+                detail: WAS_MISSING.into(),
+                message: None,
+                updated_at: now,
+            };
+            let key = (seq.0, self.number(target), 0);
+            self.rows.insert(key, (row, true));
+            let order = plan.ordered.iter().find_map(|(ordered, order)| (ordered == place).then_some(*order));
+            let collected = plan.collected.iter().any(|(collected, _)| collected == place);
+            let turn = |other: &Place| *other > key && self.line.get(other).is_some_and(|(_, turn)| turn.is_some());
+            if let Some(order) = order.filter(|order| !collected && !self.in_line(key, *order).any(|other| turn(&other))) {
+                self.line_up(key, order, now, BEHIND);
+            }
+        }
+        born.len() as u64
     }
 
     pub(super) fn turn_replay(&mut self, id: u64, to: JobState, now: Timestamp) -> Slice {

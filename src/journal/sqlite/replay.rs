@@ -1,8 +1,8 @@
 //! Replays: written down, fed to the line a slice at a time with their place in the same commit, paused, ended, read.
 
-use super::SqliteStore;
 use super::read::{Scan, place_of, scan};
 use super::upkeep::OPERATE_ROWS;
+use super::{Names, SqliteStore};
 use crate::journal::replay::{FEED_SLICES, JobState, KEPT_MAX, Render, ReplayJob};
 use crate::journal::store::{DeliveryFilter, Mark, Slice, TopicMatch};
 use crate::model::{Seq, State, Timestamp};
@@ -13,6 +13,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 pub const COLUMNS: &str =
     "id, output, states, route, source, topic, since, until, through, planned_at, render, total, done, state, updated_at,
     at_state, at_event, at_target, at_ordinal";
+
+/// In the place of states: a replay of what is missing.
+const MISSING: &str = "missing";
 
 impl SqliteStore {
     /// Within the operation's transaction.
@@ -28,7 +31,7 @@ impl SqliteStore {
             .prepare_cached(&format!("INSERT INTO replays({COLUMNS}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"))?;
         for job in jobs {
             let DeliveryFilter { states, route, source, topic, since, until, through, .. } = &job.filter;
-            let states: Vec<&str> = states.iter().map(|state| state.word()).collect();
+            let states = if job.missing { vec![MISSING] } else { states.iter().map(|state| state.word()).collect() };
             insert.execute(params![
                 job.id as i64,
                 &*job.output,
@@ -61,8 +64,8 @@ impl SqliteStore {
     /// One slice of a feed; `from.0` counts them.
     pub(super) fn feed_replay(&mut self, id: u64, most: u64, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
         let nothing = Slice { changed: 0, next: None };
-        let Some(job) = replay(&self.db, id)?.filter(|job| job.state == JobState::Running) else { return Ok(nothing) };
-        let room = most.saturating_sub(self.replayed_waiting(&job.output, most)?);
+        let Some(job) = replay(&self.db, id)?.filter(|job| job.state == JobState::Running && !job.missing) else { return Ok(nothing) };
+        let room = most.saturating_sub(asked_again(&self.db, &mut self.names, &job.output, most)?);
         if room == 0 {
             return Ok(nothing);
         }
@@ -88,13 +91,6 @@ impl SqliteStore {
         Ok(Slice { changed, next: more.then_some(Mark(from.0 + 1, 0, 0, 0)) })
     }
 
-    /// How many of an output wait that were asked for again, counted up to `most`.
-    fn replayed_waiting(&mut self, output: &str, most: u64) -> rusqlite::Result<u64> {
-        let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(0) };
-        let count = "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = 1 LIMIT ?)";
-        self.db.prepare_cached(count)?.query_row(params![number, most as i64], |row| row.get::<_, i64>(0)).map(|count| count as u64)
-    }
-
     pub(super) fn turn_replay(&mut self, id: u64, to: JobState, now: Timestamp) -> rusqlite::Result<Slice> {
         let may = replay(&self.db, id)?.is_some_and(|job| job.state.may_become(to));
         if may {
@@ -105,7 +101,14 @@ impl SqliteStore {
     }
 }
 
-fn replay(db: &Connection, id: u64) -> rusqlite::Result<Option<ReplayJob>> {
+/// As [`Reads::asked_again`](crate::journal::store::Reads::asked_again).
+pub fn asked_again(db: &Connection, names: &mut Names, output: &str, most: u64) -> rusqlite::Result<u64> {
+    let Some(number) = names.output_number(db, output)? else { return Ok(0) };
+    let count = "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = 1 LIMIT ?)";
+    db.prepare_cached(count)?.query_row(params![number, most as i64], |row| row.get::<_, i64>(0)).map(|count| count as u64)
+}
+
+pub(super) fn replay(db: &Connection, id: u64) -> rusqlite::Result<Option<ReplayJob>> {
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM replays WHERE id = ?"))?.query_row([id as i64], job_of).optional()
 }
 
@@ -119,7 +122,9 @@ pub fn replays(db: &Connection) -> rusqlite::Result<Vec<ReplayJob>> {
 fn job_of(row: &Row<'_>) -> rusqlite::Result<ReplayJob> {
     let word = |column: usize| row.get::<_, String>(column);
     let unknown = |column| rusqlite::Error::InvalidColumnType(column, "a word of replays".into(), Type::Text);
-    let states = word(2)?.split(',').map(State::of).collect::<Option<Vec<_>>>().ok_or_else(|| unknown(2))?;
+    let states = word(2)?;
+    let missing = states == MISSING;
+    let states = states.split(',').filter(|_| !missing).map(State::of).collect::<Option<Vec<_>>>().ok_or_else(|| unknown(2))?;
     let time = |column: usize| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp));
     let planned_at = Timestamp(row.get(9)?);
     let output = word(1)?;
@@ -138,6 +143,7 @@ fn job_of(row: &Row<'_>) -> rusqlite::Result<ReplayJob> {
             written_before: Some(planned_at),
             event: None,
         },
+        missing,
         render: Render::of(&word(10)?).ok_or_else(|| unknown(10))?,
         total: row.get::<_, i64>(11)? as u64,
         done: row.get::<_, i64>(12)? as u64,

@@ -680,7 +680,19 @@ fn dead_of(output: &str, total: u64) -> ReplayJob {
     let (states, output_name) = (vec![State::Dead], Some(output.to_owned()));
     let filter = DeliveryFilter { states, output: output_name, through: Some(Seq(9_999)), written_before: Some(LATER), ..all() };
     let (planned_at, state, at) = (LATER, JobState::Running, Mark::default());
-    ReplayJob { id: 1, output: output.into(), filter, render: Render::Then, total, done: 0, state, planned_at, updated_at: LATER, at }
+    ReplayJob {
+        id: 1,
+        output: output.into(),
+        filter,
+        missing: false,
+        render: Render::Then,
+        total,
+        done: 0,
+        state,
+        planned_at,
+        updated_at: LATER,
+        at,
+    }
 }
 
 #[test]

@@ -105,6 +105,7 @@ impl SqliteStore {
         let done = self.try_operate(operation, now, from).map_err(trouble("change deliveries"));
         if done.is_err() {
             self.roll_back()?;
+            self.names.take_back(&self.db).map_err(trouble("read the names"))?;
         }
         overwrite(self, false)?;
         done
@@ -119,6 +120,7 @@ impl SqliteStore {
             Operation::Replay(keys, render) => self.replay_keys(keys, *render, now, from)?,
             Operation::PlanReplays(jobs) => self.plan_replays(jobs)?,
             Operation::FeedReplay { id, most } => self.feed_replay(*id, *most, now, from)?,
+            Operation::FeedMissing { id, found, at } => self.feed_missing(*id, found, *at, now)?,
             Operation::TurnReplay { id, to } => self.turn_replay(*id, *to, now)?,
             Operation::Purge { filter, why } => self.purge(filter, why, now, from)?,
             Operation::Recall { output, but } => self.recall(output, but.as_deref(), now, from)?,
@@ -132,6 +134,7 @@ impl SqliteStore {
             Operation::Scrub { .. } => Slice { changed: 0, next: None },
         };
         run(&self.db, "COMMIT")?;
+        self.names.keep();
         self.erased.extend(under_way);
         Ok(slice)
     }

@@ -4,14 +4,14 @@
 use crate::world::{Call, Entered, SimClock, World};
 use std::sync::Arc;
 use std::time::Duration;
-use switchyard::journal::ReplayJob;
 use switchyard::journal::archive::OutputCounts;
 use switchyard::journal::memory::{Disk, MemoryStore};
 use switchyard::journal::store::{
     Batch, Collected, Committed, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Sealed, Slice, Store, StoreError, Swept, Tend,
     Waiting,
 };
-use switchyard::model::{Cursor, DeliveryKey, Seq, Timestamp};
+use switchyard::journal::{DeliveryFilter, ReplayJob};
+use switchyard::model::{Cursor, DeliveryKey, Kept, Seq, Timestamp};
 
 /// The store of one life.
 pub struct FaultyStore {
@@ -155,5 +155,11 @@ impl Reads for FaultyReads {
     }
     fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
         self.call(Call::Replays, Reads::replays)
+    }
+    fn asked_again(&self, output: &str, most: u64) -> Result<u64, StoreError> {
+        self.call(Call::Replays, |disk| disk.asked_again(output, most))
+    }
+    fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError> {
+        self.call(Call::Replays, |disk| disk.events(filter, after, most))
     }
 }

@@ -45,7 +45,7 @@ const LIST_MOST: Duration = Duration::from_millis(100);
 const START_MOST: Duration = Duration::from_secs(2);
 const RSS_MOST_MIB: u64 = 300;
 /// So long without progress is a failure.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_mins(1);
 
 /// How many.
 #[derive(clap::Args)]
