@@ -1,8 +1,8 @@
 #!/bin/sh
 # The second command of the README: installs what the tests need and runs all of them. Says how long each step took.
 #
-# After the tests proper the real daemon under load is killed, loses power, meets a bad disk, is stopped and reloaded; long runs are
-# `cargo xtask torture --help`.
+# After the tests proper the real daemon under load is killed, loses power, meets a bad disk, is stopped, reloaded, surrounded by bad outputs, and
+# buried under a backlog; long runs are `cargo xtask torture --help`.
 # All of it uses the dev profile, so that dependencies are built once.
 set -eu
 cd "$(dirname "$0")/.."
@@ -38,5 +38,9 @@ step 'power, control' cargo xtask torture power --cycles 20 --synchronous normal
 step 'a failing and a full disk' cargo xtask torture io --cycles 20
 step 'stop' cargo xtask torture stop --cycles 10
 step 'reload' cargo xtask torture reload --cycles 20
+step 'bad outputs' cargo xtask torture outputs --seconds 6
+step 'bad outputs, control' cargo xtask torture outputs --seconds 4 --slow
+step 'a backlog' cargo xtask torture backlog --profile dev --waiting 100000
+step 'a backlog, control' cargo xtask torture backlog --profile dev --waiting 4000 --forget
 
 printf '\n%s%6d s  in all\nAll is well.\n' "$times" $(($(date +%s) - begin))

@@ -6,10 +6,10 @@
 
 use crate::build::{self, Build};
 use crate::daemon::{Home, Output, Route, Running};
-use crate::http::{self, Client};
+use crate::http;
 use crate::process;
 use crate::torture::kill::keep;
-use crate::torture::sender::sign;
+use crate::torture::load::{Load, Took, number_of};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -33,10 +33,8 @@ const KEYS: [&str; 5] = [
 /// Keys of `ordered`, and of `keyed`.
 const LINES: u64 = 1_000;
 const SHOPS: u64 = 100_000;
-/// Connections that fill.
-const SENDERS: u64 = 16;
 /// Events a second while latency is measured, and how long.
-const PROBES_A_SECOND: u64 = 200;
+const PROBES_A_SECOND: u32 = 200;
 const PROBED_FOR: Duration = Duration::from_secs(5);
 /// A figure of a list is the median of so many.
 const LOOKS: usize = 9;
@@ -73,9 +71,7 @@ struct Far {
 struct Run {
     home: Home,
     far: Arc<Far>,
-    next: AtomicU64,
-    /// Answered 200.
-    answered: AtomicU64,
+    load: Load,
 }
 
 /// Figures of a start and of what people ask then.
@@ -85,8 +81,8 @@ struct Figures {
     ready: Duration,
     lists: Vec<(&'static str, Duration)>,
     rss_mib: u64,
-    quiet: [Duration; 2],
-    draining: [Duration; 2],
+    quiet: Took,
+    draining: Took,
     drained_a_second: u64,
     rss_draining_mib: u64,
 }
@@ -104,7 +100,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     let began = process::now();
     let mut daemon = Running::start(run.home.command(&binary)?)?;
     daemon.wait_listening(run.home.listen, START_MOST * 5)?;
-    run.fill(events)?;
+    run.load.fill(events)?;
     let filled = began.elapsed();
     run.wait_rows(&mut daemon, events)?;
     let settled = began.elapsed();
@@ -121,6 +117,10 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     drop(daemon);
     let (kept, clean) = (figures.report(), run.judge(&audit));
     println!("  took        {:.0} s in all", began.elapsed().as_secs_f64());
+    if options.forget {
+        println!("{}", if clean { "FAILED: what was forgotten was not missed" } else { "control: what was forgotten is missed" });
+        return Ok(!clean);
+    }
     let good = kept && clean;
     println!("{}", if clean { "lost: 0" } else { "FAILED" });
     if !good {
@@ -142,46 +142,11 @@ impl Run {
         let routes = [Route { name: "all", total_above: None, total_below: None, to: &OUTPUTS }];
         let outputs = OUTPUTS.iter().zip(KEYS).map(|(name, keys)| {
             let away = ["down", "ordered"].contains(name);
-            Output { name: (*name).to_owned(), port: if away { nobody.port() } else { here.port() }, keys }
+            Output { name: (*name).to_owned(), at: format!("http://{}", if away { nobody } else { here }), keys }
         });
         home.write_file(&routes, &outputs.collect::<Vec<_>>(), "24h", "a backlog")?;
-        Ok(Run { home, far, next: AtomicU64::new(0), answered: AtomicU64::new(0) })
-    }
-
-    /// Sends so many events, as fast as they are answered.
-    fn fill(&self, events: u64) -> anyhow::Result<()> {
-        std::thread::scope(|scope| {
-            let senders: Vec<_> = (0..SENDERS).map(|_| scope.spawn(|| self.send_until(events))).collect();
-            senders.into_iter().try_for_each(|sender| sender.join().unwrap_or_else(|_| bail!("a sender ended")))
-        })
-    }
-
-    fn send_until(&self, events: u64) -> anyhow::Result<()> {
-        let mut client = Client::open(self.home.listen)?;
-        loop {
-            let number = self.next.fetch_add(1, Relaxed) + 1;
-            if number > events {
-                self.next.fetch_sub(1, Relaxed);
-                return Ok(());
-            }
-            self.send(&mut client, number)?;
-        }
-    }
-
-    fn send(&self, client: &mut Client, number: u64) -> anyhow::Result<()> {
-        let body = body(number);
-        let (id, signature) = (format!("backlog-{number}"), sign(&body));
-        let headers = [("Content-Type", "application/json"), ("X-Topic", "ORDER_PAID"), ("X-Event-Id", &id), ("X-Signature", &signature)];
-        let end = process::now() + STUCK;
-        loop {
-            match client.ask("POST", "/bench", &headers, &body)? {
-                (200, _) => break,
-                (503, _) if process::now() < end => std::thread::sleep(Duration::from_millis(20)),
-                (status, answer) => bail!("event {number} was answered {status} {}", String::from_utf8_lossy(&answer)),
-            }
-        }
-        self.answered.fetch_add(1, Relaxed);
-        Ok(())
+        let load = Load::new(home.listen, body);
+        Ok(Run { home, far, load })
     }
 
     /// Until everything that waits has its row, and `later` was tried.
@@ -212,37 +177,22 @@ impl Run {
         let began = process::now();
         let mut daemon = Running::start(self.home.command(binary)?)?;
         daemon.wait_listening(self.home.listen, STUCK)?;
-        self.send(&mut Client::open(self.home.listen)?, self.next.fetch_add(1, Relaxed) + 1)?;
+        self.load.one()?;
         figures.listening = began.elapsed();
         let ready = process::wait_for(STUCK, || http::get(self.home.admin, "/ready", &[]).ok().filter(|(status, _)| *status == 200));
         ready.with_context(|| format!("not ready; the log ends with\n{}", self.home.log_tail()))?;
         figures.ready = began.elapsed();
-        figures.quiet = self.probe()?;
+        figures.quiet = self.load.paced(PROBES_A_SECOND, PROBED_FOR, |_, _| {})?;
         figures.lists = self.look()?;
         figures.rss_mib = process::rss_kib(daemon.pid())? >> 10;
         self.far.listen(nobody)?;
         let (from, began) = (self.far.arrived(), process::now());
         // A breaker lets one probe through first.
         process::wait_for(STUCK, || (self.far.arrived() > from + 100).then_some(())).context("nothing drains")?;
-        figures.draining = self.probe()?;
+        figures.draining = self.load.paced(PROBES_A_SECOND, PROBED_FOR, |_, _| {})?;
         self.drain(&mut daemon, &mut figures)?;
         figures.drained_a_second = ((self.far.arrived() - from) as f64 / began.elapsed().as_secs_f64()) as u64;
         Ok((figures, daemon))
-    }
-
-    /// p50 and p99 of answers to events at an even pace.
-    fn probe(&self) -> anyhow::Result<[Duration; 2]> {
-        let (mut client, mut took) = (Client::open(self.home.listen)?, vec![]);
-        let (began, gap) = (process::now(), Duration::from_secs(1) / PROBES_A_SECOND as u32);
-        while began.elapsed() < PROBED_FOR {
-            // By the plan, not by the last answer: a slow one is not left out.
-            let planned = gap * took.len() as u32;
-            std::thread::sleep(planned.saturating_sub(began.elapsed()));
-            self.send(&mut client, self.next.fetch_add(1, Relaxed) + 1)?;
-            took.push(began.elapsed().saturating_sub(planned));
-        }
-        took.sort_unstable();
-        Ok([took[took.len() / 2], took[took.len() * 99 / 100]])
     }
 
     fn look(&self) -> anyhow::Result<Vec<(&'static str, Duration)>> {
@@ -279,7 +229,7 @@ impl Run {
         let mut before = (0, process::now());
         loop {
             figures.rss_draining_mib = figures.rss_draining_mib.max(process::rss_kib(daemon.pid())? >> 10);
-            let (arrived, wanted) = (self.far.arrived(), self.answered.load(Relaxed) * DRAINED as u64);
+            let (arrived, wanted) = (self.far.arrived(), self.load.answered() * DRAINED as u64);
             let missing = wanted.saturating_sub(arrived);
             if missing == 0 {
                 break;
@@ -297,7 +247,7 @@ impl Run {
             std::thread::sleep(Duration::from_millis(100));
         }
         // What was taken is written a moment later.
-        let waits = self.answered.load(Relaxed) * (OUTPUTS.len() - DRAINED) as u64;
+        let waits = self.load.answered() * (OUTPUTS.len() - DRAINED) as u64;
         let written = || self.home.api("/api/audit").ok().filter(|audit| audit["waiting"].as_u64().is_some_and(|waiting| waiting <= waits));
         process::wait_for(STUCK / 3, written);
         Ok(())
@@ -305,7 +255,7 @@ impl Run {
 
     /// What was answered against what arrived and what the daemon counts.
     fn judge(&self, audit: &Value) -> bool {
-        let answered = self.answered.load(Relaxed);
+        let answered = self.load.answered();
         let mut clean = true;
         let mut law = |holds: bool, what: String| {
             println!("  {}  {what}", if holds { "          " } else { "BROKEN    " });
@@ -399,14 +349,9 @@ impl Figures {
             self.rss_mib.max(self.rss_draining_mib) <= RSS_MOST_MIB,
             format!("memory {} MiB, while draining at most {} MiB", self.rss_mib, self.rss_draining_mib),
         );
-        let ([quiet_p50, quiet_p99], [p50, p99]) = (self.quiet, self.draining);
         println!(
-            "              answers p50 {:.1} ms, p99 {:.1} ms; while draining {:.1} and {:.1} ms; {} deliveries a second drained",
-            ms(quiet_p50),
-            ms(quiet_p99),
-            ms(p50),
-            ms(p99),
-            self.drained_a_second
+            "              answers {}; while draining {}; {} deliveries a second drained",
+            self.quiet, self.draining, self.drained_a_second
         );
         kept
     }
@@ -418,8 +363,4 @@ fn body(number: u64) -> Vec<u8> {
         r#"{{"number":{number},"key":"k{key}","shop":"s{shop}","total":10,"note":"an order like any other, of a shop like any other"}}"#
     )
     .into_bytes()
-}
-
-fn number_of(body: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<Value>(body).ok()?["number"].as_u64()
 }

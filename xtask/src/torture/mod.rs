@@ -8,7 +8,9 @@ mod far_side;
 mod io;
 mod kill;
 mod ledger;
+mod load;
 mod orderly;
+mod outputs;
 mod power;
 pub mod self_check;
 mod sender;
@@ -30,6 +32,8 @@ pub enum Command {
     Reload(orderly::Options),
     /// A great many deliveries wait: start, memory, lists and answers are as without them.
     Backlog(backlog::Options),
+    /// A good output beside seventeen bad ones.
+    Outputs(outputs::Options),
 }
 
 /// Runs; whether nothing was lost (or, in a control run, whether something was).
@@ -42,5 +46,6 @@ pub fn run(command: &Command) -> anyhow::Result<bool> {
         Command::Stop(options) => orderly::stop(options),
         Command::Reload(options) => orderly::reload(options),
         Command::Backlog(options) => backlog::run(options),
+        Command::Outputs(options) => outputs::run(options),
     }
 }
