@@ -63,7 +63,11 @@ fn a_replay_is_fed_as_there_is_room_and_survives_a_pause_a_kill_and_a_cancel() {
     let (code, told) = said(&yard, "replay --output shop -y");
     let planned = "1,100 deliveries to shop will be delivered again\nreplay 1 of shop: `switchyard replay show 1` says how far it is\n";
     assert_eq!((code, told.as_str()), (0, planned));
-    wait_told(&yard, "replay show 1", "replay 1 of shop is running: 1,000 of 1,100 are in line or past it\n");
+    wait_told(
+        &yard,
+        "replay show 1",
+        "replay 1 of shop is running: 1,000 of 1,100 are in line or past it; the output is paused: `switchyard resume shop` lets it go on\n",
+    );
     // What comes after the plan is not in it.
     let late = yard.post("ORDER", &format!("{{\"n\":{MANY}}}"));
     assert!(said(&yard, "replay pause 1").1.starts_with("replay 1 of shop is paused"));
@@ -90,7 +94,11 @@ fn a_replay_is_fed_as_there_is_room_and_survives_a_pause_a_kill_and_a_cancel() {
     assert_eq!(said(&yard, "replay --output shop --again --dry-run").1, "1,101 deliveries to shop would be delivered again\n");
     assert_eq!(said(&yard, "pause shop").0, 0);
     assert_eq!(said(&yard, "replay --output shop --state delivered -y").0, 0);
-    wait_told(&yard, "replay show 2", "replay 2 of shop is running: 1,000 of 1,100 are in line or past it\n");
+    wait_told(
+        &yard,
+        "replay show 2",
+        "replay 2 of shop is running: 1,000 of 1,100 are in line or past it; the output is paused: `switchyard resume shop` lets it go on\n",
+    );
     let cancelled = "replay 2 of shop is cancelled: 1,000 of 1,100 are in line or past it; what is in line goes on\n";
     assert_eq!(said(&yard, "replay cancel 2"), (0, cancelled.into()));
     assert_eq!(said(&yard, "replay resume 2"), (1, "switchyard: replay 2 is cancelled: it can't be resumed now\n".into()));
@@ -189,7 +197,13 @@ fn what_a_new_output_missed_is_planned_fed_and_sent_once_through_a_kill() {
     assert_eq!(said(&yard, "pause books").0, 0);
     let planned = "1,100 deliveries to books will be delivered\nreplay 1 of books: `switchyard replay show 1` says how far it is\n";
     assert_eq!(said(&yard, "replay --missing --to books --route late -y"), (0, planned.into()));
-    wait_told(&yard, "replay show 1", "replay 1 of books is running: 1,000 of 1,100 are in line or past it\n");
+    wait_told(
+        &yard,
+        "replay show 1",
+        "replay 1 of books is running: 1,000 of 1,100 are in line or past it; the output is paused: `switchyard resume books` lets it go on\n",
+    );
+    let shown = yard.admin("GET", "/api/outputs", "").json()["outputs"][1]["replays"].to_string();
+    assert_eq!(shown, r#"[{"id":1,"state":"running","done":1000,"total":1100}]"#);
     yard.kill();
     yard.run();
     assert_eq!(said(&yard, "resume books").0, 0);

@@ -112,7 +112,7 @@ impl Api {
             (&Method::GET, ["api", "events", id, "explain"]) => self.explain(id).await,
             (&Method::GET, ["api", "feed"]) => self.feed(&query).await,
             (&Method::GET, ["api", "deliveries"]) => self.deliveries(&query).await,
-            (&Method::GET, ["api", "outputs"]) => Ok(json!({ "outputs": self.daemon.outputs() })),
+            (&Method::GET, ["api", "outputs"]) => Ok(self.outputs().await),
             (&Method::GET, ["api", "refused"]) => Ok(json!({ "refused": self.daemon.refused() })),
             (&Method::GET, ["api", "audit"]) => self.audit().await,
             (&Method::POST, ["api", "outputs", name, "pause"]) => self.pause(name, true),

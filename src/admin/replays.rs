@@ -49,7 +49,7 @@ impl Api {
         let jobs = if dry || count == 0 { vec![] } else { self.daemon.works.plan_replay(&counted, render).await? };
         Ok(json!({
             "count": count, "dry_run": dry, "outputs": by_name(&counted.outputs), "gone": by_name(&counted.gone),
-            "replays": jobs.iter().map(shown).collect::<Vec<_>>(),
+            "replays": jobs.iter().map(|job| self.shown(job)).collect::<Vec<_>>(),
         }))
     }
 
@@ -70,11 +70,25 @@ impl Api {
     }
 
     pub(super) async fn replays(&self) -> Answered {
-        Ok(json!({ "replays": self.daemon.works.list_replays().await?.iter().map(shown).collect::<Vec<_>>() }))
+        Ok(json!({ "replays": self.daemon.works.list_replays().await?.iter().map(|job| self.shown(job)).collect::<Vec<_>>() }))
+    }
+
+    /// Every output, with its replays that are not over.
+    pub(super) async fn outputs(&self) -> Value {
+        let mut outputs = self.daemon.outputs();
+        // What outputs do is to be seen whatever ails the journal.
+        let jobs = self.daemon.works.list_replays().await.unwrap_or_default();
+        for output in outputs.as_array_mut().into_iter().flatten() {
+            let open = jobs.iter().rev().filter(|job| !job.state.is_over() && output["name"] == *job.output);
+            let open: Vec<Value> =
+                open.map(|job| json!({ "id": job.id, "state": job.state.word(), "done": job.done, "total": job.total })).collect();
+            output["replays"] = open.into();
+        }
+        json!({ "outputs": outputs })
     }
 
     pub(super) async fn one_replay(&self, id: &str) -> Answered {
-        Ok(shown(&self.daemon.works.find_replay(number(id)?).await?))
+        Ok(self.shown(&self.daemon.works.find_replay(number(id)?).await?))
     }
 
     pub(super) async fn turn_replay(&self, id: &str, word: &str) -> Answered {
@@ -84,7 +98,32 @@ impl Api {
             "cancel" => JobState::Cancelled,
             _ => return Err(Wrong(404, "there is nothing here".into())),
         };
-        Ok(shown(&self.daemon.works.turn_replay(number(id)?, to).await?))
+        Ok(self.shown(&self.daemon.works.turn_replay(number(id)?, to).await?))
+    }
+
+    /// A replay, as people and programs read it.
+    fn shown(&self, job: &ReplayJob) -> Value {
+        let filter = &job.filter;
+        json!({
+            "id": job.id, "output": &*job.output, "state": job.state.word(), "done": job.done, "total": job.total, "as": job.render.word(),
+            "missing": job.missing, "blocked": self.blocked(job),
+            "states": filter.states.iter().map(|state| state.word()).collect::<Vec<_>>(), "route": filter.route, "source": filter.source,
+            "topic": filter.topic.as_ref().map(TopicMatch::to_string), "since": filter.since.map(|at| at.to_string()),
+            "until": filter.until.map(|at| at.to_string()), "planned_at": job.planned_at.to_string(), "updated_at": job.updated_at.to_string(),
+        })
+    }
+
+    /// Why a replay that runs does not get on; `None`: it does.
+    fn blocked(&self, job: &ReplayJob) -> Option<String> {
+        if job.state != JobState::Running {
+            None
+        } else if self.daemon.is_short_of_space() {
+            Some("the journal's disk is nearly full: replays wait until there is space".into())
+        } else if self.daemon.fleet.status().contains_key(&job.output) {
+            self.daemon.keeps_waiting(&job.output)
+        } else {
+            Some("the configuration has no such output: it goes on when it is back".into())
+        }
     }
 }
 
@@ -115,15 +154,4 @@ fn filter(asked: &Value, named: bool) -> Result<DeliveryFilter, Wrong> {
 
 fn by_name(counts: &BTreeMap<Arc<str>, u64>) -> Map<String, Value> {
     counts.iter().map(|(output, count)| (output.to_string(), Value::from(*count))).collect()
-}
-
-/// A replay, as people and programs read it.
-fn shown(job: &ReplayJob) -> Value {
-    let filter = &job.filter;
-    json!({
-        "id": job.id, "output": &*job.output, "state": job.state.word(), "done": job.done, "total": job.total, "as": job.render.word(), "missing": job.missing,
-        "states": filter.states.iter().map(|state| state.word()).collect::<Vec<_>>(), "route": filter.route, "source": filter.source,
-        "topic": filter.topic.as_ref().map(TopicMatch::to_string), "since": filter.since.map(|at| at.to_string()),
-        "until": filter.until.map(|at| at.to_string()), "planned_at": job.planned_at.to_string(), "updated_at": job.updated_at.to_string(),
-    })
 }

@@ -211,9 +211,12 @@ fn line_of(job: &Value) -> String {
     let number = |name: &str| job[name].as_u64().unwrap_or(0);
     let shown = |name: &str| thousands(usize::try_from(number(name)).unwrap_or(usize::MAX));
     let left = match job["state"].as_str() {
-        Some("cancelled") => "; what is in line goes on",
-        Some("finished") if number("done") < number("total") => "; the others were delivered, replayed or deleted in the meantime",
-        _ => "",
+        Some("cancelled") => "; what is in line goes on".to_owned(),
+        Some("finished") if number("done") < number("total") => {
+            "; the others were delivered, replayed or deleted in the meantime".to_owned()
+        }
+        _ if !job["blocked"].is_null() => format!("; {}", show::cell(&job["blocked"])),
+        _ => String::new(),
     };
     let (id, output, state) = (&job["id"], show::cell(&job["output"]), show::cell(&job["state"]));
     format!("replay {id} of {output} is {state}: {} of {} are in line or past it{left}", shown("done"), shown("total"))
