@@ -1,4 +1,4 @@
-//! The preload shim `shim/power.c`, compiled here, and how a process is put under it.
+//! The preload shims of `shim/`, compiled here, and how a process is put under that of power losses.
 
 use anyhow::{Context, bail};
 use rand::RngExt;
@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shim/power.c");
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/shim");
 
 /// What of the unsynced writes is taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,16 +55,7 @@ pub struct Shim {
 impl Shim {
     /// Compiles it into a folder.
     pub fn compile(folder: &Path) -> anyhow::Result<Self> {
-        let library = folder.join("power.so");
-        let status = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O2", "-pthread", "-o"])
-            .args([library.as_path(), Path::new(SOURCE)])
-            .status()
-            .context("cc could not be run: install a C compiler")?;
-        if !status.success() {
-            bail!("{SOURCE} does not compile");
-        }
-        Ok(Shim { library })
+        Ok(Shim { library: compile(folder, "power")? })
     }
 
     /// Puts a process to come under the shim: instead of losing power, so many operations on the files of a folder fail.
@@ -78,6 +69,20 @@ impl Shim {
         command.env("LD_PRELOAD", &self.library).env("POWER_DIR", folder).env("POWER_MODE", loss.mode.word());
         command.env("POWER_AT", loss.at.to_string()).env("POWER_SEED", loss.seed.to_string());
     }
+}
+
+/// Compiles a shim into a folder; the library.
+pub fn compile(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let (library, source) = (folder.join(format!("{name}.so")), Path::new(SOURCES).join(format!("{name}.c")));
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O2", "-pthread", "-o"])
+        .args([&library, &source])
+        .status()
+        .context("cc could not be run: install a C compiler")?;
+    if !status.success() {
+        bail!("{} does not compile", source.display());
+    }
+    Ok(library)
 }
 
 /// Removes the mapped memory that a loss of power takes too.
