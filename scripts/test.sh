@@ -38,6 +38,7 @@ step 'power, control' cargo xtask torture power --cycles 20 --synchronous normal
 step 'a failing and a full disk' cargo xtask torture io --cycles 20
 step 'stop' cargo xtask torture stop --cycles 10
 step 'reload' cargo xtask torture reload --cycles 20
+step 'a clock that somebody sets' cargo xtask torture clock --jumps 40
 step 'bad outputs' cargo xtask torture outputs --seconds 6
 step 'bad outputs, control' cargo xtask torture outputs --seconds 4 --slow
 step 'a backlog' cargo xtask torture backlog --profile dev --waiting 100000

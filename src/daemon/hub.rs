@@ -34,7 +34,10 @@ pub struct Hub {
     pub(super) jq: JqPool,
     pub(super) gate: ArcSwap<Gate>,
     pub(super) silences: Silences,
+    /// What time it is.
     pub(super) clock: Arc<dyn Clock>,
+    /// By what rows of deliveries are dated; nobody sets it.
+    pub(super) steady: Arc<dyn Clock>,
     /// What is wrong, as far as people are told.
     pub(super) book: Mutex<Book>,
     /// Whether the disk is below its reserve: nothing is taken in.
@@ -92,7 +95,7 @@ impl Host for Hub {
     }
 
     async fn load(&self, output: &str, wanted: Wanted) -> Result<Due, LoadError> {
-        let (output, now) = (output.to_owned(), self.clock.wall());
+        let (output, now) = (output.to_owned(), self.steady.wall());
         let Wanted { replays, after, due_by, most } = wanted;
         let read = self.read(move |backlog| {
             let rows = backlog.load(&output, replays, after, due_by, most, now)?;

@@ -87,7 +87,7 @@ impl Daemon {
     /// # Errors
     /// The journal can't be read.
     pub async fn count_replay(&self, filter: DeliveryFilter) -> Result<Counted, StoreError> {
-        let (archive, now) = (self.archive.clone(), self.hub.clock.wall());
+        let (archive, now) = (self.archive.clone(), self.hub.steady.wall());
         let counted = tokio::task::spawn_blocking(move || {
             let through = archive.stats()?.last.unwrap_or_default();
             let filter = DeliveryFilter { through: Some(through), written_before: Some(now), ..filter };
@@ -120,7 +120,7 @@ impl Daemon {
         let archive = self.archive.clone();
         let stats = tokio::task::spawn_blocking(move || archive.stats()).await;
         let stats = stats.map_err(|why| StoreError::Fatal { doing: "read the journal's size", detail: why.to_string() })??;
-        let (through, written_before) = (Some(stats.last.unwrap_or_default()), Some(self.hub.clock.wall()));
+        let (through, written_before) = (Some(stats.last.unwrap_or_default()), Some(self.hub.steady.wall()));
         let filter = DeliveryFilter { output: Some(output.to_string()), through, written_before, ..filter };
         let (mut count, mut after) = (0, Some(Seq(0)));
         while let Some(from) = after {
@@ -183,7 +183,7 @@ impl Works {
             return Err(CannotReplay::TooMany);
         }
         let last = known.first().map_or(0, |job| job.id);
-        let now = counted.filter.written_before.unwrap_or_else(|| self.hub.clock.wall());
+        let now = counted.filter.written_before.unwrap_or_else(|| self.hub.steady.wall());
         let job = |(id, (output, total)): (u64, (&Arc<str>, &u64))| job(id, output, *total, counted, render, now);
         let jobs: Vec<ReplayJob> = (last + 1..).zip(&counted.outputs).map(job).collect();
         self.hub.operate(Operation::PlanReplays(jobs.clone())).await?;

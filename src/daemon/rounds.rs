@@ -94,7 +94,7 @@ impl Daemon {
         let before = self.seen.load().rung;
         let mut seen = Seen { at: now, ..Seen::default() };
         let mut found = self.sources_now(rounds, wall);
-        found.extend(self.outputs_now(rounds, &mut seen, now, wall));
+        found.extend(self.outputs_now(rounds, &mut seen, now));
         found.push(self.disk_now(before, &mut seen));
         found.push(looks::journal(self.hub.journal.commits()));
         found.push(self.file_now());
@@ -135,8 +135,8 @@ impl Daemon {
         sources.iter().flat_map(|(_, source)| look(source)).collect()
     }
 
-    fn outputs_now(&self, rounds: &mut Rounds, seen: &mut Seen, now: Instant, wall: Timestamp) -> Vec<Look> {
-        let (running, statuses) = (self.running.load(), self.fleet.status());
+    fn outputs_now(&self, rounds: &mut Rounds, seen: &mut Seen, now: Instant) -> Vec<Look> {
+        let (running, statuses, wall) = (self.running.load(), self.fleet.status(), self.hub.steady.wall());
         let mut found = vec![];
         let mut motions = BTreeMap::new();
         for (name, status) in &statuses {

@@ -173,7 +173,7 @@ impl Daemon {
             duplicates.push((source.name.to_string(), source.tally.of(Answer::Repeated)));
         }
         kept.push((OWN_SOURCE.to_owned(), self.noticed.told.load(Ordering::Relaxed)));
-        let (seen, now) = (self.seen.load(), self.hub.clock.wall());
+        let (seen, now) = (self.seen.load(), self.hub.steady.wall());
         let tallies = sources.iter().map(|(_, source)| source.tally.as_ref()).chain([self.ingest.elsewhere()]);
         for tally in tallies {
             for answer in Answer::ALL.into_iter().filter(|answer| answer.status().as_u16() >= 400) {

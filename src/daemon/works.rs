@@ -124,6 +124,7 @@ impl Works {
     pub fn open<R, E>(parts: Parts, open: impl FnOnce(OnKept) -> Result<(Journal, R), E>) -> Result<(Arc<Self>, R), E> {
         let (events, dispatcher) = (broadcast::Sender::new(FEED_MAX), Arc::new(OnceLock::<Dispatcher>::new()));
         let (journal, rest) = open(on_kept(&events, &dispatcher))?;
+        let steady = journal.clock();
         let hub = Arc::new(Hub {
             backlog: Backlog::new(journal.clone(), parts.reads),
             journal,
@@ -132,11 +133,12 @@ impl Works {
             jq: parts.jq,
             gate: ArcSwap::default(),
             silences: parts.silences,
-            clock: Arc::clone(&parts.clock),
+            clock: parts.clock,
+            steady: Arc::clone(&steady),
             book: Mutex::new(parts.book),
             reserved: AtomicBool::new(false),
         });
-        let fleet = Fleet::new(Arc::clone(&hub), parts.clock, parts.deliver);
+        let fleet = Fleet::new(Arc::clone(&hub), steady, parts.deliver);
         let fleet = Arc::new(if let Some(window) = parts.window { fleet.within(window) } else { fleet });
         // Set once, here, before anything can be kept.
         let _ = dispatcher.set(Dispatcher { fleet: Arc::clone(&fleet), hub: Arc::clone(&hub) });
@@ -201,7 +203,7 @@ impl Works {
     }
 
     async fn open_page(&self, from: Seq, to: Seq) -> Result<(Vec<OpenEvent>, Option<Seq>), StoreError> {
-        let now = self.hub.clock.wall();
+        let now = self.hub.steady.wall();
         let read = self.hub.read(move |backlog| backlog.open_events(from, to, RECOVERY_PAGE, now)).await;
         read.map_err(|why| StoreError::Fatal { doing: "read open events", detail: why.to_string() })?
     }
@@ -310,14 +312,14 @@ impl Works {
                 if !self.fleet.status().get(&output).is_some_and(well) {
                     continue;
                 }
-                let before = self.hub.clock.wall() - skip_after;
+                let before = self.hub.steady.wall() - skip_after;
                 let stuck = Operation::Overtake { output: Arc::clone(&output), before };
                 if let Some(count) = self.moved(&output, stuck).await {
                     tracing::warn!(%output, count, "deliveries are stuck for longer than `skip_after`: those behind them go on");
                 }
             }
             for (output, digest) in self.laid.load().digests.clone() {
-                let before = self.hub.clock.wall() - digest.every;
+                let before = self.hub.steady.wall() - digest.every;
                 self.moved(&output, Operation::Gather { output: Arc::clone(&output), before }).await;
             }
         }
@@ -361,7 +363,7 @@ impl Hub {
         if homeless.is_empty() {
             return;
         }
-        let now = self.clock.wall();
+        let now = self.steady.wall();
         let row = |target: &Arc<Target>| DeliveryRow {
             key: DeliveryKey { seq: kept.seq, target: Arc::clone(target), ordinal: 0 },
             state: State::Held,

@@ -6,7 +6,7 @@
 use super::inbox::{Found, Work};
 use super::store::{Batch, Recovered, Store, StoreError};
 use super::writer::{Ending, Journal, Settings, Writer};
-use crate::model::Instant;
+use crate::model::{Clock, Instant};
 use std::sync::Arc;
 use std::task::Waker;
 

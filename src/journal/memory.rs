@@ -405,7 +405,15 @@ impl Store for MemoryStore {
         let disk = self.disk.lock();
         let watermark = disk.watermark.max(1);
         let open = disk.events.range(watermark..).map(|(seq, _)| (Seq(*seq), disk.open(*seq))).filter(|(_, open)| *open > 0);
-        Ok(Recovered { watermark: Seq(watermark), last: Seq(disk.next_seq() - 1), open: open.collect() })
+        let mut last: BTreeMap<(&str, bool), (Option<Timestamp>, Place, Timestamp)> = BTreeMap::new();
+        for (place, (row, _)) in disk.rows.iter().filter(|(_, (row, _))| row.state == State::Waiting) {
+            let found = (row.due_at, *place, row.updated_at);
+            let last = last.entry((&row.key.target.output, row.replays > 0)).or_insert(found);
+            *last = found.max(*last);
+        }
+        let turns = disk.line.values().filter_map(|(_, turn)| *turn);
+        let dated = last.values().map(|(.., written)| *written).chain(turns).max().unwrap_or_default();
+        Ok(Recovered { watermark: Seq(watermark), last: Seq(disk.next_seq() - 1), open: open.collect(), dated })
     }
 
     fn operate(&mut self, operation: &Operation, now: Timestamp, _: Mark) -> Result<Slice, StoreError> {

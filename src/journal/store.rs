@@ -66,6 +66,9 @@ pub struct Recovered {
     pub last: Seq,
     /// Events from the watermark on whose plan is open, and how many of their targets are.
     pub open: Vec<(Seq, u32)>,
+    /// By when rows are dated that decide how long others wait: of each output, when that one was written that is due last, and when the
+    /// last turn was given. A clock that shows less was set back.
+    pub dated: Timestamp,
 }
 
 /// An event whose plan was not closed when the daemon stopped.

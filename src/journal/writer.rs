@@ -10,7 +10,7 @@ use super::open_plans::OpenPlans;
 use super::pace::{Commits, Pace};
 use super::store::{Append, Batch, Fate, Mark, Operation, Recovered, Retain, Room, Store, StoreError, Tend};
 use crate::fail;
-use crate::model::{Appended, Clock, Dedupe, Event, Instant, Kept, Plan, Seq, Settlement, Written};
+use crate::model::{Appended, Clock, Dedupe, Event, Instant, Kept, Plan, Seq, Settlement, Steady, Written};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -99,7 +99,7 @@ pub(super) struct Shared {
     pace: Pace,
     /// Whether space is short: what was delivered is deleted before its time.
     pressed: AtomicBool,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<Steady>,
     fault: watch::Sender<Option<Fault>>,
     /// Whether the writer still owns the store.
     running: watch::Sender<bool>,
@@ -147,7 +147,7 @@ impl Journal {
             counters: Counters::default(),
             pace: Pace::default(),
             pressed: AtomicBool::new(false),
-            clock: Arc::clone(&settings.clock),
+            clock: Arc::new(Steady::begin(Arc::clone(&settings.clock), recovered.dated)),
             fault: watch::Sender::new(None),
             running: watch::Sender::new(true),
         });
@@ -172,6 +172,11 @@ impl Journal {
         };
         let alive = Arc::new(Alive(Arc::clone(&shared)));
         Ok((Journal { shared, _alive: alive }, writer, recovered))
+    }
+
+    /// By what rows are dated.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.shared.clock) as Arc<dyn Clock>
     }
 
     /// Keeps an event with its plan. The event is queued when this returns; the future waits for the commit, and dropping
@@ -502,7 +507,8 @@ impl Writer {
 
     fn sweep(&mut self, now: Instant) -> Result<(), StoreError> {
         let retain = if self.pressed { Retain { delivered: Duration::ZERO, ..self.retain } } else { self.retain };
-        let swept = goes_on(self.store.sweep(retain, self.shared.clock.wall(), self.sweep.unwrap_or_default()))?;
+        // Of events and rows: those are dated by the wall clock, these by the steady one.
+        let swept = goes_on(self.store.sweep(retain, self.shared.clock.latest_past(), self.sweep.unwrap_or_default()))?;
         self.sweep = swept.and_then(|swept| swept.next);
         let room = swept.map_or(Room::Enough, |swept| swept.room);
         self.sweep_at = now

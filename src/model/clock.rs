@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A moment for waiting and measuring: nanoseconds since the daemon's start. Never goes back.
@@ -63,6 +64,79 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Instant;
     /// For people.
     fn wall(&self) -> Timestamp;
+}
+
+/// The wall clock as it would stand had nobody set it since a moment: what rows of deliveries are dated by, so that due times, retention
+/// and digests neither wait nor hurry where somebody sets the clock (decision 10).
+pub struct Steady {
+    clock: Arc<dyn Clock>,
+    since: Instant,
+    wall: Timestamp,
+}
+
+impl Steady {
+    /// From now on; not before `least`, by which rows are dated already: an earlier daemon saw the clock before it was set back.
+    pub fn begin(clock: Arc<dyn Clock>, least: Timestamp) -> Self {
+        Steady { since: clock.now(), wall: clock.wall().max(least), clock }
+    }
+
+    /// For what must not come too early by either clock.
+    pub fn latest_past(&self) -> Timestamp {
+        self.wall().min(self.clock.wall())
+    }
+}
+
+impl Clock for Steady {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+    fn wall(&self) -> Timestamp {
+        self.wall + self.clock.now().since(self.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// A second passes with each look at the wall; `set` is by how much somebody set it.
+    #[derive(Default)]
+    struct Set {
+        seconds: AtomicI64,
+        set: AtomicI64,
+    }
+
+    impl Clock for Set {
+        fn now(&self) -> Instant {
+            Instant(self.seconds.load(Ordering::Relaxed) as u64 * 1_000_000_000)
+        }
+        fn wall(&self) -> Timestamp {
+            Timestamp((1_000_000 + self.seconds.load(Ordering::Relaxed)) * 1_000 + self.set.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn nobody_sets_the_steady_clock() {
+        let clock = Arc::new(Set::default());
+        let steady = Steady::begin(clock.clone(), Timestamp(0));
+        for set in [0, -3_600_000, 86_400_000] {
+            clock.set.store(set, Ordering::Relaxed);
+            clock.seconds.fetch_add(7, Ordering::Relaxed);
+            let passed = clock.seconds.load(Ordering::Relaxed);
+            assert_eq!((steady.wall(), steady.now()), (Timestamp((1_000_000 + passed) * 1_000), clock.now()));
+            assert_eq!(steady.latest_past(), steady.wall().min(clock.wall()));
+        }
+    }
+
+    #[test]
+    fn it_does_not_begin_before_what_is_written() {
+        let clock = Arc::new(Set::default());
+        let ahead = clock.wall() + Duration::from_hours(1);
+        let steady = Steady::begin(clock.clone(), ahead);
+        clock.seconds.fetch_add(3, Ordering::Relaxed);
+        assert_eq!(steady.wall(), ahead + Duration::from_secs(3));
+    }
 }
 
 /// The machine's clocks.

@@ -12,7 +12,7 @@ pub mod own;
 pub mod plan;
 pub mod printable;
 
-pub use clock::{Clock, Instant, SystemClock, Timestamp};
+pub use clock::{Clock, Instant, Steady, SystemClock, Timestamp};
 pub use delivery::{
     BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, HeldUntil, Loaded, Order, PACED, SILENCED, Settlement, State, Written, ends_dead,
     stands_in_line,

@@ -212,7 +212,8 @@ impl Store for SqliteStore {
     }
     fn recover(&mut self) -> Result<Recovered, StoreError> {
         let open = read::open_counts(&self.db, self.watermark).map_err(trouble("read what is open"))?;
-        Ok(Recovered { watermark: Seq(self.watermark), last: Seq(self.next_seq - 1), open })
+        let dated = read::dated(&self.db).map_err(trouble("read when rows were written"))?;
+        Ok(Recovered { watermark: Seq(self.watermark), last: Seq(self.next_seq - 1), open, dated })
     }
     fn operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> Result<Slice, StoreError> {
         self.operate_slice(operation, now, from)

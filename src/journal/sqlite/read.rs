@@ -38,6 +38,25 @@ pub(super) fn open_counts(db: &Connection, watermark: i64) -> rusqlite::Result<V
     rows.collect()
 }
 
+/// Of each output, when the row was written that is due last, and when the last turn was given: the latest of it. A few seeks an output.
+pub(super) fn dated(db: &Connection) -> rusqlite::Result<Timestamp> {
+    let last = "SELECT updated_at FROM deliveries WHERE state = 0 AND output = ?1 AND (replays > 0) = ?2
+        ORDER BY due_at DESC, event DESC, target DESC, ordinal DESC LIMIT 1";
+    let turn = "SELECT max(turn_at) FROM deliveries WHERE output = ?1 AND turn_at IS NOT NULL";
+    let outputs: Vec<i64> = db.prepare_cached("SELECT id FROM outputs")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let (mut last, mut turn) = (db.prepare_cached(last)?, db.prepare_cached(turn)?);
+    let mut dated = 0;
+    for output in outputs {
+        for replays in [false, true] {
+            let written: Option<i64> = last.query_row(params![output, replays], |row| row.get(0)).optional()?;
+            dated = dated.max(written.unwrap_or(0));
+        }
+        let given: Option<i64> = turn.query_row([output], |row| row.get(0))?;
+        dated = dated.max(given.unwrap_or(0));
+    }
+    Ok(Timestamp(dated))
+}
+
 /// As [`Reads::open_events`](crate::journal::store::Reads::open_events).
 pub fn open_events(db: &Connection, names: &mut Names, from: Seq, to: Seq, most: usize) -> rusqlite::Result<Vec<OpenEvent>> {
     let sql = format!(

@@ -133,6 +133,8 @@ const APART: &str = "
 -- Those that are held for another reason than their line: there may be millions of these, and a start looks for a few of the others.
 CREATE INDEX deliveries_apart ON deliveries(output, detail, event, target, ordinal) WHERE state = 1
     AND detail NOT IN ('waits behind an earlier one of its key', 'collected for the next digest of its key');
+-- For lists: a few that wait among millions that are delivered.
+CREATE INDEX deliveries_waits ON deliveries(event, target, ordinal, output) WHERE state = 0;
 ";
 /// From each earlier schema to the next, from 1 on.
 const STEPS: [&str; 7] = [VAULT, ORDER, GONE, REPLAYS, UNTIL, JOBS, APART];

@@ -147,7 +147,7 @@ fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() 
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
     let without_order =
-        "DROP INDEX deliveries_apart; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn;
+        "DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn;
         ALTER TABLE deliveries DROP COLUMN order_key;
         ALTER TABLE deliveries DROP COLUMN turn_at";
     yard.tamper(&format!("{without_order}; DROP TABLE vault; PRAGMA user_version = 1"));
@@ -162,7 +162,7 @@ fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() 
 fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    yard.tamper("DROP INDEX deliveries_apart; DROP TABLE replays; DROP INDEX deliveries_until; PRAGMA user_version = 5");
+    yard.tamper("DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; PRAGMA user_version = 5");
     yard.reopen();
     let store = yard.store();
     let look = "EXPLAIN QUERY PLAN SELECT event FROM deliveries WHERE output = 1 AND state = 1 AND due_at <= 5 ORDER BY due_at";
@@ -175,7 +175,7 @@ fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
 fn a_file_of_the_schema_before_replays_were_planned_is_taken_along() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    yard.tamper("DROP INDEX deliveries_apart; DROP TABLE replays; PRAGMA user_version = 6");
+    yard.tamper("DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; PRAGMA user_version = 6");
     yard.reopen();
     let planned = yard.store().operate(&Operation::PlanReplays(vec![dead_of("chat", 1)]), LATER, Mark::default()).unwrap();
     assert_eq!((planned.changed, yard.archive().replays().unwrap()), (1, vec![dead_of("chat", 1)]));
@@ -189,7 +189,7 @@ fn a_file_of_the_schema_before_replays_had_their_own_line_is_taken_along() {
     yard.append(event(1, "a", NOW), plan(&[&chat]));
     yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Waiting, NOW)], ..Batch::default() });
     yard.tamper(
-        "DROP INDEX deliveries_apart; DROP TABLE replays; DROP INDEX deliveries_until; DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
+        "DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
         CREATE INDEX deliveries_waiting ON deliveries(output, due_at, event, target, ordinal) WHERE state = 0",
     );
     yard.reopen();
@@ -219,12 +219,16 @@ fn a_file_of_the_schema_before_those_held_apart_is_taken_along() {
     let chat = target("a", "chat");
     yard.append(event(1, "a", NOW), plan(&[&chat]));
     yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Held, NOW)], ..Batch::default() });
-    yard.tamper("DROP INDEX deliveries_apart; PRAGMA user_version = 7");
+    yard.tamper("DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; PRAGMA user_version = 7");
     yard.reopen();
     assert!([BEHIND, COLLECTED].iter().all(|why| HELD.contains(&format!("'{why}'"))), "the index and the query say what rows say");
     let plan: String =
         yard.store().db.query_row(&format!("EXPLAIN QUERY PLAN {HELD}"), params![1, "x", 0, 0, 0, 1], |row| row.get(3)).unwrap();
     assert_eq!(plan, "SEARCH deliveries USING COVERING INDEX deliveries_apart (output=? AND detail=? AND (event,target,ordinal)>(?,?,?))");
+    let list = "EXPLAIN QUERY PLAN SELECT detail FROM deliveries WHERE (event, target, ordinal) < (9, 9, 9) AND event BETWEEN 0 AND 9 AND state = 0
+        ORDER BY event DESC, target DESC, ordinal DESC LIMIT 9";
+    let plan: String = yard.store().db.query_row(list, [], |row| row.get(3)).unwrap();
+    assert_eq!(plan, "SEARCH deliveries USING INDEX deliveries_waits (event>? AND event<?)", "a few that wait are found among millions");
     let unhold = |why: &str| Operation::Unhold { output: "chat".into(), why: ["a".to_owned(), why.to_owned()].into() };
     let detail = settled(1, &chat, State::Held, NOW).row.detail;
     assert_eq!(yard.store().operate(&unhold("another"), LATER, Mark::default()).unwrap().changed, 0);

@@ -189,7 +189,7 @@ fn trouble(chance: &mut Chance, swarm: &Swarm, fars: u64, files: u64) -> Option<
         }
         18 if swarm.people => Some(What::PassBy),
         19 if swarm.clock => {
-            let jump = chance.one(&[-45_000, -5_000, 5_000, 3_600_000]);
+            let jump = chance.one(&[-3_600_000, -45_000, -5_000, 5_000, 3_600_000, 86_400_000]);
             Some(What::Clock(jump))
         }
         _ => None,

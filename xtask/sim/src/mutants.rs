@@ -24,7 +24,7 @@ pub struct Mutant {
 }
 
 /// The bugs.
-pub const MUTANTS: [Mutant; 16] = [
+pub const MUTANTS: [Mutant; 18] = [
     Mutant {
         bug: "senders are answered although the commit found no space",
         file: "src/journal/writer.rs",
@@ -120,6 +120,18 @@ pub const MUTANTS: [Mutant; 16] = [
         file: "src/deliver/breaker.rs",
         good: "State::Probing { .. } => Allows::Nothing,",
         bad: "State::Probing { .. } => Allows::Probe,",
+    },
+    Mutant {
+        bug: "due times go with a clock that somebody sets",
+        file: "src/model/clock.rs",
+        good: "self.wall + self.clock.now().since(self.since)",
+        bad: "self.clock.wall()",
+    },
+    Mutant {
+        bug: "a start does not look by when rows are dated",
+        file: "src/model/clock.rs",
+        good: "wall: clock.wall().max(least)",
+        bad: "wall: clock.wall().max(Timestamp(least.0.min(0)))",
     },
 ];
 
