@@ -147,7 +147,7 @@ fn store_round(file: &Path, size: usize, round: Duration) -> Result<Figure, Fail
             Append { event, plan: Plan { targets: vec![Arc::clone(&target)], ..Plan::default() }, dedupe }
         });
         let settlements = (first - size as i64..first).filter(|seq| *seq > 0).map(|seq| settlement(seq, &target, now)).collect();
-        let batch = Batch { appends: appends.collect(), settlements, watermark: Some(Seq(first)) };
+        let batch = Batch { appends: appends.collect(), settlements, watermark: Some(Seq(first)), at: now };
         store.commit(&batch)?;
         store.tend(Tend::Busy)?;
         Ok(size)

@@ -187,7 +187,7 @@ impl<B: Bench> Pair<B> {
     fn commit(&mut self, appends: &[Arrival], settlements: &[Outcome], watermark: bool) {
         let appends = appends.iter().map(|arrival| self.append(arrival)).collect();
         let settlements = settlements.iter().filter_map(|outcome| self.settlement(outcome)).collect();
-        let batch = Batch { appends, settlements, watermark: watermark.then(|| self.disk.lowest_open()) };
+        let batch = Batch { appends, settlements, watermark: watermark.then(|| self.disk.lowest_open()), at: self.now };
         let committed = self.model.commit(&batch).unwrap();
         assert_eq!(self.under_test.store().commit(&batch).unwrap(), committed);
         let new = committed.fates.iter().filter_map(|fate| if let Fate::New { seq, .. } = fate { Some(seq.0) } else { None });
@@ -403,7 +403,7 @@ fn what_is_released_stays_in_line(bench: &mut dyn Bench) {
         let plan = Plan { ordered: vec![(0, order)], ..samples::plan(&[&target]) };
         Append { event: samples::event(nth, "1", now), plan, dedupe: None }
     };
-    bench.store().commit(&Batch { appends: vec![append(1), append(2)], ..Batch::default() }).unwrap();
+    bench.store().commit(&Batch { appends: vec![append(1), append(2)], at: now, ..Batch::default() }).unwrap();
     let gone = Settlement { closes: false, ..samples::settled(2, &target, State::Held, now) };
     let gone = Settlement { row: DeliveryRow { detail: "gone".into(), ..gone.row }, ..gone };
     bench.store().commit(&Batch { settlements: vec![gone], ..Batch::default() }).unwrap();
@@ -437,7 +437,7 @@ fn what_is_held_until_a_time_goes_on_then(bench: &mut dyn Bench) {
         let plan = Plan { ordered: vec![(1, OrderKey(1))], ..samples::plan(&[&plain, &lined]) };
         Append { event: samples::event(nth, "1", now), plan, dedupe: None }
     };
-    bench.store().commit(&Batch { appends: (1..=3).map(append).collect(), ..Batch::default() }).unwrap();
+    bench.store().commit(&Batch { appends: (1..=3).map(append).collect(), at: now, ..Batch::default() }).unwrap();
     let held = |seq: i64, target: &Arc<Target>, until: Option<i64>, why: &str| {
         let settled = samples::settled(seq, target, State::Held, now);
         let due_at = until.map(|until| Timestamp(START + until));
@@ -490,7 +490,7 @@ fn what_was_missing_stands_in_line(bench: &mut dyn Bench) {
     let of = |target: &Arc<Target>| Plan { ordered: vec![(0, OrderKey(7))], ..samples::plan(&[target]) };
     let append = |nth, plan| Append { event: samples::event(nth, "1", now), plan, dedupe: None };
     let appends = vec![append(1, Plan::default()), append(2, Plan::default()), append(3, of(&old))];
-    bench.store().commit(&Batch { appends, watermark: Some(Seq(4)), ..Batch::default() }).unwrap();
+    bench.store().commit(&Batch { appends, at: now, watermark: Some(Seq(4)), ..Batch::default() }).unwrap();
     let filter = DeliveryFilter { output: Some("x".into()), through: Some(Seq(3)), written_before: Some(now), ..samples::all() };
     let (planned_at, state, at) = (now, JobState::Running, Mark::default());
     let job = ReplayJob {
@@ -547,7 +547,7 @@ fn of_two_targets_of_one_event_one_has_the_turn(bench: &mut dyn Bench) {
         Append { event: samples::event(nth, "1", now), plan: Plan { ordered, ..samples::plan(targets) }, dedupe: None }
     };
     let appends = vec![append(1, &[&early]), append(2, &[&late, &early])];
-    bench.store().commit(&Batch { appends, ..Batch::default() }).unwrap();
+    bench.store().commit(&Batch { appends, at: now, ..Batch::default() }).unwrap();
     let waiting: Vec<_> =
         all_waiting(bench.reads(), "y", false, now).into_iter().map(|(_, (_, row))| (row.key.seq.0, row.key.target)).collect();
     assert_eq!(waiting, [(1, Arc::clone(&early)), (2, early)]);

@@ -179,7 +179,7 @@ impl Durable {
                     append.plan.ordered.iter().map(|(place, order)| (place, &append.plan.targets[*place], order)).collect();
                 born.sort_unstable_by_key(|(_, target, _)| self.number(target));
                 for (place, target, order) in born {
-                    let now = append.event.received_at;
+                    let now = batch.at;
                     let wait = append.plan.collected.iter().find_map(|(collected, wait)| (collected == place).then_some(*wait));
                     let row = DeliveryRow {
                         key: DeliveryKey { seq, target: Arc::clone(target), ordinal: 0 },

@@ -31,6 +31,8 @@ pub struct Batch {
     pub settlements: Vec<Settlement>,
     /// The lowest event whose plan is not closed, where it is time to write it down.
     pub watermark: Option<Seq>,
+    /// By when rows are dated that are born with their events.
+    pub at: Timestamp,
 }
 
 /// What became of an append.

@@ -431,7 +431,7 @@ async fn retention_runs_by_itself() {
     let chat = target("a", "chat");
     let append = |nth| store::Append { event: samples::event(nth, &nth.to_string(), old), plan: plan(&[&chat]), dedupe: None };
     let settlements = vec![settled(1, &chat, State::Delivered, old), settled(2, &chat, State::Held, old)];
-    let batch = Batch { appends: vec![append(1), append(2)], settlements, watermark: Some(Seq(3)) };
+    let batch = Batch { appends: vec![append(1), append(2)], settlements, watermark: Some(Seq(3)), at: old };
     disk.open(WINDOW).commit(&batch).unwrap();
     let (journal, ..) = start(disk.open(WINDOW));
     while journal.counts().swept == 0 {
@@ -449,7 +449,7 @@ async fn where_space_is_short_delivered_events_go_before_their_time_and_nothing_
     let append = |nth| store::Append { event: samples::event(nth, &nth.to_string(), young), plan: plan(&[&chat]), dedupe: None };
     let states = [(1, State::Delivered), (2, State::Dead), (3, State::Held), (4, State::Waiting)];
     let settlements = states.map(|(nth, state)| settled(nth, &chat, state, young)).to_vec();
-    let batch = Batch { appends: (1..=4).map(append).collect(), settlements, watermark: Some(Seq(5)) };
+    let batch = Batch { appends: (1..=4).map(append).collect(), settlements, watermark: Some(Seq(5)), at: young };
     disk.open(WINDOW).commit(&batch).unwrap();
     let (journal, ..) = start(disk.open(WINDOW));
     assert!(journal.flush().await);

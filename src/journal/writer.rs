@@ -369,7 +369,7 @@ impl Writer {
     fn commit(&mut self, work: &mut Work, batch: &mut Batch) -> Result<(), StoreError> {
         std::mem::swap(&mut batch.appends, &mut work.appends);
         std::mem::swap(&mut batch.settlements, &mut work.settlements);
-        batch.watermark = self.due_watermark();
+        (batch.watermark, batch.at) = (self.due_watermark(), self.shared.clock.wall());
         self.shared.pace.begin(self.shared.clock.now());
         let result = self.store.commit(batch);
         self.worked_at = self.shared.clock.now();

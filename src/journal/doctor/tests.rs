@@ -35,7 +35,7 @@ impl Yard {
         let mut appends: Vec<Append> = (1..=6).map(|nth| append(nth, plan(&[&chat, &books]))).collect();
         let ordered = Plan { ordered: vec![(0, OrderKey(7))], ..plan(&[&line]) };
         appends.extend((7..=8).map(|nth| append(nth, ordered.clone())));
-        store.commit(&Batch { appends, ..Batch::default() }).unwrap();
+        store.commit(&Batch { appends, at: NOW, ..Batch::default() }).unwrap();
         let states = [State::Delivered, State::Dead, State::Waiting, State::Held, State::Delivered];
         let message = Message { payload: Some("{\"text\":\"made up\"}".into()), ..Message::default() };
         let mut settlements: Vec<Settlement> = (1..).zip(states).map(|(seq, state)| settled(seq, &chat, state, NOW)).collect();
@@ -422,7 +422,7 @@ fn a_backup_beside_a_busy_writer_is_one_moment_of_it() {
                 let append = Append { event: event(nth, &"x".repeat(3_000), NOW), plan: plan(&[&chat]), dedupe: None };
                 // Event and row in one commit: a copy has both or neither.
                 let settlements = vec![settled(nth as i64, &chat, State::Delivered, NOW)];
-                store.commit(&Batch { appends: vec![append], settlements, watermark: None }).unwrap();
+                store.commit(&Batch { appends: vec![append], settlements, watermark: None, at: NOW }).unwrap();
                 store.tend(crate::journal::store::Tend::Busy).unwrap();
             }
         });

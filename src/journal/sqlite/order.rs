@@ -26,11 +26,10 @@ const FREE: &str = "UPDATE deliveries SET order_key = NULL, turn_at = NULL WHERE
 const FIRST: &str = "SELECT event, target, ordinal, state, detail FROM deliveries WHERE output = ? AND order_key = ? ORDER BY event, target, ordinal LIMIT 1";
 
 /// Rows of those targets of a new event that are kept in order: each closes its part of the plan.
-pub fn append(db: &Connection, names: &mut Names, seq: Seq, append: &Append) -> rusqlite::Result<()> {
+pub fn append(db: &Connection, names: &mut Names, seq: Seq, append: &Append, now: Timestamp) -> rusqlite::Result<()> {
     const BORN: &str =
         "INSERT INTO deliveries(event, target, ordinal, output, state, closes, due_at, attempts, replays, updated_at, detail)
         VALUES(?1, ?2, 0, ?3, 0, 1, ?5, 0, 0, ?4, 'has its turn')";
-    let now = append.event.received_at;
     let mut born = vec![];
     for (place, key) in &append.plan.ordered {
         let Some(target) = append.plan.targets.get(*place) else { continue };

@@ -70,7 +70,7 @@ impl Yard {
 }
 
 fn appends(appends: Vec<Append>) -> Batch {
-    Batch { appends, ..Batch::default() }
+    Batch { appends, at: NOW, ..Batch::default() }
 }
 
 fn new(seq: i64) -> Fate {

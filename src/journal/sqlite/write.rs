@@ -66,7 +66,7 @@ impl SqliteStore {
             self.widen(window, now)?;
         }
         run(&self.db, "BEGIN IMMEDIATE")?;
-        let fates = self.append_all(&batch.appends)?;
+        let fates = self.append_all(&batch.appends, batch.at)?;
         self.settle_all(&batch.settlements)?;
         if let Some(Seq(watermark)) = batch.watermark {
             self.db.prepare_cached(WATERMARK)?.execute([watermark])?;
@@ -82,7 +82,7 @@ impl SqliteStore {
         Ok(Committed { fates })
     }
 
-    fn append_all(&mut self, appends: &[Append]) -> rusqlite::Result<Vec<Fate>> {
+    fn append_all(&mut self, appends: &[Append], at: Timestamp) -> rusqlite::Result<Vec<Fate>> {
         let SqliteStore { db, names, recent, next_seq, scratch, .. } = self;
         let mut insert = db.prepare_cached(APPEND)?;
         let mut fates = Vec::with_capacity(appends.len());
@@ -103,7 +103,7 @@ impl SqliteStore {
             }
             encode_plan(db, names, plan, scratch)?;
             insert_event(&mut insert, *next_seq, source, append, reused_id, scratch)?;
-            order::append(db, names, Seq(*next_seq), append)?;
+            order::append(db, names, Seq(*next_seq), append, at)?;
             fates.push(Fate::New { seq: Seq(*next_seq), reused_id });
             *next_seq += 1;
         }
