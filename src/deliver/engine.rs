@@ -27,7 +27,7 @@ pub const WINDOW_BYTES: usize = 64 << 20;
 /// Sent deliveries whose outcome is not durable yet; beyond it nothing new is sent.
 pub const UNSETTLED_MAX: usize = 4_096;
 /// Settlements handed over at once, and what else belongs to the target of the last; the rest goes with the next batch.
-pub const WRITE_MAX: usize = 1_024;
+pub const WRITE_MAX: usize = 256;
 /// Rows asked for at once.
 pub const PAGE_MAX: usize = 256;
 /// With fewer deliveries than this in the queue, more are read back.

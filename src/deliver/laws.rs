@@ -7,7 +7,7 @@
 mod pace;
 
 use super::breaker::BreakerState;
-use super::engine::{Engine, ROW_AFTER, UNSETTLED_MAX, WINDOW_PARCELS};
+use super::engine::{Engine, ROW_AFTER, UNSETTLED_MAX, WINDOW_PARCELS, WRITE_MAX};
 use super::inbox::{Arrival, Inbox, Offered, Spilled};
 use super::limiter::Limit;
 use super::retry::Schedule;
@@ -728,7 +728,9 @@ fn results_of_one_target_are_never_in_two_commits() {
         world.step(Input::Written(true), actions);
         written
     };
-    let results = (1..=3).flat_map(|seq| (0..700).map(move |ordinal| (seq, ordinal)));
+    // A batch ends within the second target.
+    let each = WRITE_MAX as u32 * 2 / 3;
+    let results = (1..=3).flat_map(|seq| (0..each).map(move |ordinal| (seq, ordinal)));
     let rows = results.clone().map(|(seq, ordinal)| {
         let row = (ordinal == 0).then(Standing::default);
         (world.new_of(DeliveryKey { ordinal, ..World::key(seq).1 }, row), Some(Decision::new(State::Waiting, "waits".to_owned())))
@@ -740,7 +742,7 @@ fn results_of_one_target_are_never_in_two_commits() {
     assert!(actions.drain(..).any(|action| matches!(action, Action::Load { .. })));
     world.step(Input::Loaded(Page { rows, more: None, next_due: None }), &mut actions);
     let (first, second) = (write(&mut world, &mut actions), write(&mut world, &mut actions));
-    assert_eq!((first.len(), second.len()), (1_400, 700));
+    assert_eq!((first.len(), second.len()), (2 * each as usize, each as usize));
     assert!(first.into_iter().chain(second).eq(results));
 }
 

@@ -20,12 +20,13 @@ pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BATCH_EVENTS: usize = 1_000;
 /// Bytes of events after which a commit takes no more.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Rows after which a commit takes no more settlements. Each output has at most 4,096 of them under way, which bounds the queue.
-const BATCH_ROWS: usize = 4_096;
+/// Rows beyond which a commit takes no more settlements, so that an event that comes meanwhile waits for milliseconds: a row costs up to 50 µs in
+/// a journal of millions. Each output has at most 4,096 of them under way, which bounds the queue.
+const BATCH_ROWS: usize = 256;
 /// How long settlements wait for company.
 pub const GATHER: Duration = Duration::from_millis(20);
 /// Rows that are company enough.
-const GATHERED: usize = 1_024;
+const GATHERED: usize = BATCH_ROWS;
 
 /// Why an event was not kept. It may be in the journal all the same; the sender's repeat is then recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -267,8 +268,10 @@ impl Queue {
 
     fn take(&mut self, settle: bool, mut work: Work) -> Work {
         self.take_appends(&mut work);
-        while settle && work.settlements.len() < BATCH_ROWS {
-            let Some((rows, written)) = self.settlements.pop_front() else { break };
+        let fits = |work: &Work, (rows, _): &mut (Vec<Settlement>, Written)| {
+            work.settlements.is_empty() || work.settlements.len() + rows.len() <= BATCH_ROWS
+        };
+        while settle && let Some((rows, written)) = self.settlements.pop_front_if(|next| fits(&work, next)) {
             self.rows -= rows.len();
             work.settlements.extend(rows);
             work.written.push(written);

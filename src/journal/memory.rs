@@ -35,6 +35,8 @@ struct Durable {
     watermark: i64,
     sealed: BTreeMap<Arc<str>, Sealed>,
     replays: BTreeMap<u64, ReplayJob>,
+    /// By output, by which limit its rows were last called back.
+    recalled: BTreeMap<Arc<str>, Option<String>>,
     fault: Option<Fails>,
 }
 
@@ -411,6 +413,11 @@ impl Store for MemoryStore {
             return self.disk.lock().seal(key, *seen, sealed);
         }
         let mut disk = self.disk.lock();
+        if let Operation::Recall { output, but } = operation
+            && disk.recalled.insert(Arc::clone(output), but.clone()).is_some_and(|before| before == *but)
+        {
+            return Ok(Slice { changed: 0, next: None });
+        }
         match operation {
             Operation::Overtake { output, before } => {
                 let stuck = |row: &DeliveryRow, turn| {

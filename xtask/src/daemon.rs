@@ -48,8 +48,8 @@ pub struct Route<'a> {
 pub struct Output {
     /// Its name.
     pub name: String,
-    /// Its port on this machine.
-    pub port: u16,
+    /// Where, without a path: `http://127.0.0.1:3000`.
+    pub at: String,
     /// Further keys, each on a line of its own.
     pub keys: &'static str,
 }
@@ -102,8 +102,8 @@ routes:
             writeln!(text, "    to: [{}]", to.join(", "))?;
         }
         writeln!(text, "outputs:")?;
-        for Output { name, port, keys } in outputs {
-            writeln!(text, "  {name}:\n    type: http\n    url: http://127.0.0.1:{port}/{name}\n    sign: {{ secret: {SIGNING} }}")?;
+        for Output { name, at, keys } in outputs {
+            writeln!(text, "  {name}:\n    type: http\n    url: {at}/{name}\n    sign: {{ secret: {SIGNING} }}")?;
             for key in keys.lines() {
                 writeln!(text, "    {key}")?;
             }
@@ -155,6 +155,15 @@ routes:
             bail!("GET {path}: {status} {}", String::from_utf8_lossy(&body));
         }
         serde_json::from_slice(&body).with_context(|| format!("GET {path}: not JSON"))
+    }
+
+    /// Asks the admin side for whatever it is.
+    pub fn look(&self, path: &str) -> anyhow::Result<()> {
+        let (status, body) = self.admin_get(path)?;
+        if status != 200 {
+            bail!("GET {path}: {status} {}", String::from_utf8_lossy(&body));
+        }
+        Ok(())
     }
 
     /// Sum of a metric over all series that have these labels.

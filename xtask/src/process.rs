@@ -30,6 +30,12 @@ pub fn rss_kib(pid: u32) -> anyhow::Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
+/// Descriptors a process has open.
+pub fn files(pid: u32) -> anyhow::Result<usize> {
+    let path = format!("/proc/{pid}/fd");
+    Ok(std::fs::read_dir(&path).with_context(|| path.clone())?.count())
+}
+
 /// Bytes written so far to the disk that a folder is on, by everybody and with the file system's own; none where the kernel shows no such
 /// disk. (A process's own `write_bytes` counts whole large pages, many times what is written.)
 pub fn disk_bytes(folder: &Path) -> Option<u64> {

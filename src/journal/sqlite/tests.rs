@@ -1,12 +1,16 @@
 //! What the file promises beyond the common suite: durability by its settings, refusals at the door, damage, space, time.
 
+use super::upkeep::HELD;
 use super::*;
 use crate::journal::Archive;
 use crate::journal::archive::{Audit, EventFilter};
 use crate::journal::memory::samples::{all, event, id, plan, settled, target};
 use crate::journal::replay::{JobState, Render, ReplayJob};
 use crate::journal::store::{Append, DeliveryFilter, Fate, Reads, TopicMatch};
-use crate::model::{Cursor, Dedupe, DeliveryId, DeliveryRow, Event, EventId, Plan, Settlement, State, SystemClock};
+use crate::model::{
+    BEHIND, COLLECTED, Cursor, Dedupe, DeliveryId, DeliveryRow, Event, EventId, PACED, Plan, Settlement, State, SystemClock,
+};
+use rusqlite::params;
 use std::os::unix::fs::PermissionsExt;
 
 const NOW: Timestamp = Timestamp(1_772_445_600_000);
@@ -132,7 +136,7 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
         assert_eq!(std::fs::read(yard.path()).unwrap(), before);
         format!("{} {}", error.exit_code(), error.to_string().replace(&yard.path().display().to_string(), "journal.db"))
     };
-    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 7: start the newer program that wrote it, or restore the copy made before it ran");
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 8: start the newer program that wrote it, or restore the copy made before it ran");
     insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA application_id = 7")), @"74 journal.db is a database of something else: point `journal.url` at a file of its own");
     let garble = |yard: &Yard| std::fs::write(yard.path(), vec![b'x'; 8192]).unwrap();
     insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside");
@@ -143,7 +147,7 @@ fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() 
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
     let without_order =
-        "DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn;
+        "DROP INDEX deliveries_apart; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn;
         ALTER TABLE deliveries DROP COLUMN order_key;
         ALTER TABLE deliveries DROP COLUMN turn_at";
     yard.tamper(&format!("{without_order}; DROP TABLE vault; PRAGMA user_version = 1"));
@@ -158,7 +162,7 @@ fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() 
 fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    yard.tamper("DROP TABLE replays; DROP INDEX deliveries_until; PRAGMA user_version = 5");
+    yard.tamper("DROP INDEX deliveries_apart; DROP TABLE replays; DROP INDEX deliveries_until; PRAGMA user_version = 5");
     yard.reopen();
     let store = yard.store();
     let look = "EXPLAIN QUERY PLAN SELECT event FROM deliveries WHERE output = 1 AND state = 1 AND due_at <= 5 ORDER BY due_at";
@@ -171,7 +175,7 @@ fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
 fn a_file_of_the_schema_before_replays_were_planned_is_taken_along() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    yard.tamper("DROP TABLE replays; PRAGMA user_version = 6");
+    yard.tamper("DROP INDEX deliveries_apart; DROP TABLE replays; PRAGMA user_version = 6");
     yard.reopen();
     let planned = yard.store().operate(&Operation::PlanReplays(vec![dead_of("chat", 1)]), LATER, Mark::default()).unwrap();
     assert_eq!((planned.changed, yard.archive().replays().unwrap()), (1, vec![dead_of("chat", 1)]));
@@ -185,7 +189,7 @@ fn a_file_of_the_schema_before_replays_had_their_own_line_is_taken_along() {
     yard.append(event(1, "a", NOW), plan(&[&chat]));
     yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Waiting, NOW)], ..Batch::default() });
     yard.tamper(
-        "DROP TABLE replays; DROP INDEX deliveries_until; DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
+        "DROP INDEX deliveries_apart; DROP TABLE replays; DROP INDEX deliveries_until; DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
         CREATE INDEX deliveries_waiting ON deliveries(output, due_at, event, target, ordinal) WHERE state = 0",
     );
     yard.reopen();
@@ -207,6 +211,54 @@ fn a_file_of_the_schema_before_replays_had_their_own_line_is_taken_along() {
     let next = plan(&format!("SELECT min(due_at) {of} AND due_at > 9"));
     assert_eq!(next, "SEARCH deliveries USING INDEX deliveries_waiting (output=? AND <expr>=? AND due_at>?)");
     assert_eq!(yard.archive().waiting("chat", false, Cursor::default(), NOW, 9).unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_of_the_schema_before_those_held_apart_is_taken_along() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    yard.append(event(1, "a", NOW), plan(&[&chat]));
+    yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Held, NOW)], ..Batch::default() });
+    yard.tamper("DROP INDEX deliveries_apart; PRAGMA user_version = 7");
+    yard.reopen();
+    assert!([BEHIND, COLLECTED].iter().all(|why| HELD.contains(&format!("'{why}'"))), "the index and the query say what rows say");
+    let plan: String =
+        yard.store().db.query_row(&format!("EXPLAIN QUERY PLAN {HELD}"), params![1, "x", 0, 0, 0, 1], |row| row.get(3)).unwrap();
+    assert_eq!(plan, "SEARCH deliveries USING COVERING INDEX deliveries_apart (output=? AND detail=? AND (event,target,ordinal)>(?,?,?))");
+    let unhold = |why: &str| Operation::Unhold { output: "chat".into(), why: ["a".to_owned(), why.to_owned()].into() };
+    let detail = settled(1, &chat, State::Held, NOW).row.detail;
+    assert_eq!(yard.store().operate(&unhold("another"), LATER, Mark::default()).unwrap().changed, 0);
+    assert_eq!(yard.store().operate(&unhold(&detail), LATER, Mark::default()).unwrap().changed, 1);
+}
+
+/// Rows that were told when to come by a limit are only looked through where the limit is another: there may be millions.
+#[test]
+fn the_same_limit_calls_nobody_back_twice() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    let recall = |limit: &str| Operation::Recall { output: "chat".into(), but: Some(format!("{PACED}{limit}")) };
+    assert_eq!(yard.store().operate(&recall("1/s"), NOW, Mark::default()).unwrap(), Slice { changed: 0, next: None });
+    yard.append(event(1, "a", NOW), plan(&[&chat]));
+    let mut row = settled(1, &chat, State::Waiting, NOW);
+    (row.row.due_at, row.row.detail) = (Some(LATER), format!("{PACED}1/s"));
+    yard.commit(&Batch { settlements: vec![row], ..Batch::default() });
+    let limit = |yard: &mut Yard, limit: &str| {
+        let (mut from, mut changed, mut slices) = (Some(Mark::default()), 0, 0);
+        while let Some(mark) = from {
+            let slice = yard.store().operate(&recall(limit), NOW, mark).unwrap();
+            (from, changed, slices) = (slice.next, changed + slice.changed, slices + 1);
+        }
+        (changed, slices)
+    };
+    assert_eq!(limit(&mut yard, "1/s"), (0, 1), "at once");
+    yard.reopen();
+    assert_eq!(limit(&mut yard, "1/s"), (0, 1), "after a restart too");
+    assert_eq!(limit(&mut yard, "2/s"), (1, 2), "live ones, then replays");
+    assert_eq!(limit(&mut yard, "2/s"), (0, 1));
+    // One that was broken off is done again.
+    assert_eq!(yard.store().operate(&recall("1/s"), NOW, Mark::default()).unwrap().next, Some(Mark(1, 0, 0, 0)));
+    yard.reopen();
+    assert_eq!(limit(&mut yard, "2/s"), (0, 2));
 }
 
 #[test]

@@ -1,19 +1,25 @@
 //! What is done between commits, in bounded slices: checkpoints, what operators ask for. Retention and erasure are `leave`'s.
 
-use super::read::{Scan, place_of, scan, target_number};
+use super::read::{Place, place_of, target_number};
 use super::write::run;
 use super::{SqliteStore, order, trouble, until};
 use crate::journal::codec;
 use crate::journal::replay::Render;
-use crate::journal::store::{DeliveryFilter, Mark, Operation, Slice, StoreError, Tend};
-use crate::model::{BEHIND, DeliveryKey, Message, PACED, State, Timestamp};
+use crate::journal::store::{Mark, Operation, Slice, StoreError, Tend};
+use crate::model::{BEHIND, DeliveryKey, Message, PACED, Timestamp};
 use rusqlite::hooks::Wal;
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// Held ones of an output for one reason. The reasons of the index `deliveries_apart` stand here word for word: by it those that stand in line,
+/// perhaps millions, are not looked at.
+pub(super) const HELD: &str = "SELECT event, target, ordinal FROM deliveries WHERE output = ? AND detail = ? AND state = 1
+    AND detail NOT IN ('waits behind an earlier one of its key', 'collected for the next digest of its key')
+    AND (event, target, ordinal) > (?, ?, ?) ORDER BY event, target, ordinal LIMIT ?";
 /// Pages in the log that a checkpoint of the writer copies at once: about 5 µs each, so pauses stay near 2 ms.
 const CHECKPOINT_PAGES: u32 = 250;
 /// A log beyond this (64 MiB) is cut to nothing as soon as no reader holds it.
@@ -142,16 +148,30 @@ impl SqliteStore {
         Ok(Slice { changed: changed as u64, next: (changed == OPERATE_ROWS).then_some(Mark::default()) })
     }
 
-    /// The release of what is held for some reasons, in the order of arrival.
+    /// The release of what is held for some reasons: one after the other, each in the order of arrival.
     fn unhold(&mut self, output: &str, why: &BTreeSet<String>, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
-        let held = DeliveryFilter { output: Some(output.to_owned()), ..DeliveryFilter::default() };
-        let way = Scan { state: Some(State::Held), from: place_of(from), newest_first: false, most: OPERATE_ROWS };
-        let (hits, next) = scan(&self.db, &mut self.names, &held, way)?;
-        let mut changed = 0;
-        for hit in hits.iter().filter(|hit| why.contains(&hit.row.detail)) {
-            changed += self.wake_one(hit.place, None, now)?;
+        let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(Slice { changed: 0, next: None }) };
+        let (first, mut after, mut changed, mut looked) = (usize::try_from(from.0).unwrap_or(usize::MAX), place_of(from), 0, 0);
+        for (nth, why) in why.iter().enumerate().skip(first) {
+            if looked >= OPERATE_ROWS {
+                return Ok(Slice { changed, next: Some(Mark(nth as i64, 0, 0, 0)) });
+            }
+            let most = OPERATE_ROWS - looked;
+            let mut held = self.db.prepare_cached(HELD)?;
+            let (event, target, ordinal) = std::mem::take(&mut after);
+            let found = held
+                .query_map(params![number, why, event, target, ordinal, most as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            let found: Vec<Place> = found.collect::<Result<_, _>>()?;
+            // A reason without rows is a look too.
+            looked += found.len() + 1;
+            for place in &found {
+                changed += self.wake_one(*place, None, now)?;
+            }
+            if let Some((event, target, ordinal)) = found.last().filter(|_| found.len() == most) {
+                return Ok(Slice { changed, next: Some(Mark(nth as i64, *event, *target, *ordinal)) });
+            }
         }
-        Ok(Slice { changed, next: next.map(|(event, target, ordinal)| Mark(0, event, target, ordinal)) })
+        Ok(Slice { changed, next: None })
     }
 
     fn replay_keys(&mut self, keys: &[DeliveryKey], render: Render, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
@@ -167,14 +187,21 @@ impl SqliteStore {
         Ok(Slice { changed, next: (next < keys.len()).then_some(Mark(next as i64, 0, 0, 0)) })
     }
 
-    /// One slice of those that are due later: first live ones, then replays, each by due time.
+    /// One slice of those that are due later: first live ones, then replays, each by due time. Where the same limit called last there are
+    /// none: rows say the limit that they were told by, and it is only changed with a call.
     fn recall(&mut self, output: &str, but: Option<&str>, now: Timestamp, from: Mark) -> rusqlite::Result<Slice> {
         const LATER: &str =
             "SELECT due_at, event, target, ordinal, detail FROM deliveries WHERE output = ? AND state = 0 AND (replays > 0) = ?
             AND due_at > ? AND (due_at, event, target, ordinal) > (?, ?, ?, ?) ORDER BY due_at, event, target, ordinal LIMIT ?";
         const ANEW: &str = "UPDATE deliveries SET due_at = ?1, updated_at = ?1, detail = 'waits for its turn anew: the limit is another'
             WHERE event = ?2 AND target = ?3 AND ordinal = ?4";
-        let Some(number) = self.names.output_number(&self.db, output)? else { return Ok(Slice { changed: 0, next: None }) };
+        if from == Mark::default() && self.recalled(output)? == Some(fingerprint(but)) {
+            return Ok(Slice { changed: 0, next: None });
+        }
+        let Some(number) = self.names.output_number(&self.db, output)? else {
+            self.set_recalled(output, Some(fingerprint(but)))?;
+            return Ok(Slice { changed: 0, next: None });
+        };
         let Mark(replays, due_at, event, nth) = from;
         let mut later = self.db.prepare_cached(LATER)?;
         let bounds = params![number, replays, now.0, due_at, event, nth >> 32, nth & 0xffff_ffff, OPERATE_ROWS as i64];
@@ -192,7 +219,23 @@ impl SqliteStore {
             Some(((due_at, event, target, ordinal), _)) => Some(Mark(replays, *due_at, *event, target << 32 | ordinal)),
             None => (replays == 0).then_some(Mark(1, 0, 0, 0)),
         };
+        self.set_recalled(output, if next.is_none() { Some(fingerprint(but)) } else { None })?;
         Ok(Slice { changed, next })
+    }
+
+    /// By which limit the rows of an output were last called back; `None`: never, or not to the end.
+    fn recalled(&self, output: &str) -> rusqlite::Result<Option<i64>> {
+        let stored = "SELECT value FROM meta WHERE key = 'recalled ' || ?";
+        self.db.prepare_cached(stored)?.query_row([output], |row| row.get(0)).optional()
+    }
+
+    fn set_recalled(&self, output: &str, limit: Option<i64>) -> rusqlite::Result<()> {
+        let set = if limit.is_some() {
+            "INSERT INTO meta(key, value) VALUES('recalled ' || ?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value"
+        } else {
+            "DELETE FROM meta WHERE key = 'recalled ' || ?1 AND ?2 IS NULL"
+        };
+        self.db.prepare_cached(set)?.execute(params![output, limit]).map(drop)
     }
 
     fn overtake(&mut self, output: &str, before: Timestamp, now: Timestamp) -> rusqlite::Result<Slice> {
@@ -254,4 +297,11 @@ impl SqliteStore {
         let changed = self.db.prepare_cached(again)?.execute(params![now.0, event, target, ordinal, render == Render::Now])?;
         Ok(changed as u64)
     }
+}
+
+/// A limit in a number: the first digits of a hash. No limit is one too.
+fn fingerprint(limit: Option<&str>) -> i64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&Sha256::digest(limit.unwrap_or_default())[..8]);
+    i64::from_be_bytes(first)
 }

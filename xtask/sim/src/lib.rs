@@ -2,10 +2,10 @@
 //! fail as a seed has it, and the laws held against every step.
 //!
 //! `scenario` what a run is given, plain data · `generate` from a seed to it · `world` what survives the daemon, and the ledger · `disk`,
-//! `far`, `senders` what stands around it · `life` one life of it · `laws` · `coverage` which trouble met which state · `shrink` · `mutants`
-//! bugs put back on purpose. Decision 10 says what is real and what is not.
+//! `far`, `senders` what stands around it · `life` one life of it · `laws` · `coverage` which trouble met which state · `shrink` · `threads`
+//! many runs at once · `mutants` bugs put back on purpose. Decision 10 says what is real and what is not.
 //!
-//! Never: reads a real clock, spawns a thread, iterates over anything unordered within a run: the same scenario gives the same trace.
+//! Never, within a run: reads a real clock, spawns a thread, iterates over anything unordered: the same scenario gives the same trace.
 
 pub mod chance;
 pub mod coverage;
@@ -18,6 +18,7 @@ pub mod mutants;
 pub mod scenario;
 mod senders;
 pub mod shrink;
+pub mod threads;
 mod world;
 
 use coverage::Coverage;

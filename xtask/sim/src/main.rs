@@ -8,9 +8,9 @@ use clap::Parser;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use switchyard_sim::coverage::Coverage;
 use switchyard_sim::scenario::{Crash, Scenario};
-use switchyard_sim::{Report, generate, mutants, quiet, run, shrink, told};
+use switchyard_sim::threads::{self, Broken, Sum};
+use switchyard_sim::{generate, mutants, quiet, run, shrink, told};
 
 /// One run in so many is done twice, and must give the same trace.
 const TWICE_EVERY: u64 = 100;
@@ -75,31 +75,28 @@ fn go(line: &Line) -> anyhow::Result<bool> {
 
 fn seeds(line: &Line) -> anyhow::Result<bool> {
     let began = Stopwatch::start();
-    let (mut coverage, mut broken, mut calls) = (Coverage::default(), 0, 0);
-    for seed in line.from..line.from + line.seeds {
+    let sum = threads::each(line.from..line.from + line.seeds, most_broken(line), |seed, sum| {
         let scenario = generate::scenario(seed);
         let report = run(&scenario);
-        calls += report.calls;
-        coverage.add(&report.coverage);
+        sum.runs += 1;
+        sum.calls += report.calls;
+        sum.coverage.add(&report.coverage);
         if report.broken.is_some() {
-            tell(&format!("seed {seed}"), &scenario, &report, line)?;
-            broken += 1;
-            if line.brief || broken >= BROKEN_MAX {
-                return Ok(false);
-            }
+            sum.broke(format!("seed {seed}"), seed, scenario, report);
         } else if seed % TWICE_EVERY == 0 && run(&scenario).trace != report.trace {
-            bail!("seed {seed} does not repeat: two runs gave two traces");
+            sum.changing.push(seed);
         }
-    }
+    });
     let took = began.took();
-    let missing = coverage.missing();
-    let (untried, seconds) = (missing.len(), took.as_secs());
-    println!(
-        "{} seeds, {calls} calls over seams, {broken} broken laws, {untried} kinds of trouble × state not met, {seconds} s",
-        line.seeds
-    );
+    tell(&sum, line)?;
+    if line.brief && !sum.broken.is_empty() {
+        return Ok(false);
+    }
+    let missing = sum.coverage.missing();
+    let (runs, calls, broken, untried, seconds) = (sum.runs, sum.calls, sum.broken.len(), missing.len(), took.as_secs());
+    println!("{runs} seeds, {calls} calls over seams, {broken} broken laws, {untried} kinds of trouble × state not met, {seconds} s");
     if line.seeds >= COVERS_FROM {
-        println!("{coverage}");
+        println!("{}", sum.coverage);
     }
     for (trouble, state) in missing.iter().take(TOLD_MAX) {
         println!("never tried: {trouble} while {state}");
@@ -109,25 +106,26 @@ fn seeds(line: &Line) -> anyhow::Result<bool> {
 
 fn everywhere(line: &Line) -> anyhow::Result<bool> {
     let began = Stopwatch::start();
-    let (mut runs, mut broken) = (0, 0);
-    for seed in line.from..line.from + line.scenarios {
+    let sum = threads::each(line.from..line.from + line.scenarios, most_broken(line), |seed, sum| {
         let small = generate::small(seed);
         let calls = run(&small).calls;
         for (call, after) in (1..=calls).flat_map(|call| [(call, false), (call, true)]) {
             let scenario = Scenario { crashes: vec![Crash { call, after }], ..small.clone() };
             let report = run(&scenario);
-            runs += 1;
+            sum.runs += 1;
             if report.broken.is_some() {
-                tell(&format!("seed {seed}, crash at call {call}"), &scenario, &report, line)?;
-                broken += 1;
-                if line.brief || broken >= BROKEN_MAX {
-                    return Ok(false);
-                }
+                return sum.broke(format!("seed {seed}, crash at call {call}"), seed, scenario, report);
             }
         }
-    }
-    println!("{} scenarios, {runs} crashes, {broken} broken laws, {} s", line.scenarios, began.took().as_secs());
-    Ok(broken == 0)
+    });
+    let took = began.took();
+    tell(&sum, line)?;
+    println!("{} scenarios, {} crashes, {} broken laws, {} s", line.scenarios, sum.runs, sum.broken.len(), took.as_secs());
+    Ok(sum.broken.is_empty())
+}
+
+fn most_broken(line: &Line) -> usize {
+    if line.brief { 1 } else { BROKEN_MAX }
 }
 
 fn one(path: &Path) -> anyhow::Result<bool> {
@@ -142,19 +140,21 @@ fn one(path: &Path) -> anyhow::Result<bool> {
     Ok(report.broken.is_none())
 }
 
-/// Says what is broken, and keeps a small scenario that breaks it too.
-fn tell(what: &str, scenario: &Scenario, report: &Report, line: &Line) -> anyhow::Result<()> {
-    let broken = report.broken.as_deref().unwrap_or_default();
-    println!("{what}: {broken}");
-    if line.brief {
-        return Ok(());
+/// Keeps a small scenario of each broken law that breaks it too.
+fn tell(sum: &Sum, line: &Line) -> anyhow::Result<()> {
+    if let Some(seed) = sum.changing.first() {
+        bail!("seed {seed} does not repeat: two runs gave two traces");
     }
-    let small = shrink::shrink(scenario);
-    std::fs::create_dir_all(&line.keep).with_context(|| line.keep.display().to_string())?;
-    let path = line.keep.join(format!("{}-{}.json", shrink::law(broken).to_lowercase(), scenario.seed));
-    std::fs::write(&path, serde_json::to_string_pretty(&small)?).with_context(|| path.display().to_string())?;
-    let now = run(&small).broken.unwrap_or_default();
-    println!("  made small: {now}\n  {} things happen in it; again with: cargo xtask sim --scenario {}", small.ops.len(), path.display());
+    for Broken { what, scenario, report } in sum.broken.values().filter(|_| !line.brief) {
+        let broken = report.broken.as_deref().unwrap_or_default();
+        let small = shrink::shrink(scenario);
+        std::fs::create_dir_all(&line.keep).with_context(|| line.keep.display().to_string())?;
+        let path = line.keep.join(format!("{}-{}.json", shrink::law(broken).to_lowercase(), scenario.seed));
+        std::fs::write(&path, serde_json::to_string_pretty(&small)?).with_context(|| path.display().to_string())?;
+        let now = run(&small).broken.unwrap_or_default();
+        let (ops, path) = (small.ops.len(), path.display());
+        println!("{what} made small: {now}\n  {ops} things happen in it; again with: cargo xtask sim --scenario {path}");
+    }
     Ok(())
 }
 

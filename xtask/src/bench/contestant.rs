@@ -110,7 +110,7 @@ fn start_daemon(tools: &Tools, folder: &Path, way: Way, sink: SocketAddr) -> any
     };
     let names: Vec<String> = (0..fanout).map(|nth| format!("out-{nth}")).collect();
     let to: Vec<&str> = names.iter().map(String::as_str).collect();
-    let output = |name: &String| Output { name: name.clone(), port: sink.port(), keys: "concurrency: 32" };
+    let output = |name: &String| Output { name: name.clone(), at: format!("http://{sink}"), keys: "concurrency: 32" };
     let outputs: Vec<Output> = names.iter().map(output).collect();
     home.write_file(&[Route { name: "bench", total_above: Some(total_above), total_below: None, to: &to }], &outputs, "72h", "bench")?;
     let mut running = Running::start(home.command(&tools.daemon)?)?;

@@ -3,11 +3,14 @@
 //! The sender notes what it sent and what was answered; recording outputs note what arrived; both are compared at the end.
 //! `stop` and `reload` do what operators do. `kill` proves that a crash loses nothing; it proves nothing about fsync, for the kernel still has what was written. `power` does.
 
+mod backlog;
 mod far_side;
 mod io;
 mod kill;
 mod ledger;
+mod load;
 mod orderly;
+mod outputs;
 mod power;
 pub mod self_check;
 mod sender;
@@ -27,6 +30,10 @@ pub enum Command {
     Stop(orderly::Options),
     /// Changed, broken and shrunk files under load: as for `stop`.
     Reload(orderly::Options),
+    /// A great many deliveries wait: start, memory, lists and answers are as without them.
+    Backlog(backlog::Options),
+    /// A good output beside seventeen bad ones.
+    Outputs(outputs::Options),
 }
 
 /// Runs; whether nothing was lost (or, in a control run, whether something was).
@@ -38,5 +45,7 @@ pub fn run(command: &Command) -> anyhow::Result<bool> {
         Command::Io(options) => io::run(options),
         Command::Stop(options) => orderly::stop(options),
         Command::Reload(options) => orderly::reload(options),
+        Command::Backlog(options) => backlog::run(options),
+        Command::Outputs(options) => outputs::run(options),
     }
 }

@@ -93,7 +93,8 @@ impl Shared {
     }
 }
 
-fn sign(body: &[u8]) -> String {
+/// The header by which the source proves a body.
+pub fn sign(body: &[u8]) -> String {
     // A key of any length is a key.
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()) else { return String::new() };
     format!("sha256={}", hex::encode(mac.chain_update(body).finalize().into_bytes()))

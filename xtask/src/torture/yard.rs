@@ -76,7 +76,7 @@ impl Yard {
                 ("ordered", _) => ORDERED,
                 _ => "",
             };
-            Output { name: (*name).to_owned(), port: *port, keys }
+            Output { name: (*name).to_owned(), at: format!("http://127.0.0.1:{port}"), keys }
         });
         let outputs = outputs.collect::<Vec<_>>();
         let without = usize::from(!guest);
