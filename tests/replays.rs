@@ -156,7 +156,7 @@ fn a_purge_ends_what_is_held_and_says_why_and_what_waits_is_its_outputs() {
         let output = yard.cli(&[&["purge"], &args[..], &["--why", "Ann: sold out"]].concat());
         (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
-    let nothing = "nothing matches that is held; what waits is its output's: take the output out of the file first\n";
+    let nothing = "nothing matches that is held; `--waiting` means what waits, too\n";
     assert_eq!(purge("nope -y"), (1, nothing.into()));
     assert_eq!(purge("shop --topic ORDER --dry-run"), (0, "2 deliveries to shop would be purged\n".into()));
     assert_eq!(purge("shop"), (2, "switchyard: 2 deliveries held for shop; add --yes to purge\n".into()));
@@ -215,4 +215,47 @@ fn what_a_new_output_missed_is_planned_fed_and_sent_once_through_a_kill() {
     assert_eq!(said(&yard, "replay --missing --to books -y"), (1, "nothing matches\n".into()), "they go there now");
     assert!(said(&yard, "audit").1.contains("lost: 0"));
     assert!(said(&yard, "journal check").1.ends_with("sound     yes\n"));
+}
+
+#[test]
+fn what_waits_is_purged_wherever_it_is_and_what_arrives_afterwards_goes() {
+    let far = FarSide::start();
+    far.always(Behaviour::status(500));
+    let body = r#"'{"n": {{ data.n|tojson }}}'"#;
+    let mut yard = Yard::new(&format!(
+        "routes: [{{ name: all, to: [slow, {{ output: shop, body: {body} }}] }}]
+outputs:
+  shop: {{ type: http, url: {url}, retry: {{ schedule: [1h] }} }}
+  slow: {{ type: http, url: {url}, rate: 1/h }}
+",
+        url = far.url()
+    ))
+    .start();
+    let first: Vec<String> = (0..5).map(|n| yard.post("ORDER", &format!("{{\"n\":{n}}}"))).collect();
+    for event in &first {
+        yard.wait_state(event, "shop", "waiting");
+    }
+    let purge = |yard: &Yard, filter: &str| {
+        let args: Vec<&str> = filter.split(' ').collect();
+        let output = yard.cli(&[&["purge", "--waiting"], &args[..], &["--why", "Ann: too late"]].concat());
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    assert_eq!(purge(&yard, "shop"), (2, "switchyard: 5 deliveries held or waiting for shop; add --yes to purge\n".into()));
+    assert_eq!(purge(&yard, "shop --topic OTHER -y"), (1, "nothing matches\n".into()));
+    let ended = |n: &str, to: &str| format!("{n} deliveries to {to} are dead now; `switchyard replay` would send them all the same\n");
+    assert_eq!(purge(&yard, "shop -y"), (0, ended("5", "shop")));
+    // These wait in memory, and have no row.
+    assert_eq!(purge(&yard, "slow -y"), (0, ended("5", "slow")));
+    for (event, output) in first.iter().flat_map(|event| [(event, "shop"), (event, "slow")]) {
+        assert_eq!(yard.wait_state(event, output, "dead")["detail"], "purged: Ann: too late");
+    }
+    assert_eq!(said(&yard, "silence list"), (1, "nothing is silenced\n".into()));
+    far.always(Behaviour::ok());
+    let later = yard.post("ORDER", "{\"n\":9}");
+    yard.wait_state(&later, "shop", "delivered");
+    yard.kill();
+    yard.run();
+    yard.wait_state(&first[0], "shop", "dead");
+    assert_eq!(far.arrived().iter().filter(|arrived| arrived.json()["n"] == 0).count(), 1, "it was tried once, before");
+    assert!(said(&yard, "audit").1.contains("lost: 0"));
 }

@@ -2,6 +2,7 @@
 
 use super::api::{Answered, Api, ids};
 use super::query::Wrong;
+use crate::daemon::purge::CannotPurge;
 use crate::daemon::replays::{CannotReplay, states_meant};
 use crate::journal::{DeliveryFilter, JobState, Operation, Render, ReplayJob, TopicMatch};
 use crate::model::{State, Timestamp};
@@ -20,6 +21,12 @@ impl From<CannotReplay> for Wrong {
             CannotReplay::Store(_) => 503,
         };
         Wrong(status, why.to_string())
+    }
+}
+
+impl From<CannotPurge> for Wrong {
+    fn from(why: CannotPurge) -> Self {
+        Wrong(503, why.to_string())
     }
 }
 
@@ -53,18 +60,18 @@ impl Api {
         }))
     }
 
-    /// Ends held ones; a person says why.
+    /// Ends held ones, and waiting ones where that is asked; a person says why.
     pub(super) async fn purge(&self, output: &str, body: &[u8]) -> Answered {
         let asked: Value = serde_json::from_slice(body).map_err(|why| Wrong(400, format!("the body is not JSON: {why}")))?;
         let (why, dry) = (asked["why"].as_str().unwrap_or_default().trim(), asked["dry_run"] == true);
         if why.is_empty() || why.len() > WHY_MAX || why.chars().any(char::is_control) {
             return Err(Wrong(400, format!("say who purges and why, on one line of at most {WHY_MAX} bytes")));
         }
-        let filter = filter(&asked, false)?;
+        let (filter, waiting) = (filter(&asked, false)?, asked["waiting"] == true);
         let count = if dry {
-            self.daemon.count_held(output, filter).await?
+            self.daemon.count_purge(output, filter, waiting).await?
         } else {
-            self.daemon.purge(output, filter, format!("purged: {why}")).await?
+            self.daemon.purge(output, filter, format!("purged: {why}"), waiting).await?
         };
         Ok(json!({ "count": count, "dry_run": dry }))
     }

@@ -1,4 +1,4 @@
-//! `switchyard purge OUTPUT`: ends what is held, counted first.
+//! `switchyard purge OUTPUT`: ends what is held, and what waits where that is asked, counted first.
 
 use super::client::{Admin, Client, escape};
 use super::filter::Filter;
@@ -7,14 +7,18 @@ use super::{Exit, block_on, show};
 use serde_json::Value;
 use std::io::{BufRead, IsTerminal, Write};
 
-/// Ends held deliveries of an output, or of one that left the file: they are dead, say why, and are listed and replayable as any dead one.
-/// What waits is not held: take the output out of the file first, and purge then.
+/// Ends held deliveries of an output, or of one that left the file: they are dead, say why, and are listed and replayable as any dead one. With
+/// `--waiting` those too that wait for their turn, for another try or for the output; what is on the wire comes to its end, and what arrives
+/// from then on goes.
 #[derive(Debug, clap::Args)]
 pub struct Purge {
     /// The output's name.
     output: String,
     #[command(flatten)]
     filter: Filter,
+    /// What waits, too.
+    #[arg(long)]
+    waiting: bool,
     /// Who says so, and why: it is written into each.
     #[arg(long, value_name = "TEXT")]
     why: String,
@@ -35,18 +39,21 @@ impl Purge {
             let client = Client::new(&self.admin)?;
             let mut body = self.filter.body();
             (body["why"], body["dry_run"]) = (Value::from(self.why.as_str()), Value::from(true));
+            body["waiting"] = Value::from(self.waiting);
             let found = client.post(&path, &body).await?;
             let number = found["count"].as_u64().unwrap_or(0);
-            if self.dry_run || number == 0 {
+            // What waits in memory alone has no row to be counted by.
+            if self.dry_run || number == 0 && !(self.waiting && self.yes) {
                 self.tell(&found, "would be purged");
                 return Ok(if number == 0 { Exit::No } else { Exit::Done });
             }
-            if !self.yes && !confirmed(number, &self.output)? {
+            if !self.yes && !self.confirmed(number)? {
                 return Ok(Exit::No);
             }
             body["dry_run"] = Value::from(false);
-            self.tell(&client.post(&path, &body).await?, "are dead now; `switchyard replay` would send them all the same");
-            Ok(Exit::Done)
+            let purged = client.post(&path, &body).await?;
+            self.tell(&purged, "are dead now; `switchyard replay` would send them all the same");
+            Ok(if purged["count"] == 0 { Exit::No } else { Exit::Done })
         })
     }
 
@@ -55,20 +62,21 @@ impl Purge {
         if self.admin.json {
             show::line(answer);
         } else if number == 0 {
-            show::say("nothing matches that is held; what waits is its output's: take the output out of the file first");
+            show::say(if self.waiting { "nothing matches" } else { "nothing matches that is held; `--waiting` means what waits, too" });
         } else {
             show::say(&format!("{} to {} {what}", deliveries(number), show::cell(&Value::from(self.output.as_str()))));
         }
     }
-}
 
-fn confirmed(number: u64, output: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        anyhow::bail!("{} held for {output}; add --yes to purge", deliveries(number));
+    fn confirmed(&self, number: u64) -> anyhow::Result<bool> {
+        let what = if self.waiting { "held or waiting" } else { "held" };
+        if !std::io::stdin().is_terminal() {
+            anyhow::bail!("{} {what} for {}; add --yes to purge", deliveries(number), self.output);
+        }
+        let mut out = std::io::stderr();
+        write!(out, "purge {} {what} for {}? [y/N] ", deliveries(number), show::cell(&Value::from(self.output.as_str())))?;
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line)?;
+        Ok(matches!(line.trim(), "y" | "Y" | "yes"))
     }
-    let mut out = std::io::stderr();
-    write!(out, "purge {} to {}? [y/N] ", deliveries(number), show::cell(&Value::from(output)))?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }

@@ -21,7 +21,7 @@ mod looks;
 pub mod outputs;
 mod paused;
 mod process;
-mod purge;
+pub mod purge;
 pub mod reach;
 mod reload;
 pub mod replays;

@@ -1,47 +1,116 @@
-//! Held deliveries that a person ends, counted first: of an output that runs, or of one that left the file.
+//! Deliveries that a person ends, counted first: what is held for an output or for one that left the file, and what waits too where that is asked.
 //!
-//! Never: touches what waits. That is in the hands of its output; one that leaves the file lets go of it, and then it is held.
+//! What waits may be in the hands of its output. So it is silenced first, for a moment: what is in hand is let go and held, nothing more is taken up,
+//! and what is on the wire comes to its end. Then it is ended where it stands. Never: takes anything from an output that has it in hand; what
+//! slips through goes, and is not lost. A daemon that ends in the middle goes on as after any silence.
 
+use super::silences::{Asked, CannotSilence, Then};
 use super::start::Daemon;
 use super::works::GONE;
 use crate::journal::{DeliveryFilter, Operation, StoreError};
 use crate::model::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long what is on the wire is waited for.
+const QUIET_WITHIN: Duration = Duration::from_secs(20);
+/// How long the silence lasts where the daemon ends meanwhile.
+const SILENT_FOR: Duration = Duration::from_mins(1);
+/// How often it is asked whether all is quiet.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Why nothing, or not all, was purged. `Display` is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotPurge {
+    /// What waits can't be kept back.
+    #[error("what waits can't be kept back for the purge: {0}")]
+    NotSilenced(CannotSilence),
+    /// The journal could not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 impl Daemon {
-    /// How many of an output are held that the filter means; its output and state are set here, as in [`purge`](Self::purge).
+    /// How many of an output the filter means; its output and states are set here, as in [`purge`](Self::purge).
     ///
     /// # Errors
     /// The journal can't be read.
-    pub async fn count_held(&self, output: &str, filter: DeliveryFilter) -> Result<u64, StoreError> {
-        let (archive, filter) = (self.archive.clone(), held(output, filter));
+    pub async fn count_purge(&self, output: &str, filter: DeliveryFilter, waiting: bool) -> Result<u64, StoreError> {
+        let (archive, filter) = (self.archive.clone(), meant(output, filter, waiting));
         let counted = tokio::task::spawn_blocking(move || {
             let mut counts = BTreeMap::new();
-            let mut from = archive.tally(&filter, State::Held, None, |_| true, &mut counts)?;
-            while from.is_some() {
-                from = archive.tally(&filter, State::Held, from, |_| true, &mut counts)?;
+            for state in filter.states.clone() {
+                let mut from = archive.tally(&filter, state, None, |_| true, &mut counts)?;
+                while from.is_some() {
+                    from = archive.tally(&filter, state, from, |_| true, &mut counts)?;
+                }
             }
             Ok(counts.into_values().sum())
         });
         counted.await.map_err(|why| StoreError::Fatal { doing: "count deliveries", detail: why.to_string() })?
     }
 
-    /// Ends those as dead, with this written into each; how many.
+    /// Ends those as dead, with this written into each; how many. With `waiting` what waits too, but for what arrives from now on.
     ///
     /// # Errors
-    /// The journal can't.
-    pub async fn purge(&self, output: &str, filter: DeliveryFilter, why: String) -> Result<u64, StoreError> {
-        let purged = self.hub.operate(Operation::Purge { filter: held(output, filter), why }).await?;
+    /// The journal can't, or what waits can't be kept back.
+    pub async fn purge(&self, output: &str, filter: DeliveryFilter, why: String, waiting: bool) -> Result<u64, CannotPurge> {
+        let filter = meant(output, filter, waiting);
+        let purged = if waiting && self.fleet.status().contains_key(output) {
+            self.purge_quiet(output, filter, &why).await?
+        } else {
+            self.hub.operate(Operation::Purge { filter, why }).await?
+        };
         if self.fleet.look(output).is_err() {
             // Those whose turn it was left it to others, which nobody delivers.
             self.hub.operate(Operation::Hold { output: Arc::from(output), why: GONE.to_owned() }).await?;
         }
-        tracing::warn!(output, purged, "held deliveries were purged: they are dead");
+        tracing::warn!(output, purged, "deliveries were purged: they are dead");
         Ok(purged)
+    }
+
+    async fn purge_quiet(&self, output: &str, filter: DeliveryFilter, why: &str) -> Result<u64, CannotPurge> {
+        let archive = self.archive.clone();
+        let stats = tokio::task::spawn_blocking(move || archive.stats()).await;
+        let stats = stats.map_err(|why| StoreError::Fatal { doing: "read the journal's size", detail: why.to_string() })??;
+        let filter = DeliveryFilter { through: Some(stats.last.unwrap_or_default()), ..filter };
+        let now = self.hub.clock.wall();
+        let asked = Asked {
+            by: "purge".into(),
+            why: "what waits is being ended".into(),
+            until: (now + SILENT_FOR).0,
+            then: Then::Send,
+            output: Some(output.to_owned()),
+            route: None,
+            source: None,
+            topic: None,
+        };
+        let silence = self.hub.silences.add(asked, now).map_err(CannotPurge::NotSilenced)?;
+        // Where it left meanwhile nobody has anything in hand.
+        let _ = self.fleet.sift(output);
+        let purge = || self.hub.operate(Operation::Purge { filter: filter.clone(), why: why.to_owned() });
+        let purged = async {
+            let first = purge().await?;
+            let quiet = async {
+                while self.fleet.status().get(output).is_some_and(|status| status.waiting > 0 || status.in_flight > 0) {
+                    tokio::time::sleep(LOOK).await;
+                }
+            };
+            // What does not come to its end by then goes on.
+            let _ = tokio::time::timeout(QUIET_WITHIN, quiet).await;
+            self.hub.journal.flush().await;
+            // What was let go since has a row now.
+            Ok(first + purge().await?)
+        };
+        let purged = purged.await;
+        self.hub.silences.end(silence.id, self.hub.clock.wall()).map_err(CannotPurge::NotSilenced)?;
+        purged
     }
 }
 
-fn held(output: &str, filter: DeliveryFilter) -> DeliveryFilter {
-    DeliveryFilter { states: vec![State::Held], output: Some(output.to_owned()), ..filter }
+/// What stands in a line behind another first, so that nothing has its turn that is to be ended next.
+fn meant(output: &str, filter: DeliveryFilter, waiting: bool) -> DeliveryFilter {
+    let states = if waiting { vec![State::Held, State::Waiting] } else { vec![State::Held] };
+    DeliveryFilter { states, output: Some(output.to_owned()), ..filter }
 }

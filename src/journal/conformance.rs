@@ -255,7 +255,11 @@ impl<B: Bench> Pair<B> {
                 let to = [JobState::Running, JobState::Paused, JobState::Cancelled][usize::from(which)];
                 Operation::TurnReplay { id: newest.saturating_sub(1), to }
             }
-            20 => Operation::Purge { filter: DeliveryFilter { output: Some(output.to_string()), ..samples::all() }, why: "purged".into() },
+            20 => {
+                let states =
+                    [State::Held, State::Waiting].into_iter().skip(usize::from(which % 2)).take(1 + usize::from(which / 2)).collect();
+                Operation::Purge { filter: DeliveryFilter { states, output: Some("y".into()), ..samples::all() }, why: "purged".into() }
+            }
             21 | 22 => {
                 let target = samples::target("late", &output);
                 let more = Plan {

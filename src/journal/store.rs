@@ -325,9 +325,10 @@ pub enum Operation {
         /// But for those whose rows say this: the limit is still that.
         but: Option<String>,
     },
-    /// Held ones that the filter means become dead, the newest first; those behind them in line go on.
+    /// Held or waiting ones that the filter means, one of its states after the other, become dead, the newest first; those behind them in line go
+    /// on. Nobody has them in hand.
     Purge {
-        /// Which; only held ones are looked at.
+        /// Which; its states are held, waiting or both.
         filter: DeliveryFilter,
         /// Written into each row; one line, no secrets.
         why: String,

@@ -37,14 +37,18 @@ impl Durable {
 
     /// The newest first, so that nothing has its turn that is to be ended next.
     pub(super) fn purge(&mut self, filter: &DeliveryFilter, why: &str, now: Timestamp) -> Slice {
-        let places: Vec<Place> = self.rows.keys().copied().filter(|place| self.means(filter, State::Held, *place)).collect();
-        for place in places.iter().rev() {
-            if let Some((row, _)) = self.rows.get_mut(place) {
-                (row.state, row.due_at, row.detail, row.updated_at) = (State::Dead, None, why.to_owned(), now);
+        let mut changed = 0;
+        for state in &filter.states {
+            let places: Vec<Place> = self.rows.keys().copied().filter(|place| self.means(filter, *state, *place)).collect();
+            for place in places.iter().rev() {
+                if let Some((row, _)) = self.rows.get_mut(place) {
+                    (row.state, row.due_at, row.detail, row.updated_at) = (State::Dead, None, why.to_owned(), now);
+                }
+                self.free(*place, now);
             }
-            self.free(*place, now);
+            changed += places.len() as u64;
         }
-        Slice { changed: places.len() as u64, next: None }
+        Slice { changed, next: None }
     }
 
     pub(super) fn plan_replays(&mut self, jobs: &[ReplayJob]) -> Slice {
