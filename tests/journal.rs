@@ -117,7 +117,10 @@ fn a_migration_says_what_it_would_do_and_copies_first() {
     yard.signal("TERM");
     assert_eq!(yard.ended(), Some(0));
     assert_eq!(told(yard.cli(&["journal", "migrate", "--check"])).0, 0);
-    tamper(&yard, "DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; PRAGMA user_version = 3");
+    tamper(
+        &yard,
+        "DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; PRAGMA user_version = 3",
+    );
     let (code, said) = told(yard.cli(&["journal", "migrate", "--check"]));
     assert!(code == 1 && said.starts_with("schema 3 → ") && said.ends_with(": to be migrated\n"), "{code} {said}");
     let (code, said) = told(yard.cli(&["journal", "migrate"]));
