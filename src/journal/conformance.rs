@@ -432,6 +432,42 @@ fn what_is_released_stays_in_line_on_every_store() {
     what_is_released_stays_in_line(&mut OnSqlite::new());
 }
 
+/// By when rows are dated: of those that wait when the last one of its output was written, and when the last turn was given.
+fn a_store_says_by_when_its_rows_are_dated(bench: &mut dyn Bench) {
+    let (plain, lined) = (samples::target("a", "x"), samples::target("b", "y"));
+    let at = |millis: i64| Timestamp(START + millis);
+    let mut commit = |batch: &Batch| {
+        bench.store().commit(batch).unwrap();
+        bench.store().recover().unwrap().dated
+    };
+    assert_eq!(commit(&Batch::default()), Timestamp(0));
+    let append = |nth: u64, ordered| Append {
+        event: samples::event(nth, "1", at(99)),
+        plan: Plan { ordered, ..samples::plan(&[&plain, &lined]) },
+        dedupe: None,
+    };
+    let appends = vec![append(1, vec![]), append(2, vec![])];
+    assert_eq!(commit(&Batch { appends, at: at(1), ..Batch::default() }), Timestamp(0), "no rows");
+    let waits = |seq, written, due| {
+        let settled = samples::settled(seq, &plain, State::Waiting, at(written));
+        Settlement { row: DeliveryRow { due_at: Some(at(due)), ..settled.row }, ..settled }
+    };
+    let settlements = vec![waits(1, 5, 30), waits(2, 7, 20)];
+    assert_eq!(commit(&Batch { settlements, ..Batch::default() }), at(5), "the one that is due last");
+    let appends = vec![append(3, vec![(1, OrderKey(1))])];
+    assert_eq!(commit(&Batch { appends, at: at(9), ..Batch::default() }), at(9), "a turn, not the event's own time");
+    let settlements = vec![Settlement { order: Some(Order::Frees(OrderKey(1))), ..samples::settled(3, &lined, State::Delivered, at(10)) }];
+    assert_eq!(commit(&Batch { settlements, ..Batch::default() }), at(5));
+}
+
+#[test]
+fn every_store_says_by_when_its_rows_are_dated() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    a_store_says_by_when_its_rows_are_dated(&mut InMemory { disk, store });
+    a_store_says_by_when_its_rows_are_dated(&mut OnSqlite::new());
+}
+
 /// What is held until a time goes on when it has come, or is dead where its reason says so; what is held for another reason stays.
 fn what_is_held_until_a_time_goes_on_then(bench: &mut dyn Bench) {
     let now = Timestamp(START);
