@@ -41,6 +41,7 @@ step 'reload' cargo xtask torture reload --cycles 20
 step 'a clock that somebody sets' cargo xtask torture clock --jumps 40
 step 'bad outputs' cargo xtask torture outputs --seconds 6
 step 'bad outputs, control' cargo xtask torture outputs --seconds 4 --slow
+step 'bombs' cargo xtask torture bombs --seconds 4
 step 'a backlog' cargo xtask torture backlog --profile dev --waiting 100000
 step 'a backlog, control' cargo xtask torture backlog --profile dev --waiting 4000 --forget
 

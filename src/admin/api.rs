@@ -192,7 +192,7 @@ impl Api {
         let found = self.find(event_id(id)?).await?;
         let router = self.daemon.hub.router();
         let event = &found.kept.event;
-        Ok(explain::event_under(&router, event, self.daemon.hub.jq(), &|target| self.daemon.hub.closed(event, target)).await)
+        Ok(explain::event_under(&router, event, self.daemon.hub.jq_aside(), &|target| self.daemon.hub.closed(event, target)).await)
     }
 
     async fn deliveries(&self, query: &Query) -> Answered {

@@ -31,7 +31,10 @@ pub struct Hub {
     pub(super) backlog: Backlog,
     pub(super) reading: Reading,
     pub(super) router: Arc<ArcSwap<Router>>,
+    /// For `where`, while a sender waits.
     pub(super) jq: JqPool,
+    /// For all other programs.
+    pub(super) jq_aside: JqPool,
     pub(super) gate: ArcSwap<Gate>,
     pub(super) silences: Silences,
     /// What time it is.
@@ -62,7 +65,7 @@ impl Keep for Hub {
 impl Host for Hub {
     async fn render(&self, kept: &Kept, target: &Target) -> Result<Vec<Arc<Message>>, NotRendered> {
         let router = self.router.load_full();
-        router.render(&kept.event, target, &self.jq).await
+        router.render(&kept.event, target, &self.jq_aside).await
     }
 
     fn held_until(&self, kept: &Kept, target: &Target) -> Option<HeldUntil> {
@@ -148,7 +151,7 @@ impl Hub {
         let read = self.read(move |backlog| backlog.collected(&key, most.saturating_sub(1))).await;
         let collected = read.map_err(|why| LoadError(why.to_string()))?.map_err(|why| LoadError(why.to_string()))?;
         let along = Along { first: &collected.first, count: collected.count, through: collected.through };
-        let message = router.digest(&loaded.kept.event, &loaded.row.key.target, along, &self.jq).await;
+        let message = router.digest(&loaded.kept.event, &loaded.row.key.target, along, &self.jq_aside).await;
         let Some(message) = message.ok().flatten().map(Arc::new) else { return Ok(true) };
         let fix = Operation::Fix { key: loaded.row.key.clone(), message: Arc::clone(&message) };
         let fixed = self.journal.operate(fix).await.map_err(|why| LoadError(why.to_string()))?;
@@ -191,9 +194,9 @@ impl Hub {
         self.router.load_full()
     }
 
-    /// Where jq programs run.
-    pub fn jq(&self) -> &JqPool {
-        &self.jq
+    /// Where jq programs run that keep no sender waiting.
+    pub fn jq_aside(&self) -> &JqPool {
+        &self.jq_aside
     }
 
     /// Does an operator's change in the journal; how many deliveries it changed.

@@ -143,7 +143,7 @@ impl Works {
         let (output, route) = (filter.output.as_deref().unwrap_or_default(), filter.route.as_deref());
         let (router, mut found) = (self.hub.router(), vec![]);
         for kept in events.iter().filter(|kept| *kept.event.source != *OWN_SOURCE) {
-            let missing = router.plan(&kept.event, &self.hub.jq).await.missing_at(output, route, &kept.plan);
+            let missing = router.plan(&kept.event, self.hub.jq_aside()).await.missing_at(output, route, &kept.plan);
             if !missing.targets.is_empty() {
                 found.push((kept.seq, missing));
             }

@@ -193,7 +193,7 @@ impl Daemon {
                 Stage::Begins | Stage::GoesOn => tracing::warn!(%topic, count = telling.count, "{}", Printable(&message)),
             }
             let event = telling.event(self.ingest.new_id(now), now);
-            let mut plan = self.hub.router().plan(&event, self.hub.jq()).await;
+            let mut plan = self.hub.router().plan(&event, self.hub.jq_aside()).await;
             if let Some(output) = telling.cause.unreachable().filter(|_| telling.stage != Stage::Over) {
                 plan = plan.sparing(output);
             }

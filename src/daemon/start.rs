@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio_util::context::TokioContext;
 
-/// jq processes: one waits for the next program while the other runs.
+/// jq processes of a pool: one waits for the next program while the other runs.
 const JQ_WORKERS: usize = 2;
 
 /// A running daemon.
@@ -181,6 +181,7 @@ pub async fn start(
         reading: Reading::Threads,
         router: Arc::clone(&blueprint.router),
         jq: super::jq_pool(JQ_WORKERS),
+        jq_aside: super::jq_pool(JQ_WORKERS),
         silences,
         clock: Arc::clone(&clock),
         book: super::told::read(&folder, clock.wall()),

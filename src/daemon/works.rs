@@ -50,8 +50,10 @@ pub struct Parts {
     pub reading: Reading,
     /// The routes.
     pub router: Arc<Router>,
-    /// Where jq programs run.
+    /// Where the jq programs run for which a sender waits: `where`.
     pub jq: JqPool,
+    /// And all others: what one of these takes keeps no sender waiting.
+    pub jq_aside: JqPool,
     /// What somebody keeps back for a time.
     pub silences: Silences,
     /// What people were told before.
@@ -131,6 +133,7 @@ impl Works {
             reading: parts.reading,
             router: Arc::new(ArcSwap::new(parts.router)),
             jq: parts.jq,
+            jq_aside: parts.jq_aside,
             gate: ArcSwap::default(),
             silences: parts.silences,
             clock: parts.clock,

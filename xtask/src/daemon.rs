@@ -75,23 +75,7 @@ impl Home {
     /// Writes the file: one source `bench`, signed, these routes and outputs. `keep` is how long what was delivered is kept and how long a
     /// repeat is a repeat.
     pub fn write_file(&self, routes: &[Route], outputs: &[Output], keep: &str, note: &str) -> anyhow::Result<()> {
-        let mut text = format!(
-            "# {note}
-server: {{ listen: {}, max_connections: 2048, max_connections_per_address: 2048, admin: {{ listen: {}, token: {TOKEN} }} }}
-journal: {{ url: \"sqlite:{}\", retain: {{ delivered: {keep}, dead: 30d }} }}
-sources:
-  bench:
-    verify: {{ hmac: sha256, header: X-Signature, encoding: hex, prefix: \"sha256=\", signs: \"{{body}}\" }}
-    secret: {SECRET}
-    topic: {{ header: X-Topic }}
-    id: {{ header: X-Event-Id }}
-    dedupe: {keep}
-routes:
-",
-            self.listen,
-            self.admin,
-            self.database().display()
-        );
+        let mut text = "routes:\n".to_owned();
         for Route { name, total_above, total_below, to } in routes {
             writeln!(text, "  - name: {name}\n    from: bench")?;
             let bounds = [total_above.map(|total| format!("gt: {total}")), total_below.map(|total| format!("lt: {total}"))];
@@ -108,7 +92,27 @@ routes:
                 writeln!(text, "    {key}")?;
             }
         }
-        self.replace_file(&text)
+        self.write_with(keep, note, &text)
+    }
+
+    /// The same with routes and outputs as text.
+    pub fn write_with(&self, keep: &str, note: &str, rest: &str) -> anyhow::Result<()> {
+        self.replace_file(&format!(
+            "# {note}
+server: {{ listen: {}, max_connections: 2048, max_connections_per_address: 2048, admin: {{ listen: {}, token: {TOKEN} }} }}
+journal: {{ url: \"sqlite:{}\", retain: {{ delivered: {keep}, dead: 30d }} }}
+sources:
+  bench:
+    verify: {{ hmac: sha256, header: X-Signature, encoding: hex, prefix: \"sha256=\", signs: \"{{body}}\" }}
+    secret: {SECRET}
+    topic: {{ header: X-Topic }}
+    id: {{ header: X-Event-Id }}
+    dedupe: {keep}
+{rest}",
+            self.listen,
+            self.admin,
+            self.database().display()
+        ))
     }
 
     /// Writes a file that does not run.

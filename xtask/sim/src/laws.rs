@@ -167,7 +167,8 @@ impl State {
         }
         let Some(far) = self.fars.get_mut(far) else { return };
         far.calls += 1;
-        let probe = far.down.is_some_and(|(at, _)| now > at);
+        // In the moment in which it was found down a call may have been on its way; where somebody hurries, it is a probe.
+        let probe = far.down.is_some_and(|(at, _)| now > at || far.hurried);
         far.probing |= probe;
         for parcel in parcels {
             if let Some(track) = self.tracks.get_mut(&parcel.delivery) {

@@ -108,6 +108,7 @@ async fn start(world: &Arc<World>, clock: &Arc<SimClock>) -> Option<Running> {
         reading: Reading::Here,
         router: Arc::clone(&blueprint.router),
         jq: JqPool::start(PathBuf::new(), 1),
+        jq_aside: JqPool::start(PathBuf::new(), 1),
         silences: Silences::default(),
         book: Book::default(),
         clock: Arc::clone(&clocks),

@@ -4,6 +4,7 @@
 //! `stop` and `reload` do what operators do. `kill` proves that a crash loses nothing; it proves nothing about fsync, for the kernel still has what was written. `power` does.
 
 mod backlog;
+mod bombs;
 mod clock;
 mod far_side;
 mod io;
@@ -33,6 +34,8 @@ pub enum Command {
     Reload(orderly::Options),
     /// A great many deliveries wait: start, memory, lists and answers are as without them.
     Backlog(backlog::Options),
+    /// Programs that never end and bodies that break parsers, beside a good route.
+    Bombs(bombs::Options),
     /// Somebody sets the wall clock under load, by hours and days.
     Clock(clock::Options),
     /// A good output beside seventeen bad ones.
@@ -49,6 +52,7 @@ pub fn run(command: &Command) -> anyhow::Result<bool> {
         Command::Stop(options) => orderly::stop(options),
         Command::Reload(options) => orderly::reload(options),
         Command::Backlog(options) => backlog::run(options),
+        Command::Bombs(options) => bombs::run(options),
         Command::Clock(options) => clock::run(options),
         Command::Outputs(options) => outputs::run(options),
     }
