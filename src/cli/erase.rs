@@ -1,10 +1,9 @@
 //! `switchyard erase --where EXPRESSION`: a person's events leave the journal, with a report.
 
 use super::client::{Admin, Client};
-use super::{Exit, block_on, show};
+use super::{Exit, ask, block_on, show};
 use crate::config::prose;
 use serde_json::{Value, json};
-use std::io::{BufRead, IsTerminal, Write};
 
 /// Removes the events for which an expression holds from the journal: with all their deliveries and rendered messages, overwritten. What
 /// stays is hashes, so that a repeat of them is not taken for a new event. Copies elsewhere (backups, what outputs were sent) are not touched.
@@ -112,12 +111,6 @@ fn deliveries(report: &Value, key: &str) -> String {
 
 fn confirmed(counted: &Value) -> anyhow::Result<bool> {
     let count = events(counted, "events");
-    if !std::io::stdin().is_terminal() {
-        anyhow::bail!("{count} would be erased for good; add --yes to do it");
-    }
-    let mut out = std::io::stderr();
-    write!(out, "erase {count} with {} for good? [y/N] ", deliveries(counted, "deliveries"))?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+    let question = format!("erase {count} with {} for good?", deliveries(counted, "deliveries"));
+    ask::confirmed(&question, &format!("{count} would be erased for good; add --yes to do it"))
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Arguments in, exit code out; the only room that uses `anyhow`.
 
+mod ask;
 mod audit;
 mod check;
 mod client;

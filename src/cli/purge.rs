@@ -3,9 +3,8 @@
 use super::client::{Admin, Client, escape};
 use super::filter::Filter;
 use super::replay::deliveries;
-use super::{Exit, block_on, show};
+use super::{Exit, ask, block_on, show};
 use serde_json::Value;
-use std::io::{BufRead, IsTerminal, Write};
 
 /// Ends held deliveries of an output, or of one that left the file: they are dead, say why, and are listed and replayable as any dead one. With
 /// `--waiting` those too that wait for their turn, for another try or for the output; what is on the wire comes to its end, and what arrives
@@ -70,13 +69,7 @@ impl Purge {
 
     fn confirmed(&self, number: u64) -> anyhow::Result<bool> {
         let what = if self.waiting { "held or waiting" } else { "held" };
-        if !std::io::stdin().is_terminal() {
-            anyhow::bail!("{} {what} for {}; add --yes to purge", deliveries(number), self.output);
-        }
-        let mut out = std::io::stderr();
-        write!(out, "purge {} {what} for {}? [y/N] ", deliveries(number), show::cell(&Value::from(self.output.as_str())))?;
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line)?;
-        Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+        let question = format!("purge {} {what} for {}?", deliveries(number), show::cell(&Value::from(self.output.as_str())));
+        ask::confirmed(&question, &format!("{} {what} for {}; add --yes to purge", deliveries(number), self.output))
     }
 }

@@ -2,10 +2,10 @@
 
 use super::client::{Admin, Client};
 use super::filter::Filter;
-use super::{Exit, block_on, show};
+use super::{Exit, ask, block_on, show};
 use crate::config::prose::{count, thousands};
 use serde_json::{Map, Value, json};
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// How often a replay that is waited for is looked at.
@@ -165,16 +165,10 @@ fn spread(outputs: &Map<String, Value>) -> String {
 }
 
 fn confirmed(number: u64, outputs: &Value, again: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        let (match_them, them) = if number == 1 { ("delivery matches", "it") } else { ("deliveries match", "them") };
-        anyhow::bail!("{} {match_them}; add --yes to deliver {them}{again}", thousands(usize::try_from(number).unwrap_or(usize::MAX)));
-    }
+    let (match_them, them) = if number == 1 { ("delivery matches", "it") } else { ("deliveries match", "them") };
+    let matching = thousands(usize::try_from(number).unwrap_or(usize::MAX));
     let what = outputs.as_object().map_or_else(|| deliveries(number), spread);
-    let mut out = std::io::stderr();
-    write!(out, "deliver {what}{again}? [y/N] ")?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+    ask::confirmed(&format!("deliver {what}{again}?"), &format!("{matching} {match_them}; add --yes to deliver {them}{again}"))
 }
 
 fn look_after(what: &What, admin: &Admin) -> anyhow::Result<Exit> {

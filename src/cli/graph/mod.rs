@@ -36,16 +36,16 @@ enum Format {
     Svg,
 }
 
-/// What is drawn: boxes in three columns from left to right, and lines between them.
+/// What is drawn: boxes in three columns from left to right, and edges between them.
 #[derive(Debug, Default)]
 struct Picture {
     /// Sources, routes, outputs.
-    columns: [Vec<Box>; 3],
-    lines: Vec<Line>,
+    columns: [Vec<Node>; 3],
+    edges: Vec<Edge>,
 }
 
 #[derive(Debug)]
-struct Box {
+struct Node {
     name: String,
     /// What stands below the name.
     notes: Vec<String>,
@@ -55,7 +55,7 @@ struct Box {
 
 /// From a box of a column to one of the next, by their places.
 #[derive(Debug)]
-struct Line {
+struct Edge {
     column: usize,
     from: usize,
     to: usize,
@@ -85,7 +85,7 @@ impl Graph {
 impl Picture {
     fn of(blueprint: &Blueprint, live: &BTreeMap<String, Value>) -> Self {
         let mut picture = Picture::default();
-        let plain = |name: &str| Box { name: name.to_owned(), notes: vec![], trouble: false };
+        let plain = |name: &str| Node { name: name.to_owned(), notes: vec![], trouble: false };
         let mut sources: Vec<String> = blueprint.source_names().map(str::to_owned).collect();
         // The file's order is not known.
         sources.sort();
@@ -97,16 +97,16 @@ impl Picture {
                     sources.push(name.to_owned());
                     sources.len() - 1
                 });
-                picture.lines.push(Line { column: 0, from, to: place });
+                picture.edges.push(Edge { column: 0, from, to: place });
             }
             for target in route.targets {
                 let to = blueprint.outputs.iter().position(|plan| plan.name == target.output);
-                picture.lines.extend(to.map(|to| Line { column: 1, from: place, to }));
+                picture.edges.extend(to.map(|to| Edge { column: 1, from: place, to }));
             }
             let notes = [(route.conditional, "with conditions"), (route.timed, "at its hours")];
             let notes = notes.into_iter().filter(|(has, _)| *has).map(|(_, note)| note.to_owned());
             let notes = route.topics.iter().map(|topic| (*topic).to_owned()).chain(notes).collect();
-            picture.columns[1].push(Box { notes, ..plain(route.name) });
+            picture.columns[1].push(Node { notes, ..plain(route.name) });
         }
         picture.columns[0] = sources.iter().map(|name| plain(name)).collect();
         let own = sources.iter().position(|name| name == OWN_SOURCE);
@@ -117,15 +117,15 @@ impl Picture {
     }
 
     fn json(&self) -> Value {
-        let boxes = |column: &[Box]| column.iter().map(|one| json!({ "name": one.name, "notes": one.notes })).collect::<Vec<_>>();
-        let lines = |of: usize| {
-            let of = self.lines.iter().filter(move |line| line.column == of);
-            let ends = |line: &Line| (&self.columns[line.column][line.from].name, &self.columns[line.column + 1][line.to].name);
-            of.map(|line| json!({ "from": ends(line).0, "to": ends(line).1 })).collect::<Vec<_>>()
+        let boxes = |column: &[Node]| column.iter().map(|one| json!({ "name": one.name, "notes": one.notes })).collect::<Vec<_>>();
+        let edges = |of: usize| {
+            let of = self.edges.iter().filter(move |edge| edge.column == of);
+            let ends = |edge: &Edge| (&self.columns[edge.column][edge.from].name, &self.columns[edge.column + 1][edge.to].name);
+            of.map(|edge| json!({ "from": ends(edge).0, "to": ends(edge).1 })).collect::<Vec<_>>()
         };
         json!({
             "sources": boxes(&self.columns[0]), "routes": boxes(&self.columns[1]), "outputs": boxes(&self.columns[2]),
-            "takes": lines(0), "sends": lines(1),
+            "takes": edges(0), "sends": edges(1),
         })
     }
 
@@ -137,9 +137,9 @@ impl Picture {
                 let _ = writeln!(out, "  {letter}{nth}{}\"{words}\"{}", ends.0, ends.1);
             }
         }
-        for line in &self.lines {
-            let (from, to) = (["s", "r"][line.column], ["r", "o"][line.column]);
-            let _ = writeln!(out, "  {from}{} --> {to}{}", line.from, line.to);
+        for edge in &self.edges {
+            let (from, to) = (["s", "r"][edge.column], ["r", "o"][edge.column]);
+            let _ = writeln!(out, "  {from}{} --> {to}{}", edge.from, edge.to);
         }
         for (nth, _) in self.columns[2].iter().enumerate().filter(|(_, one)| one.trouble) {
             let _ = writeln!(out, "  style o{nth} stroke:#c00,stroke-width:3px");
@@ -151,12 +151,12 @@ impl Picture {
 /// The box of routes that take events of every source.
 const ANY: &str = "any source";
 
-fn output(plan: &crate::daemon::OutputPlan, live: Option<&Value>) -> Box {
+fn output(plan: &crate::daemon::OutputPlan, live: Option<&Value>) -> Node {
     let mut notes = vec![plan.kind.clone()];
     if let Some(limit) = plan.policy.limit {
         let each = plan.policy.rate_key.as_ref().map(|key| format!(" for each {key}")).unwrap_or_default();
-        let limit = limit.to_string();
-        notes.push(format!("at most {}{each}", limit.trim_end_matches(',')));
+        let burst = if limit.burst.get() > 1 { format!(", burst {}", limit.burst) } else { String::new() };
+        notes.push(format!("at most {}{burst}{each}", limit.rate));
     }
     if plan.hours.is_some() {
         notes.push("at its hours".into());
@@ -173,7 +173,7 @@ fn output(plan: &crate::daemon::OutputPlan, live: Option<&Value>) -> Box {
             trouble = true;
         }
     }
-    Box { name: plan.name.to_string(), notes, trouble }
+    Node { name: plan.name.to_string(), notes, trouble }
 }
 
 /// Text inside Mermaid's quotes.

@@ -1,6 +1,6 @@
-//! The picture as SVG: three columns of boxes, and lines from one to the next. One file, nothing to load, readable in the dark too.
+//! The picture as SVG: three columns of boxes, and edges from one to the next. One file, nothing to load, readable in the dark too.
 
-use super::{Box, Picture};
+use super::{Node, Picture};
 use std::fmt::Write;
 
 /// Widths and heights, in pixels.
@@ -33,8 +33,8 @@ struct Place {
 
 /// The picture as one SVG document.
 pub fn draw(picture: &Picture) -> String {
-    let height_of = |one: &Box| 2 * PAD + LINE_HEIGHT * (1 + one.notes.len());
-    let total = |column: &[Box]| column.iter().map(|one| height_of(one) + GAP).sum::<usize>().saturating_sub(GAP);
+    let height_of = |one: &Node| 2 * PAD + LINE_HEIGHT * (1 + one.notes.len());
+    let total = |column: &[Node]| column.iter().map(|one| height_of(one) + GAP).sum::<usize>().saturating_sub(GAP);
     let tallest = picture.columns.iter().map(|column| total(column)).max().unwrap_or(0);
     let mut places: Vec<Vec<Place>> = vec![];
     for (nth, column) in picture.columns.iter().enumerate() {
@@ -50,8 +50,8 @@ pub fn draw(picture: &Picture) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\">\n<title>Sources, routes and outputs</title>\n<style>{STYLE}</style>\n"
     );
-    for line in &picture.lines {
-        connect(&mut out, places[line.column][line.from], places[line.column + 1][line.to]);
+    for edge in &picture.edges {
+        connect(&mut out, places[edge.column][edge.from], places[edge.column + 1][edge.to]);
     }
     for ((class, column), column_places) in ["source", "route", "output"].into_iter().zip(&picture.columns).zip(&places) {
         for (one, place) in column.iter().zip(column_places) {
@@ -68,7 +68,7 @@ fn connect(out: &mut String, from: Place, to: Place) {
     let _ = writeln!(out, "<path d=\"M{x1} {y1} C{bend} {y1} {bend} {y2} {x2} {y2}\"/>");
 }
 
-fn put(out: &mut String, class: &str, one: &Box, place: Place) {
+fn put(out: &mut String, class: &str, one: &Node, place: Place) {
     let Place { x, y, height } = place;
     let trouble = if one.trouble { " trouble" } else { "" };
     let _ = writeln!(out, "<g class=\"{class}{trouble}\"><rect x=\"{x}\" y=\"{y}\" width=\"{BOX_WIDTH}\" height=\"{height}\" rx=\"6\"/>");

@@ -7,11 +7,10 @@ mod repair;
 mod stats;
 
 use super::client::{Admin, Client};
-use super::{Exit, block_on, show};
+use super::{Exit, ask, block_on, show};
 use crate::journal::doctor::DoctorError;
 use crate::journal::{Retain, sqlite};
 use serde_json::Value;
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// Looks after the journal's file.
@@ -121,14 +120,7 @@ impl Alone {
         if self.yes {
             return Ok(true);
         }
-        if !std::io::stdin().is_terminal() {
-            anyhow::bail!("{question}; add --yes to do it");
-        }
-        let mut out = std::io::stderr();
-        write!(out, "{question}: do it? [y/N] ")?;
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line)?;
-        Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+        ask::confirmed(&format!("{question}: do it?"), &format!("{question}; add --yes to do it"))
     }
 }
 

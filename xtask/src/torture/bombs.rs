@@ -105,7 +105,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     })?;
     law(daemon.ended().is_none(), "the daemon lives".to_owned());
     law(sent.load(Relaxed) >= bombs.len() as u64, format!("{} bombs went off", sent.load(Relaxed)));
-    law(slower(beside.1, alone.1), format!("beside the bombs: answers {}, at the good output {}", beside.0, beside.1));
+    law(beside.1.bears(alone.1, SLOWER, NOISE), format!("beside the bombs: answers {}, at the good output {}", beside.0, beside.1));
     law(peak.load(Relaxed) <= RSS_MOST_MIB, format!("memory with workers at most {} MiB", peak.load(Relaxed)));
     let audit = settled(&home, &mut daemon)?;
     let count = |name: &str| audit[name].as_u64().unwrap_or(u64::MAX);
@@ -206,11 +206,6 @@ fn watch(pid: u32, over: &AtomicBool, peak: &AtomicU64) {
         peak.fetch_max(all >> 10, Relaxed);
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn slower(now: Took, before: Took) -> bool {
-    let bound = |now: Duration, before: Duration| now <= NOISE || now.as_secs_f64() <= before.as_secs_f64() * SLOWER;
-    bound(now.p50, before.p50) && bound(now.p99, before.p99)
 }
 
 /// Until nothing is under way.

@@ -120,6 +120,12 @@ impl Took {
         let at = |part: usize| took.get(took.len() * part / 100).copied().unwrap_or_default();
         Took { p50: at(50), p99: at(99) }
     }
+
+    /// Whether each is at most so many times what it was before, or too short to tell from noise.
+    pub fn bears(self, before: Took, times: f64, noise: Duration) -> bool {
+        let bound = |now: Duration, before: Duration| now <= noise || now.as_secs_f64() <= before.as_secs_f64() * times;
+        bound(self.p50, before.p50) && bound(self.p99, before.p99)
+    }
 }
 
 impl std::fmt::Display for Took {

@@ -130,8 +130,11 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     law(true, format!("alone: answers {}, at the good output {}", alone.answers, alone.good));
     let far = Far::new(options.slow);
     let (beside, home, mut daemon, load) = part(&binary, &scratch.path().join("beside"), &far, &BAD, lasting)?;
-    law(slower(beside.answers, alone.answers), format!("beside the bad ones: answers {}", beside.answers));
-    law(slower(beside.good, alone.good) && beside.missing == 0, format!("at the good output {}, {} missing", beside.good, beside.missing));
+    law(beside.answers.bears(alone.answers, SLOWER, NOISE), format!("beside the bad ones: answers {}", beside.answers));
+    law(
+        beside.good.bears(alone.good, SLOWER, NOISE) && beside.missing == 0,
+        format!("at the good output {}, {} missing", beside.good, beside.missing),
+    );
     law(
         beside.rss_mib <= RSS_MOST_MIB && beside.files <= FILES_MOST,
         format!("memory {} MiB, {} descriptors", beside.rss_mib, beside.files),
@@ -155,11 +158,6 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         keep(scratch);
     }
     Ok(clean)
-}
-
-fn slower(now: Took, before: Took) -> bool {
-    let bound = |now: Duration, before: Duration| now <= NOISE || now.as_secs_f64() <= before.as_secs_f64() * SLOWER;
-    bound(now.p50, before.p50) && bound(now.p99, before.p99)
 }
 
 /// Every delivery of every event is in exactly one state.
