@@ -217,6 +217,37 @@ fn what_a_new_output_missed_is_planned_fed_and_sent_once_through_a_kill() {
     assert!(said(&yard, "journal check").1.ends_with("sound     yes\n"));
 }
 
+/// One that is in the hands of its output and in the journal is still one.
+#[test]
+fn each_that_is_purged_is_counted_once_and_one_is_called_one() {
+    let yard = Yard::new(&format!(
+        "routes: [{{ name: all, to: [down, alone] }}]
+outputs:
+  down: {{ type: http, url: \"http://{nobody}/\", order_by: {{ key: '{{{{ data.key }}}}' }} }}
+  alone: {{ type: http, url: \"http://{nobody}/\" }}
+",
+        nobody = FarSide::nobody()
+    ))
+    .start();
+    let events = [0, 1].map(|n| yard.post("ORDER", &format!("{{\"n\":{n},\"key\":\"a\"}}")));
+    yard.wait_state(&events[0], "down", "waiting");
+    yard.wait_state(&events[1], "down", "held");
+    yard.wait_state(&events[1], "alone", "waiting");
+    let purge = |filter: &str| {
+        let args: Vec<&str> = filter.split(' ').collect();
+        let output = yard.cli(&[&["purge", "--waiting", "-y", "--why", "Ann: gone"], &args[..]].concat());
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let ended = "2 deliveries to down are dead now; `switchyard replay` would send them all the same\n";
+    assert_eq!(purge("down"), (0, ended.into()));
+    assert!(events.iter().all(|event| yard.wait_state(event, "down", "dead")["detail"] == "purged: Ann: gone"));
+    yard.post("ALARM", "{}");
+    let counted = yard.cli(&["purge", "alone", "--topic", "ALARM", "--waiting", "-y", "--why", "Ann: gone"]);
+    let ended = "1 delivery to alone is dead now; `switchyard replay` would send it all the same\n";
+    assert_eq!(String::from_utf8(counted.stdout).unwrap(), ended);
+    assert!(said(&yard, "audit").1.contains("lost: 0"));
+}
+
 #[test]
 fn what_waits_is_purged_wherever_it_is_and_what_arrives_afterwards_goes() {
     let far = FarSide::start();

@@ -51,7 +51,8 @@ impl Purge {
             }
             body["dry_run"] = Value::from(false);
             let purged = client.post(&path, &body).await?;
-            self.tell(&purged, "are dead now; `switchyard replay` would send them all the same");
+            let (are, them) = if purged["count"] == 1 { ("is", "it") } else { ("are", "them") };
+            self.tell(&purged, &format!("{are} dead now; `switchyard replay` would send {them} all the same"));
             Ok(if purged["count"] == 0 { Exit::No } else { Exit::Done })
         })
     }

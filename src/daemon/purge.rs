@@ -7,6 +7,7 @@
 use super::silences::{Asked, CannotSilence, Then};
 use super::start::Daemon;
 use super::works::GONE;
+use crate::deliver::OutputStatus;
 use crate::journal::{DeliveryFilter, Operation, StoreError};
 use crate::model::State;
 use std::collections::BTreeMap;
@@ -89,23 +90,18 @@ impl Daemon {
         let silence = self.hub.silences.add(asked, now).map_err(CannotPurge::NotSilenced)?;
         // Where it left meanwhile nobody has anything in hand.
         let _ = self.fleet.sift(output);
-        let purge = || self.hub.operate(Operation::Purge { filter: filter.clone(), why: why.to_owned() });
-        let purged = async {
-            let first = purge().await?;
-            let quiet = async {
-                while self.fleet.status().get(output).is_some_and(|status| status.waiting > 0 || status.in_flight > 0) {
-                    tokio::time::sleep(LOOK).await;
-                }
-            };
-            // What does not come to its end by then goes on.
-            let _ = tokio::time::timeout(QUIET_WITHIN, quiet).await;
-            self.hub.journal.flush().await;
-            // What was let go since has a row now.
-            Ok(first + purge().await?)
+        let busy = |status: &OutputStatus| status.waiting > 0 || status.in_flight > 0 || status.unwritten > 0;
+        let quiet = async {
+            while self.fleet.status().get(output).is_some_and(busy) {
+                tokio::time::sleep(LOOK).await;
+            }
         };
-        let purged = purged.await;
+        // What does not come to its end by then goes on.
+        let _ = tokio::time::timeout(QUIET_WITHIN, quiet).await;
+        // Once, when all that was in hand has its row: earlier, and one that is let go afterwards would be ended and counted twice.
+        let purged = self.hub.operate(Operation::Purge { filter, why: why.to_owned() }).await;
         self.hub.silences.end(silence.id, self.hub.clock.wall()).map_err(CannotPurge::NotSilenced)?;
-        purged
+        Ok(purged?)
     }
 }
 

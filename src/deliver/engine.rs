@@ -225,6 +225,11 @@ impl<P> Engine<P> {
         self.calls
     }
 
+    /// Rows that are not durable yet.
+    pub fn unwritten(&self) -> usize {
+        self.outbox.len()
+    }
+
     /// When the first delivery in memory is due.
     pub fn next_due(&self) -> Option<Instant> {
         self.turns.next_due()

@@ -85,6 +85,8 @@ pub struct OutputStatus {
     pub waiting: usize,
     /// Calls that are out.
     pub in_flight: u32,
+    /// Rows that are not durable yet.
+    pub unwritten: usize,
     /// When the first delivery in memory is due.
     pub next_due: Option<Timestamp>,
     /// Where the breaker stands.
@@ -108,6 +110,7 @@ impl Default for OutputStatus {
         OutputStatus {
             waiting: 0,
             in_flight: 0,
+            unwritten: 0,
             next_due: None,
             breaker: BreakerState::Closed,
             probe_at: None,

@@ -604,6 +604,7 @@ impl<H: Host> Worker<H> {
         let status = OutputStatus {
             waiting: self.engine.waiting() + self.arrivals.len() + self.renders.len(),
             in_flight: self.engine.in_flight(),
+            unwritten: self.engine.unwritten(),
             next_due,
             breaker: self.engine.breaker(),
             probe_at: self.engine.probe_at().map(|probe| at.timestamp(probe)),
