@@ -83,7 +83,7 @@ impl FarSide {
 
     /// A port on which nobody listens, until [`FarSide::at`] does.
     pub fn nobody() -> String {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+        switchyard_services::net::free_address().unwrap().to_string()
     }
 
     pub fn at(address: &str) -> Self {

@@ -6,11 +6,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fmt::Write;
 use std::fs::OpenOptions;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
+use switchyard_services::net::free_address;
 
 /// The key of the source, over the body, as `X-Signature: sha256=<hex>`.
 pub const SECRET: &str = "made-up-secret-of-the-sender-0001";
@@ -18,8 +19,6 @@ pub const SECRET: &str = "made-up-secret-of-the-sender-0001";
 const SIGNING: &str = "whsec_bWFkZS11cC1zaWduaW5nLWtleS1mb3ItdGVzdHMtMDAwMQ==";
 /// The admin side's token.
 const TOKEN: &str = "made-up-token-of-the-admin-side-0001";
-/// Ports are looked for here: below those that the kernel gives to outgoing connections, so that none is taken while the daemon is down.
-const PORTS: std::ops::Range<u16> = 20_000..30_000;
 /// How much of its log is shown when something goes wrong.
 const LOG_LINES: usize = 20;
 
@@ -58,7 +57,7 @@ impl Home {
     /// Makes the folder and finds two ports.
     pub fn new(folder: PathBuf) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder.join("journal"))?;
-        let (listen, admin) = (free_port()?, free_port()?);
+        let (listen, admin) = (free_address()?, free_address()?);
         Ok(Home { folder, listen, admin })
     }
 
@@ -190,16 +189,6 @@ fn sum(text: &str, name: &str, labels: &[&str]) -> u64 {
     let series = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
     let wanted = series.filter(|line| labels.iter().all(|label| line.contains(label)));
     wanted.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>() as u64
-}
-
-fn free_port() -> anyhow::Result<SocketAddr> {
-    for _ in 0..200 {
-        let port = rand::random_range(PORTS);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok((Ipv4Addr::LOCALHOST, port).into());
-        }
-    }
-    bail!("no free port among {PORTS:?}")
 }
 
 /// A process that is killed when dropped.

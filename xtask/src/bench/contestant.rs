@@ -4,10 +4,11 @@ use crate::daemon::{Home, Output, Route, Running, SECRET};
 use crate::{http, process};
 use anyhow::{Context, bail};
 use serde_json::Value;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use switchyard_services::net::free_address;
 
 /// A start that takes longer is a failure.
 const START: Duration = Duration::from_secs(10);
@@ -117,10 +118,6 @@ fn start_daemon(tools: &Tools, folder: &Path, way: Way, sink: SocketAddr) -> any
     let listening = running.wait_listening(home.listen, START).and_then(|()| running.wait_listening(home.admin, START));
     listening.with_context(|| home.log_tail())?;
     Ok((running, format!("http://{}/bench", home.listen), Asked::Daemon(Box::new(home))))
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 impl Server {

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use switchyard_services::net::free_address;
 
 /// The outputs, in the order of the file. The first three end delivered, the others wait.
 const OUTPUTS: [&str; 5] = ["quick", "down", "ordered", "later", "keyed"];
@@ -92,7 +93,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     let scratch = build::scratch("torture-backlog-")?;
     let built = Build { package: "switchyard", profile: &options.profile, features: &[] }.run()?;
     let binary = build::copy(&built, scratch.path(), "switchyard")?;
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    let nobody = free_address()?;
     let run = Run::new(scratch.path().join("home"), nobody, options.forget)?;
     // Of each event four of five deliveries wait.
     let events = options.waiting.div_ceil(OUTPUTS.len() as u64 - 1);

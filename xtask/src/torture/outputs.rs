@@ -13,11 +13,12 @@ use crate::torture::load::{Load, Took, number_of};
 use anyhow::{Context, bail};
 use std::collections::HashMap;
 use std::io::{BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use switchyard_services::net::free_address;
 
 /// Events a second.
 const RATE: u32 = 40;
@@ -251,7 +252,7 @@ impl Far {
 
     /// The good output, or a bad one: where it is.
     fn listen(self: &Arc<Self>, bad: Option<Bad>) -> anyhow::Result<String> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = TcpListener::bind(free_address()?)?;
         let (address, far) = (listener.local_addr()?, Arc::clone(self));
         match bad {
             Some(Bad::NoName) => return Ok(format!("http://nowhere.invalid:{}", address.port())),

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
@@ -40,7 +40,7 @@ impl Google {
         let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
         let key = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()));
         let state = Arc::new(State { public: pair.public_key().as_ref().to_vec(), buckets: Mutex::default() });
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = switchyard_services::net::free_port().unwrap();
         let mut google = Google { port, state, running: None, key };
         google.up();
         google
