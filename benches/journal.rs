@@ -127,7 +127,7 @@ fn settlement(seq: i64, target: &Arc<Target>, at: Timestamp) -> Settlement {
         message: None,
         updated_at: at,
     };
-    Settlement { row, closes: true, order: None }
+    Settlement { row, closes: true, order: None, on_dead: false }
 }
 
 fn store_round(file: &Path, size: usize, round: Duration) -> Result<Figure, Failed> {

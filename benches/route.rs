@@ -37,6 +37,7 @@ fn router(routes: usize, filtered: bool) -> Router {
         total: None,
         line: None,
         rate_key: None,
+        on_dead: None,
     };
     Router::build(&sections, &[], &[output], &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
 }

@@ -11,6 +11,8 @@ pub mod verify;
 pub mod hours;
 pub mod route;
 
+pub mod trial;
+
 pub mod journal;
 
 pub mod deliver;

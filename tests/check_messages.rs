@@ -73,6 +73,7 @@ outputs:
     timeout: 10s
     retry: { attempts: 5, over: 1h }
     on_unknown: retry
+    on_dead: archive
   archive: { type: file, path: "data/{date}.ndjson" }
 "#;
 
@@ -308,6 +309,8 @@ const MISTAKES: &[Mistake] = &[
     Mistake("method: PUT", "«mehtod»: PUT", "unknown-key", "did you mean `method`?"),
     Mistake("method: PUT", "method: «put»", "unknown-word", "did you mean `PUT`?"),
     Mistake("concurrency: 8", "«concurency»: 8", "unknown-key", "did you mean `concurrency`?"),
+    Mistake("on_dead: archive", "on_dead: «archiv»", "unknown-output", "did you mean `archive`?"),
+    Mistake("on_dead: archive", "on_dead: «shipper»", "on-dead-circle", "name another output"),
     Mistake("late_after: 15m", "late_after: «10ms»", "delivery-late", "at least 1s, such as `15m`"),
     Mistake("late_after: 15m", "«late_aftr»: 15m", "unknown-key", "did you mean `late_after`?"),
     Mistake("silent_after: 6h", "silent_after: «0s»", "bad-silence", "at least 1s, such as `6h`"),

@@ -24,14 +24,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("verify", &["model"]),
     ("hours", &["model"]),
     ("route", &["hours", "model"]),
+    ("trial", &["model", "route"]),
     ("journal", &["fail", "model"]),
     ("deliver", &["fail", "model"]),
     ("telemetry", &["model"]),
     ("alarm", &["model"]),
     ("ingest", &["fail", "model", "verify"]),
-    ("daemon", &["fail", "model", "hours", "config", "verify", "route", "journal", "ingest", "deliver", "telemetry", "alarm"]),
+    ("daemon", &["fail", "model", "hours", "config", "verify", "route", "trial", "journal", "ingest", "deliver", "telemetry", "alarm"]),
     ("admin", &["model", "route", "journal", "deliver", "telemetry", "daemon"]),
-    ("cli", &["model", "config", "verify", "route", "journal", "ingest", "deliver", "telemetry", "daemon", "admin"]),
+    ("cli", &["model", "config", "verify", "route", "trial", "journal", "ingest", "deliver", "telemetry", "daemon", "admin"]),
 ];
 
 /// Lines of a function; a longer one is cut into parts that have names.

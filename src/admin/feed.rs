@@ -12,15 +12,15 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Events of one answer.
-const PAGE: usize = 32;
+/// Events of one answer where nobody says how many, and the most.
+const PAGE: (usize, usize) = (32, 1_000);
 /// Bytes of bodies after which an answer has enough.
 const BYTES: usize = 4 << 20;
 /// The longest an answer waits for the first event.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
 impl Api {
-    /// `after`: a place; `since`: a time; neither: what comes from now on. `wait`: milliseconds. `event`: this one alone.
+    /// `after`: a place; `since`: a time; neither: what comes from now on. `most`: how many. `wait`: milliseconds. `event`: this one alone.
     pub(super) async fn feed(&self, query: &Query) -> Answered {
         if let Some(id) = query.get("event") {
             let found = self.find(event_id(&id)?).await?;
@@ -29,6 +29,7 @@ impl Api {
         let wait = Duration::from_millis(query.parsed("wait")?.unwrap_or(0)).min(WAIT_MAX);
         // Before the journal is read: what is kept meanwhile is heard.
         let mut kept = self.daemon.events.subscribe();
+        let most = query.parsed::<usize>("most")?.unwrap_or(PAGE.0).clamp(1, PAGE.1);
         let (after, since) = (query.parsed::<i64>("after")?.map(Seq), query.time("since")?);
         let archive = self.daemon.archive.clone();
         let begin = self.read(move || match (after, since) {
@@ -37,9 +38,9 @@ impl Api {
             (None, None) => Ok(archive.stats()?.last.unwrap_or_default()),
         });
         let after = begin.await?;
-        let mut found = self.after(after).await?;
+        let mut found = self.after(after, most).await?;
         if found.is_empty() && !wait.is_zero() && tokio::time::timeout(wait, kept.recv()).await.is_ok() {
-            found = self.after(after).await?;
+            found = self.after(after, most).await?;
         }
         let (mut events, mut next, mut bytes) = (vec![], after, 0);
         for event in found {
@@ -53,9 +54,9 @@ impl Api {
         Ok(json!({ "events": events, "next": next.0 }))
     }
 
-    async fn after(&self, after: Seq) -> Result<Vec<EventView>, super::query::Wrong> {
+    async fn after(&self, after: Seq, most: usize) -> Result<Vec<EventView>, super::query::Wrong> {
         let archive = self.daemon.archive.clone();
-        self.read(move || archive.whole_events(after, Seq(i64::MAX), PAGE)).await
+        self.read(move || archive.whole_events(after, Seq(i64::MAX), most)).await
     }
 }
 

@@ -6,6 +6,7 @@ use crate::daemon::blueprint;
 use crate::daemon::reach::{self, Said};
 use crate::ingest::Tls;
 use crate::model::{Clock, SystemClock};
+use crate::trial::Tests;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,6 +94,17 @@ fn unreached(file: &config::File, blueprint: &blueprint::Blueprint) -> anyhow::R
 /// As [`good`], and its files can be read: for a command that starts it.
 pub fn ready(path: &Path) -> anyhow::Result<Option<blueprint::Blueprint>> {
     draw(path, unreadable)
+}
+
+/// The tests of a file that has nothing else, for the sources and outputs of a configuration; or the findings printed.
+pub fn tests(path: &Path, configuration: &Path) -> anyhow::Result<Option<Tests>> {
+    let read = config::load(path, &Process::beside(path))?;
+    let of = config::load(configuration, &Process::beside(configuration))?;
+    let (tests, problems) = blueprint::tests_beside(&read, &of, &switchyard_plugins::kinds());
+    if !problems.is_empty() {
+        print(&read, &problems);
+    }
+    Ok(tests.filter(|_| sound(&problems)))
 }
 
 /// A certificate that `run` could not start with; drawing itself opens no file (L5).

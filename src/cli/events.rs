@@ -1,7 +1,7 @@
 //! `switchyard events`: the list, and one event with its deliveries.
 
 use super::client::{Admin, Client, escape};
-use super::{Exit, block_on, row_count, show, time};
+use super::{Exit, block_on, feed, row_count, show, time};
 use crate::model::Timestamp;
 use serde_json::Value;
 use std::fmt::Write;
@@ -9,8 +9,10 @@ use std::fmt::Write;
 /// Lists events, newest first, or shows one whole.
 #[derive(Debug, clap::Args)]
 pub struct Events {
-    /// Shows this one: its headers, body and deliveries.
+    /// Shows this one: its headers, body and deliveries. Or `save`.
     id: Option<String>,
+    /// With `save`: these are printed whole, a JSON line each, for `switchyard diff --from`; without any, all that the filters mean.
+    save: Vec<String>,
     /// Only from this source.
     #[arg(long)]
     source: Option<String>,
@@ -33,9 +35,38 @@ pub struct Events {
 impl Events {
     pub fn run(self) -> anyhow::Result<Exit> {
         match &self.id {
+            Some(word) if word == "save" => block_on(self.save()),
             Some(id) => self.one(id),
             None => self.list(),
         }
+    }
+
+    /// Prints events whole.
+    async fn save(&self) -> anyhow::Result<Exit> {
+        let client = Client::new(&self.admin)?;
+        let mut saved = 0_u64;
+        let mut print = |event: &Value| {
+            saved += 1;
+            show::line(event);
+        };
+        for id in &self.save {
+            let page = client.get(&format!("/api/feed?event={}", escape(id))).await?;
+            page["events"].as_array().into_iter().flatten().for_each(&mut print);
+        }
+        if self.save.is_empty() {
+            let until = self.until.map(|until| until.to_string());
+            let meant = |event: &&Value| {
+                let is = |name: &str, wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| event[name] == wanted);
+                let before = until.as_deref().is_none_or(|until| event["received_at"].as_str().is_some_and(|at| at < until));
+                event["damaged"] != true && is("source", &self.source) && is("topic", &self.topic) && before
+            };
+            feed::since(&client, self.since.unwrap_or_default(), async |page| {
+                page.iter().filter(meant).for_each(&mut print);
+                Ok(true)
+            })
+            .await?;
+        }
+        Ok(if saved == 0 { Exit::No } else { Exit::Done })
     }
 
     fn list(&self) -> anyhow::Result<Exit> {

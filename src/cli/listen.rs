@@ -6,15 +6,12 @@
 
 use super::client::{Admin, Client, Unreachable, escape};
 use super::post::{NoAnswer, Place, post};
-use super::{Exit, block_on, check, show, time};
+use super::{Exit, block_on, check, feed, show, time};
 use crate::daemon::blueprint::Blueprint;
 use crate::model::printable::Printable;
-use crate::model::{Clock, Event, Headers, SystemClock, Timestamp};
+use crate::model::{Clock, Event, SystemClock, Timestamp};
 use crate::route::{Condition, Glob, JqPool};
 use anyhow::{Context, Result, anyhow};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -332,22 +329,9 @@ const SEEN_MAX: usize = 10_000;
 
 /// An event of the feed.
 fn read(value: &Value) -> News {
-    let text = |name: &str| value[name].as_str().unwrap_or_default();
     let next = value["seq"].as_i64().unwrap_or_default();
-    let parts = || {
-        Some(Event {
-            id: text("id").parse().ok()?,
-            source: text("source").into(),
-            topic: text("topic").into(),
-            received_at: Timestamp(text("received_at").parse::<jiff::Timestamp>().ok()?.as_millisecond()),
-            headers: Headers::from_block(STANDARD.decode(text("headers")).ok()?),
-            query: text("query").into(),
-            body: Bytes::from(STANDARD.decode(text("body")).ok()?),
-            sender_id: value["sender_id"].as_str().map(Into::into),
-        })
-    };
-    match parts() {
-        _ if value["damaged"] == true => News::Damaged(text("id").to_owned(), next),
+    match feed::event_of(value) {
+        _ if value["damaged"] == true => News::Damaged(value["id"].as_str().unwrap_or_default().to_owned(), next),
         Some(event) => News::Kept(Box::new(event), next),
         None => News::Ended(anyhow!("the daemon's answer is not what this program knows: is it of another version?")),
     }

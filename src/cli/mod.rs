@@ -6,12 +6,14 @@ mod check;
 mod client;
 mod completions;
 mod deliveries;
+mod diff;
 mod drill;
 mod echo;
 mod erase;
 mod events;
 mod exit;
 mod explain;
+mod feed;
 mod filter;
 mod graph;
 mod init;
@@ -30,6 +32,7 @@ mod show;
 mod silence;
 mod skip;
 mod tail;
+mod test;
 mod time;
 
 pub use exit::Exit;
@@ -63,6 +66,10 @@ enum Command {
     Check(check::Check),
     /// Says which routes an event matches, why the others do not, and what would be sent; sends nothing.
     Explain(explain::Explain),
+    /// Runs the tests of the configuration on virtual time; with `--from` it writes one of a kept event.
+    Test(test::Test),
+    /// Shows what another configuration would change about what was delivered lately; sends nothing.
+    Diff(diff::Diff),
     /// Draws sources, routes and outputs, as Mermaid or SVG.
     Graph(graph::Graph),
     /// Signs an event as its sender would, posts it to the daemon and shows where it went.
@@ -121,6 +128,8 @@ pub fn main(args: Args) -> Exit {
         Command::Init(init) => init.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Test(test) => test.run(),
+        Command::Diff(diff) => diff.run(),
         Command::Graph(graph) => graph.run(),
         Command::Send(send) => send.run(),
         Command::Sign(sign) => sign.run(),

@@ -9,10 +9,13 @@ use super::sections::{AdminSection, EgressSection};
 use crate::config;
 use crate::ingest;
 use crate::journal::{JournalSection, VaultKey};
+use crate::model::Headers;
 use crate::route::{OutputMessage, RouteSection, Router};
-use crate::verify::Verifier;
+use crate::trial::{Tests, Wanted};
+use crate::verify::{Request, Verifier};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use switchyard_api::egress::Egress;
@@ -21,7 +24,7 @@ use switchyard_api::tree::{self, Key, Value};
 use switchyard_api::{AnyKind, Node, Problem, Span};
 
 /// The sections of the file.
-const SECTIONS: [&str; 6] = ["server", "journal", "egress", "sources", "routes", "outputs"];
+const SECTIONS: [&str; 7] = ["server", "journal", "egress", "sources", "routes", "outputs", "tests"];
 
 /// A configuration that can run.
 pub struct Blueprint {
@@ -43,6 +46,8 @@ pub struct Blueprint {
     pub router: Arc<Router>,
     /// The outputs, in the order of the file.
     pub outputs: Vec<OutputPlan>,
+    /// What the file itself expects of them.
+    pub tests: Tests,
     /// Whom outputs may reach.
     pub egress: Egress,
     /// The folder that relative paths start from.
@@ -72,6 +77,24 @@ pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
     problems.extend(found.into_iter().filter(|p| !missing.contains(&p.at)));
     let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
     Drawn { blueprint: drawn.filter(|_| sound), problems }
+}
+
+/// The tests of a file that holds nothing else, of what another one defines.
+pub fn tests_beside(file: &config::File, of: &config::File, kinds: &[Arc<dyn AnyKind>]) -> (Option<Tests>, Vec<Problem>) {
+    let mut problems = file.problems.clone();
+    let (Some(tree), Some(defined)) = (&file.tree, &of.tree) else { return (None, problems) };
+    for (key, _) in tree.entries().iter().filter(|(key, _)| key.name != "tests") {
+        problems.push(unknown("section", key, &["tests"]));
+    }
+    // What is wrong with these was told with their own file.
+    let mut told = vec![];
+    let mut pen = Pen { kinds, problems: &mut told };
+    let nothing = Node { span: tree.span, value: Value::Null };
+    let section = |name: &str| defined.get(name).unwrap_or(&nothing);
+    let (_, outputs) = pen.outputs(section("outputs"), &[]);
+    let sources: Vec<(Arc<str>, Span)> = section("sources").entries().iter().map(|(key, _)| (key.name.as_str().into(), key.span)).collect();
+    let tests = Tests::read(tree.get("tests").unwrap_or(&nothing), Wanted { sources: &sources, outputs: &outputs }, &mut problems);
+    (Some(tests), problems)
 }
 
 /// The folder of a file; relative paths in it start there.
@@ -105,6 +128,16 @@ impl Blueprint {
     /// The proof of a source.
     pub fn verifier(&self, source: &str) -> Option<&Verifier> {
         self.sources.named(source).map(|source| &source.verifier)
+    }
+
+    /// What a source reads as the topic of an event.
+    pub fn topic_of(&self, source: &str, headers: &Headers, body: &[u8]) -> Option<Arc<str>> {
+        let verifier = self.verifier(source)?;
+        let pair = |(name, value): (&str, &[u8])| {
+            Some((http::HeaderName::from_bytes(name.as_bytes()).ok()?, http::HeaderValue::from_bytes(value).ok()?))
+        };
+        let headers = headers.iter().filter_map(pair).collect();
+        Some(verifier.topic(&Request { headers: &headers, body, peer: IpAddr::from([127, 0, 0, 1]) }))
     }
 
     /// All sources' names.
@@ -146,6 +179,7 @@ impl Pen<'_> {
         let names: Vec<(Arc<str>, Span)> =
             section("sources").entries().iter().map(|(key, _)| (key.name.as_str().into(), key.span)).collect();
         let router = self.router(tree.get("routes"), &names, section("outputs"), &messages);
+        let tests = Tests::read(section("tests"), Wanted { sources: &names, outputs: &messages }, self.problems);
         let link = admin.as_ref().and_then(AdminSection::base);
         homes::suggest(&mut self.problems[before..], tree, self.kinds);
         Some(Blueprint {
@@ -158,6 +192,7 @@ impl Pen<'_> {
             sources: sources?,
             router: Arc::new(router?.linking_to(link.as_deref())),
             outputs: outputs?,
+            tests,
             egress: Egress::new(egress?),
             base,
         })
@@ -241,8 +276,9 @@ impl Pen<'_> {
             None => vec![],
         };
         let router = Router::build(&routes, sources, messages, self.problems);
-        let written =
-            |at: Span| routes.iter().flat_map(|route| &route.to).find(|to| to.output.span == at).map(|to| to.output.value.as_str());
+        let named =
+            || routes.iter().flat_map(|route| &route.to).map(|to| &to.output).chain(messages.iter().flat_map(|message| &message.on_dead));
+        let written = |at: Span| named().find(|name| name.span == at).map(|name| name.value.as_str());
         self.problems.retain(|p| p.id != "unknown-output" || written(p.at).is_none_or(|name| outputs.get(name).is_none()));
         router
     }

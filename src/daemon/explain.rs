@@ -4,10 +4,8 @@ use super::blueprint::Blueprint;
 use super::gate::Gate;
 use crate::model::{Event, EventId, Headers, HeldUntil, Message, OWN_SOURCE, Rendered, Target, Timestamp};
 use crate::route::{JqPool, RouteVerdict, Router, Sent, Verdict};
-use crate::verify::{Request, Verifier};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
 
 /// An event that never was.
 #[derive(Debug)]
@@ -39,16 +37,11 @@ pub enum CannotExplain {
 
 /// What would become of a draft under a configuration.
 pub async fn draft(blueprint: &Blueprint, draft: Draft<'_>) -> Result<Value, CannotExplain> {
-    let topic_read = |verifier: &Verifier| {
-        let headers = header_map(&draft.headers);
-        verifier.topic(&Request { headers: &headers, body: &draft.body, peer: IpAddr::from([127, 0, 0, 1]) })
-    };
-    let verifier = blueprint.verifier(draft.source);
-    if verifier.is_none() && draft.source != OWN_SOURCE {
+    if blueprint.verifier(draft.source).is_none() && draft.source != OWN_SOURCE {
         let near = switchyard_api::problem::nearest(draft.source, blueprint.source_names()).map(str::to_owned);
         return Err(CannotExplain::NoSource { name: draft.source.to_owned(), near });
     }
-    let topic = draft.topic.map(Into::into).or_else(|| verifier.map(topic_read)).unwrap_or_default();
+    let topic = draft.topic.map(Into::into).or_else(|| blueprint.topic_of(draft.source, &draft.headers, &draft.body)).unwrap_or_default();
     let event = Event {
         id: EventId([0; 16]),
         source: draft.source.into(),
@@ -106,11 +99,4 @@ fn message(message: &Message) -> Value {
         shown.insert(name.clone(), value);
     }
     Value::Object(shown)
-}
-
-fn header_map(headers: &Headers) -> http::HeaderMap {
-    let pair = |(name, value): (&str, &[u8])| {
-        Some((http::HeaderName::from_bytes(name.as_bytes()).ok()?, http::HeaderValue::from_bytes(value).ok()?))
-    };
-    headers.iter().filter_map(pair).collect()
 }

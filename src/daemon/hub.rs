@@ -10,7 +10,7 @@ use crate::model::{
     Appended, Clock, Dedupe, DeliveryRow, Event, HeldUntil, Kept, Loaded, Message, NotRendered, OWN_SOURCE, Settlement, State, Target,
     Timestamp, Written,
 };
-use crate::route::{Along, JqPool, Router};
+use crate::route::{Along, Died, JqPool, Router};
 use arc_swap::ArcSwap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,14 +65,23 @@ impl Keep for Hub {
 impl Host for Hub {
     async fn render(&self, kept: &Kept, target: &Target) -> Result<Vec<Arc<Message>>, NotRendered> {
         let router = self.router.load_full();
-        router.render(&kept.event, target, &self.jq_aside).await
+        let Some(died_at) = target.is_on_dead_of() else { return router.render(&kept.event, target, &self.jq_aside).await };
+        let (seq, of) = (kept.seq, died_at.clone());
+        let why = self.read(move |backlog| backlog.why_dead(seq, &of)).await;
+        // Somebody had it sent again; or it can't be read now: what is to be said is said without it.
+        let why = why.ok().and_then(Result::ok).flatten().unwrap_or_else(|| "it is dead no more".to_owned());
+        router.render_on_dead(&kept.event, target, &Died { target: died_at, why })
     }
 
     fn held_until(&self, kept: &Kept, target: &Target) -> Option<HeldUntil> {
         self.closed(&kept.event, target)
     }
 
-    fn settle(&self, settlements: Vec<Settlement>, written: Written) {
+    fn settle(&self, mut settlements: Vec<Settlement>, written: Written) {
+        let mut router = None;
+        for settlement in settlements.iter_mut().filter(|settlement| settlement.row.state == State::Dead) {
+            settlement.on_dead = router.get_or_insert_with(|| self.router.load_full()).has_on_dead(&settlement.row.key.target);
+        }
         let gone: Vec<Arc<Target>> = settlements.iter().filter_map(|settlement| gone(&settlement.row)).collect();
         if gone.is_empty() {
             return self.journal.settle(settlements, written);

@@ -34,6 +34,7 @@ mod space;
 mod start;
 mod status;
 mod told;
+pub mod trial;
 mod watch;
 mod works;
 
@@ -74,7 +75,7 @@ pub fn journal_of(config: &Path) -> Result<(PathBuf, Retain), crate::config::Can
 }
 
 /// jq workers of this very program.
-fn jq_pool(workers: usize) -> crate::route::JqPool {
+pub(crate) fn jq_pool(workers: usize) -> crate::route::JqPool {
     // Where the program can't be found, each `where` and `transform` fails visibly.
     crate::route::JqPool::start(std::env::current_exe().unwrap_or_default(), workers)
 }

@@ -73,6 +73,7 @@ pub fn read(
     }
     let defaults = config.as_ref().map(|config| config.defaults()).unwrap_or_default();
     let policy = section.as_ref().and_then(|section| section.build(defaults, problems));
+    let on_dead = section.as_ref().and_then(|section| section.on_dead.clone());
     let line = section.and_then(|section| line(section, &fields, key, policy.as_ref(), problems));
     let name: Arc<str> = key.name.as_str().into();
     let message = OutputMessage {
@@ -84,6 +85,7 @@ pub fn read(
         total: kind.total(),
         line,
         rate_key,
+        on_dead,
     };
     let plan = hours.map_or(Some(None), |hours| hours.map(|hours| Some(Arc::new(hours))));
     let plan = plan.zip(policy.zip(late_after)).zip(config).map(|((hours, (policy, late_after)), config)| {

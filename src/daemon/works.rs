@@ -12,7 +12,7 @@ use super::silences::Silences;
 use crate::alarm::Book;
 use crate::deliver::section::DigestPolicy;
 use crate::deliver::{BreakerState, Fleet, OutputSpec, OutputStatus};
-use crate::journal::store::Reads;
+use crate::journal::store::{Dead, Reads};
 use crate::journal::{Backlog, Fault, Journal, OnKept, OpenEvent, Operation, Recovered, StoreError};
 use crate::model::{Clock, DeliveryKey, DeliveryRow, Kept, NotRendered, Seq, Settlement, State, Target};
 use crate::route::{JqPool, Router};
@@ -39,6 +39,8 @@ const OVERTAKE_EVERY: Duration = Duration::from_secs(1);
 /// Targets that a crash cut in the middle and that the file does not have, for whom a reload may bring it back; more are left to the next
 /// start.
 const CUT_MAX: usize = 10_000;
+/// Dead deliveries that are given to their `on_dead` in one step.
+const ON_DEAD_PAGE: usize = 100;
 /// What a delivery says whose output the file no longer has.
 pub const GONE: &str = "held: its output is not in the configuration any more";
 
@@ -310,6 +312,9 @@ impl Works {
         loop {
             tokio::time::sleep(OVERTAKE_EVERY).await;
             self.elapse(&mut looked).await;
+            if let Err(why) = self.pass_on().await {
+                tracing::warn!(%why, "what is dead can't be given to its `on_dead`; it is looked for again");
+            }
             for (output, skip_after) in self.laid.load().skips.clone() {
                 let well = |status: &OutputStatus| status.breaker == BreakerState::Closed && !status.paused;
                 if !self.fleet.status().get(&output).is_some_and(well) {
@@ -324,6 +329,30 @@ impl Works {
             for (output, digest) in self.laid.load().digests.clone() {
                 let before = self.hub.steady.wall() - digest.every;
                 self.moved(&output, Operation::Gather { output: Arc::clone(&output), before }).await;
+            }
+        }
+    }
+
+    /// Gives the events of dead deliveries to the outputs that their `on_dead` names.
+    async fn pass_on(&self) -> Result<(), StoreError> {
+        loop {
+            let read = self.hub.read(|backlog| backlog.on_dead(ON_DEAD_PAGE)).await;
+            let dead = read.map_err(|why| StoreError::Fatal { doing: "read what is dead", detail: why.to_string() })??;
+            let (router, last) = (self.hub.router(), dead.len() < ON_DEAD_PAGE);
+            let plan = |dead: Dead| {
+                let plan = dead.kept.map(|kept| router.plan_on_dead(&kept.event, &dead.key.target)).unwrap_or_default();
+                (dead.key, plan)
+            };
+            let found: Vec<_> = dead.into_iter().map(plan).collect();
+            let outputs: BTreeSet<_> = found.iter().flat_map(|(_, plan)| &plan.targets).map(|target| Arc::clone(&target.output)).collect();
+            if !found.is_empty() {
+                self.hub.operate(Operation::PassOn(found)).await?;
+            }
+            for output in &outputs {
+                let _ = self.fleet.look(output);
+            }
+            if last {
+                return Ok(());
             }
         }
     }
@@ -377,7 +406,8 @@ impl Hub {
             message: None,
             updated_at: now,
         };
-        let settlements = homeless.iter().map(|target| Settlement { row: row(target), closes: true, order: None }).collect();
+        let settlements =
+            homeless.iter().map(|target| Settlement { row: row(target), closes: true, order: None, on_dead: false }).collect();
         // If it is not written the plan stays open, and the next start meets it again.
         self.journal.settle(settlements, Box::new(|_| ()));
     }

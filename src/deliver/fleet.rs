@@ -182,7 +182,7 @@ impl<H: Host> Fleet<H> {
             message: None,
             updated_at: wall,
         };
-        Settlement { row, closes: true, order: None }
+        Settlement { row, closes: true, order: None, on_dead: false }
     }
 
     /// Rows of an output were made waiting by somebody else (a replay, a release): looks for them now.

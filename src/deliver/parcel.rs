@@ -107,6 +107,7 @@ pub fn settlement(verdict: &Verdict, delivery: &mut Delivery<Payload>, dead_hold
             message: delivery.payload.message.clone(),
             updated_at,
         },
+        on_dead: false,
     }
 }
 

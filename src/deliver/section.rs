@@ -13,8 +13,9 @@ use std::time::Duration;
 use switchyard_api::tree::Template;
 use switchyard_api::{At, Defaults, Period, Problem, Rate};
 
-/// The keys of an output that are delivery's own; all others are settings of its type or message fields. `hours` is read by the room of that name.
-pub const KEYS: &[&str] = &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "digest", "late_after", "replay", "hours"];
+/// The keys of an output that are delivery's own; all others are settings of its type or message fields. `hours` is read by the room of that name, and `on_dead` by `route`.
+pub const KEYS: &[&str] =
+    &["rate", "concurrency", "timeout", "retry", "on_unknown", "order_by", "digest", "late_after", "replay", "hours", "on_dead"];
 
 /// How many attempts are out at once where neither the file nor the output's type says.
 pub const CONCURRENCY: u32 = 32;
@@ -72,6 +73,9 @@ pub struct DeliverySection {
     /// How late a delivery may be at an output that works before people are told (`backlog.old`).   default: 15m
     #[serde(default)]
     pub late_after: Option<At<Period>>,
+    /// The output that gets the event of a delivery that is dead: a mailbox, a topic of dead letters. What somebody purged or silenced is not meant.
+    #[serde(default)]
+    pub on_dead: Option<At<String>>,
     /// What deliveries that somebody asked for again may take of the output.   default: {share: 20%}
     #[serde(default)]
     pub replay: Option<At<ReplaySection>>,

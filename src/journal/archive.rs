@@ -6,8 +6,10 @@
 
 use super::replay::ReplayJob;
 use super::sqlite::{self, Names, Scan, trouble};
-use super::store::{Collected, DeliveryFilter, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
-use crate::model::{COLLECTED, Clock, Cursor, DeliveryId, DeliveryKey, DeliveryRow, EventId, Kept, Seq, State, Timestamp, stands_in_line};
+use super::store::{Collected, Dead, DeliveryFilter, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
+use crate::model::{
+    COLLECTED, Clock, Cursor, DeliveryId, DeliveryKey, DeliveryRow, EventId, Kept, Seq, State, Target, Timestamp, stands_in_line,
+};
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -448,6 +450,12 @@ impl Reads for Archive {
     }
     fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError> {
         self.read("read events", |db, names| sqlite::events_meant(db, names, filter, after, most))
+    }
+    fn on_dead(&self, most: usize) -> Result<Vec<Dead>, StoreError> {
+        self.read("read what is dead", |db, names| sqlite::on_dead(db, names, most))
+    }
+    fn why_dead(&self, seq: Seq, target: &Target) -> Result<Option<String>, StoreError> {
+        self.read("read what is dead", |db, _| sqlite::why_dead(db, seq, target))
     }
 }
 

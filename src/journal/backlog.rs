@@ -5,9 +5,9 @@
 
 use super::archive::OutputCounts;
 use super::replay::ReplayJob;
-use super::store::{Collected, DeliveryFilter, OpenEvent, Reads, StoreError, Waiting};
+use super::store::{Collected, Dead, DeliveryFilter, OpenEvent, Reads, StoreError, Waiting};
 use super::writer::Journal;
-use crate::model::{Cursor, DeliveryKey, DeliveryRow, Kept, Loaded, Seq, Settlement, State, Timestamp};
+use crate::model::{Cursor, DeliveryKey, DeliveryRow, Kept, Loaded, Seq, Settlement, State, Target, Timestamp};
 use std::sync::Arc;
 
 /// What a damaged delivery says.
@@ -81,6 +81,16 @@ impl Backlog {
         self.reads.asked_again(output, most)
     }
 
+    /// As [`Reads::on_dead`].
+    pub fn on_dead(&self, most: usize) -> Result<Vec<Dead>, StoreError> {
+        self.reads.on_dead(most)
+    }
+
+    /// As [`Reads::why_dead`].
+    pub fn why_dead(&self, seq: Seq, target: &Target) -> Result<Option<String>, StoreError> {
+        self.reads.why_dead(seq, target)
+    }
+
     /// As [`Reads::events`].
     pub fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError> {
         self.reads.events(filter, after, most)
@@ -118,12 +128,12 @@ fn dead_targets(event: &OpenEvent, now: Timestamp) -> impl Iterator<Item = Settl
             message: None,
             updated_at: now,
         };
-        Settlement { row, closes: true, order: None }
+        Settlement { row, closes: true, order: None, on_dead: false }
     })
 }
 
 fn dead_row(waiting: Waiting, now: Timestamp) -> Settlement {
     let row =
         DeliveryRow { state: State::Dead, due_at: None, detail: DAMAGED.to_owned(), message: None, updated_at: now, ..waiting.loaded.row };
-    Settlement { row, closes: false, order: None }
+    Settlement { row, closes: false, order: None, on_dead: false }
 }

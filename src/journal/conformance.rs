@@ -4,7 +4,7 @@
 use super::memory::{Disk, MemoryStore, samples};
 use super::replay::{JobState, Render, ReplayJob};
 use super::sqlite::SqliteStore;
-use super::store::{Append, Batch, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch};
+use super::store::{Append, Batch, Dead, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch};
 use super::{Archive, memory};
 use crate::model::{
     Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, PACED, Plan, SILENCED, Seq, Settlement, State, SystemClock, Target,
@@ -237,7 +237,8 @@ impl<B: Bench> Pair<B> {
             updated_at: self.now,
         };
         let order = plan.order_of(&row.key.target).map(|key| if outcome.frees { Order::Frees(key) } else { Order::Keeps(key) });
-        Some(Settlement { row, closes: outcome.closes, order })
+        let on_dead = row.state == State::Dead && outcome.message;
+        Some(Settlement { row, closes: outcome.closes, order, on_dead })
     }
 
     fn operate(&mut self, kind: u8, which: u8) {
@@ -270,6 +271,11 @@ impl<B: Bench> Pair<B> {
                 let found: Vec<_> = self.disk.plans().into_iter().map(|(seq, _)| (seq, more.clone())).skip(1).step_by(3).collect();
                 let at = found.last().filter(|_| which > 0).map(|(seq, _)| *seq);
                 Operation::FeedMissing { id: newest - newest % 2, found, at }
+            }
+            23 => {
+                let on_dead = self.disk.on_dead(2 + usize::from(which)).unwrap();
+                let to = |dead: &Dead| samples::plan(&[&Arc::new(dead.key.target.on_dead(&"late".into()))]);
+                Operation::PassOn(on_dead.into_iter().map(|dead| (dead.key.clone(), to(&dead))).skip(usize::from(which % 2)).collect())
             }
             // Of three versions that somebody may have seen, at most one is the last.
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
@@ -482,7 +488,7 @@ fn what_is_held_until_a_time_goes_on_then(bench: &mut dyn Bench) {
         let settled = samples::settled(seq, target, State::Held, now);
         let due_at = until.map(|until| Timestamp(START + until));
         let order = (*target == lined).then_some(Order::Keeps(OrderKey(1)));
-        Settlement { row: DeliveryRow { due_at, detail: why.into(), ..settled.row }, order, closes: true }
+        Settlement { row: DeliveryRow { due_at, detail: why.into(), ..settled.row }, order, ..settled }
     };
     let settlements = vec![
         held(1, &plain, Some(5), "closed"),

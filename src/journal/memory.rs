@@ -8,8 +8,8 @@ mod replay;
 use super::archive::OutputCounts;
 use super::replay::ReplayJob;
 use super::store::{
-    Batch, Collected, Committed, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed, Slice,
-    Store, StoreError, Swept, Tend, Waiting,
+    Batch, Collected, Committed, Dead, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed,
+    Slice, Store, StoreError, Swept, Tend, Waiting,
 };
 use crate::model::{
     BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, PACED, Plan, Seq, Settlement, State,
@@ -35,6 +35,8 @@ struct Durable {
     watermark: i64,
     sealed: BTreeMap<Arc<str>, Sealed>,
     replays: BTreeMap<u64, ReplayJob>,
+    /// Those that are dead where there is an `on_dead`, and whether it was given their event.
+    on_dead: BTreeMap<Place, bool>,
     /// By output, by which limit its rows were last called back.
     recalled: BTreeMap<Arc<str>, Option<String>>,
     fault: Option<Fails>,
@@ -198,7 +200,7 @@ impl Durable {
             }
             committed.fates.push(fate);
         }
-        for Settlement { row, closes, order } in &batch.settlements {
+        for Settlement { row, closes, order, on_dead } in &batch.settlements {
             let mut row = row.clone();
             row.due_at = match row.state {
                 State::Waiting => row.due_at.or(Some(row.updated_at)),
@@ -208,6 +210,9 @@ impl Durable {
             let key = (row.key.seq.0, self.number(&row.key.target), row.key.ordinal);
             let before = self.rows.get(&key).map(|(_, closed)| *closed);
             let now = row.updated_at;
+            if *on_dead {
+                self.on_dead.entry(key).or_insert(false);
+            }
             self.rows.insert(key, (row, *closes || before.unwrap_or_default()));
             match order {
                 Some(Order::Keeps(order)) if before.is_none() => self.line_up(key, *order, now, BEHIND),
@@ -278,6 +283,9 @@ impl Durable {
                 let Some((row, _)) = self.rows.get_mut(&other) else { continue };
                 *row = DeliveryRow { state: digest.state, due_at: None, detail, updated_at: now, ..row.clone() };
                 self.line.remove(&other);
+                if self.on_dead.contains_key(&place) {
+                    self.on_dead.entry(other).or_insert(false);
+                }
                 changed += 1;
             }
             if digest.updated_at < before {
@@ -332,6 +340,7 @@ impl Durable {
             for place in places {
                 self.free(place, now);
                 self.rows.remove(&place);
+                self.on_dead.remove(&place);
             }
             self.gone.insert(*seq, stored);
             changed += 1;
@@ -440,6 +449,7 @@ impl Store for MemoryStore {
             Operation::PlanReplays(jobs) => return Ok(disk.plan_replays(jobs)),
             Operation::FeedReplay { id, most } => return Ok(disk.feed_replay(*id, *most, now)),
             Operation::FeedMissing { id, found, at } => return Ok(disk.feed_missing(*id, found, *at, now)),
+            Operation::PassOn(found) => return Ok(disk.pass_on(found, now)),
             Operation::TurnReplay { id, to } => return Ok(disk.turn_replay(*id, *to, now)),
             Operation::Purge { filter, why } => return Ok(disk.purge(filter, why, now)),
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
@@ -498,6 +508,7 @@ impl Store for MemoryStore {
         let gone: Vec<i64> = disk.events.iter().filter(past).map(|(seq, _)| *seq).collect();
         disk.events.retain(|seq, _| !gone.contains(seq));
         disk.rows.retain(|(seq, ..), _| !gone.contains(seq));
+        disk.on_dead.retain(|(seq, ..), _| !gone.contains(seq));
         Ok(Swept { deleted: gone.len() as u64, next: None, room: Room::Enough })
     }
 
@@ -507,6 +518,23 @@ impl Store for MemoryStore {
 }
 
 impl Reads for Disk {
+    fn on_dead(&self, most: usize) -> Result<Vec<Dead>, StoreError> {
+        let disk = self.lock();
+        let listed = disk.on_dead.iter().filter(|(_, given)| !**given).take(most);
+        let dead = listed.filter_map(|(place, _)| {
+            let (key, stored) = (disk.rows.get(place)?.0.key.clone(), disk.events.get(&place.0)?);
+            let kept = Kept { seq: key.seq, event: stored.event.clone(), plan: stored.plan.clone() };
+            Some(Dead { key, kept: Some(Arc::new(kept)) })
+        });
+        Ok(dead.collect())
+    }
+
+    fn why_dead(&self, seq: Seq, target: &Target) -> Result<Option<String>, StoreError> {
+        let disk = self.lock();
+        let mut rows = disk.rows_of(seq.0).map(|(_, (row, _))| row);
+        Ok(rows.find(|row| *row.key.target == *target && row.state == State::Dead).map(|row| row.detail.clone()))
+    }
+
     fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {
         Ok(self.lock().replays.values().rev().cloned().collect())
     }
@@ -651,7 +679,7 @@ pub mod samples {
         let key = DeliveryKey { seq: Seq(seq), target: Arc::clone(target), ordinal: 0 };
         let due_at = (state == State::Waiting).then_some(at);
         let row = DeliveryRow { key, state, due_at, attempts: 1, replays: 0, detail: "200".into(), message: None, updated_at: at };
-        Settlement { row, closes: true, order: None }
+        Settlement { row, closes: true, order: None, on_dead: false }
     }
 
     /// What tests compare of a waiting delivery.

@@ -117,6 +117,15 @@ pub struct Waiting {
     pub damaged: bool,
 }
 
+/// A dead delivery that an `on_dead` is to be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dead {
+    /// It.
+    pub key: DeliveryKey,
+    /// Its event; `None`: its bytes are not those that were kept.
+    pub kept: Option<Arc<Kept>>,
+}
+
 /// What is collected behind a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collected {
@@ -150,6 +159,10 @@ pub trait Reads: Send + Sync {
     /// Events after a place that the filter means, by place: at most `most`, and some megabytes. And the place up to which all were looked
     /// at; `None`: to the filter's end. What is damaged is left out.
     fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError>;
+    /// Dead deliveries that an `on_dead` is still to be given, by place.
+    fn on_dead(&self, most: usize) -> Result<Vec<Dead>, StoreError>;
+    /// What the row of a target's dead delivery of an event says, the first of them; `None`: none is dead.
+    fn why_dead(&self, seq: Seq, target: &Target) -> Result<Option<String>, StoreError>;
 }
 
 /// Which deliveries, for lists and operators. What is `None` or empty does not restrict.
@@ -276,6 +289,9 @@ pub enum Operation {
         /// The last event that was looked at; `None`: the replay is at its end.
         at: Option<Seq>,
     },
+    /// The events of dead deliveries are given to the output that their `on_dead` names: targets are added to their plans, each with a row that
+    /// waits, and these deliveries are not asked about again. At most a page of them.
+    PassOn(Vec<(DeliveryKey, Plan)>),
     /// A replay that is not over becomes this; one row changed, or none where it cannot.
     TurnReplay {
         /// Which.

@@ -81,6 +81,8 @@ pub struct Settlement {
     pub closes: bool,
     /// For a delivery that is kept in order with others: what this row means to them.
     pub order: Option<Order>,
+    /// Whether it is dead where there is an `on_dead`, which is to be given its event.
+    pub on_dead: bool,
 }
 
 /// What a row means to the deliveries behind it.
@@ -118,6 +120,9 @@ pub fn ends_dead(detail: &str) -> bool {
 pub fn stands_in_line(detail: &str) -> bool {
     detail == BEHIND || detail == COLLECTED
 }
+
+/// How the detail of a waiting row begins that is there because another is dead; which follows.
+pub const ON_DEAD: &str = "because of a dead delivery: ";
 
 /// How the detail of a waiting row begins that was told when to come because its key has had its share for now; the limit follows.
 pub const PACED: &str = "waits for its turn: ";

@@ -14,8 +14,8 @@ pub mod printable;
 
 pub use clock::{Clock, Instant, Steady, SystemClock, Timestamp};
 pub use delivery::{
-    BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, HeldUntil, Loaded, Order, PACED, SILENCED, Settlement, State, Written, ends_dead,
-    stands_in_line,
+    BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, HeldUntil, Loaded, ON_DEAD, Order, PACED, SILENCED, Settlement, State, Written,
+    ends_dead, stands_in_line,
 };
 pub use event::{Appended, Dedupe, Event, Headers, Kept, Seq};
 pub use ids::{DeliveryId, EventId};

@@ -14,6 +14,20 @@ pub struct Target {
     pub output: Arc<str>,
 }
 
+impl Target {
+    /// Where what is dead at this target goes: to the output that `on_dead` names. Its route says whose it is; no route of a file has such a name.
+    #[must_use]
+    pub fn on_dead(&self, output: &Arc<str>) -> Target {
+        Target { route: format!("{}/{}", self.route, self.output).into(), output: Arc::clone(output) }
+    }
+
+    /// The target whose dead deliveries go to this one; `None`: it is of a route of a file.
+    pub fn is_on_dead_of(&self) -> Option<Target> {
+        let (route, output) = self.route.split_once('/')?;
+        Some(Target { route: route.into(), output: output.into() })
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} → {}", self.route, self.output)

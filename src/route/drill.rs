@@ -4,6 +4,7 @@
 //! An event by which a drill goes comes from the built-in source alone, so no sender can make one (L8).
 
 use super::jq::JqPool;
+use super::message::Fields;
 use super::plan::{Rendering, Router};
 use super::render::results;
 use super::template::Context;
@@ -23,7 +24,7 @@ impl Router {
     /// The targets by which an output is reached: by all routes that go there, or by this one.
     pub fn reaching(&self, output: &str, route: Option<&str>) -> Vec<Arc<Target>> {
         let there = |target: &&Arc<Target>| *target.output == *output && route.is_none_or(|route| *target.route == *route);
-        self.targets().filter(there).cloned().collect()
+        self.routes.iter().flat_map(|route| &route.targets).filter(there).cloned().collect()
     }
 
     /// Whether people read what goes to a target.
@@ -40,13 +41,8 @@ impl Router {
         jq: &JqPool,
     ) -> Result<Vec<Arc<Message>>, NotRendered> {
         let fields = &rendering.fields;
-        let marked = |name: &str, text: &str| {
-            let escape: Escape = fields.escape(name);
-            let text = if drill == Drill::Words { escape.apply(text) } else { text.to_owned() };
-            Rendered::Text(format!("{} {text}", escape.apply(MARK)))
-        };
         let shown = match drill {
-            Drill::Words => vec![words(event, rendering)?],
+            Drill::Words => vec![escaped(fields, words(event, rendering)?)],
             Drill::Event => {
                 let results = results(rendering, event, jq).await?;
                 results.iter().map(|result| super::render::fields(rendering, event, result.as_deref())).collect::<Result<_, _>>()?
@@ -54,22 +50,38 @@ impl Router {
         };
         let mut messages = vec![];
         for mut all in shown {
-            all.retain(|name, _| !HIDES.contains(&name.as_str()));
-            let mut read = READ.into_iter().filter(|name| fields.takes_text(name)).peekable();
-            let first = read.peek().copied();
-            for name in read {
-                match all.get(name) {
-                    Some(Rendered::Text(text)) => drop(all.insert(name.to_owned(), marked(name, text))),
-                    // Where nobody says what is to be read, something is.
-                    _ if Some(name) == first => drop(all.insert(name.to_owned(), marked(name, &format!("{} {}", event.topic, event.id)))),
-                    _ => {}
-                }
-            }
+            mark(fields, &mut all, |_| MARK.to_owned(), &format!("{} {}", event.topic, event.id));
             let fitted = fields.fit(all, self.link_to(event).as_deref()).map_err(|error| NotRendered::Failed(error.to_string()))?;
             messages.extend(fitted.into_iter().map(|fields| Arc::new(Message { fields, ..Message::default() })));
         }
         Ok(messages)
     }
+}
+
+/// Puts a mark in front of each field that people read. Where none of them is set, the first says `words`: something is to be read.
+pub(super) fn mark(fields: &Fields, all: &mut BTreeMap<String, Rendered>, mark: impl Fn(&str) -> String, words: &str) {
+    all.retain(|name, _| !HIDES.contains(&name.as_str()));
+    let mut read = READ.into_iter().filter(|name| fields.takes_text(name)).peekable();
+    let first = read.peek().copied();
+    for name in read {
+        let escape: Escape = fields.escape(name);
+        let text = match all.get(name) {
+            Some(Rendered::Text(text)) => text.clone(),
+            _ if Some(name) == first => escape.apply(words),
+            _ => continue,
+        };
+        all.insert(name.to_owned(), Rendered::Text(format!("{} {text}", escape.apply(&mark(name)))));
+    }
+}
+
+/// Words as what people read takes them.
+fn escaped(fields: &Fields, mut all: BTreeMap<String, Rendered>) -> BTreeMap<String, Rendered> {
+    for name in READ.into_iter().filter(|name| fields.takes_text(name)) {
+        if let Some(Rendered::Text(text)) = all.get_mut(name) {
+            *text = fields.escape(name).apply(text);
+        }
+    }
+    all
 }
 
 /// All fields as far as the drill's own data lets them be rendered, with its words where people read. A field that says who reads it or how loud

@@ -6,6 +6,8 @@
 
 mod read;
 
+pub use read::written;
+
 use super::decimal::Decimal;
 use super::facts::{Fact, Facts, Place};
 use super::glob::Glob;

@@ -182,6 +182,7 @@ mod tests {
             total,
             line: None,
             rate_key: None,
+            on_dead: None,
         })
     }
 

@@ -13,7 +13,7 @@ use switchyard_api::http::auth::is_ours;
 use switchyard_api::kind::{AnyConfig, Confine, Field, Shape, Written};
 use switchyard_api::problem::{Severity, nearest};
 use switchyard_api::tree::{self, Key, Node, Value};
-use switchyard_api::{Problem, Rendered, Span};
+use switchyard_api::{At, Problem, Rendered, Span};
 
 /// What the routes need to know of an output: its name, and the fields of its messages.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct OutputMessage {
     pub line: Option<Line>,
     /// The key by which its limit is counted.
     pub rate_key: Option<tree::Template>,
+    /// The output that gets the events of its dead deliveries.
+    pub on_dead: Option<At<String>>,
 }
 
 /// What an output's deliveries stand in line by: to go one at a time, or together.

@@ -9,6 +9,7 @@ use super::glob::{GLOB_HELP, Glob, GlobError};
 use super::index::{Found, Index};
 use super::jq::{JqError, JqPool, Program};
 use super::message::{Digested, Fields, Lined, OutputMessage, line};
+use super::on_dead::LastStop;
 use super::pace::Pace;
 use super::section::{RouteSection, ToSection};
 use super::template::{Context, Template};
@@ -27,6 +28,8 @@ pub struct Router {
     pub(super) paths: Paths,
     index: Index,
     pub(super) renderings: HashMap<Arc<Target>, Rendering>,
+    /// By target: where the events of its dead deliveries go, and what they stand in line by there.
+    pub(super) on_dead: HashMap<Arc<Target>, LastStop>,
     /// The message of every target that changes nothing, made once.
     pub(super) plain: Arc<Message>,
     /// The admin side's public address.
@@ -90,8 +93,9 @@ impl Router {
         let (paths, names, renderings) = (Paths::default(), HashMap::new(), HashMap::new());
         let mut builder = Builder { sources, outputs, own: &own, lines: &lines, paths, names, renderings, problems };
         let built: Vec<Option<Route>> = routes.iter().enumerate().map(|(i, route)| builder.route(i, route)).collect();
-        let Builder { paths, renderings, .. } = builder;
-        let routes: Vec<Route> = built.into_iter().collect::<Option<_>>()?;
+        let routes: Option<Vec<Route>> = built.into_iter().collect();
+        let on_dead = builder.on_dead(routes.as_deref().unwrap_or_default());
+        let (Builder { paths, renderings, .. }, routes, on_dead) = (builder, routes?, on_dead?);
         if own.iter().any(Option::is_none) || lines.iter().any(Result::is_err) {
             return None;
         }
@@ -99,7 +103,7 @@ impl Router {
         for (i, route) in routes.iter().enumerate() {
             index.add(i as u32, &route.from, &route.topics);
         }
-        Some(Router { routes, paths, index, renderings, plain: Arc::default(), link: None, paces: paces? })
+        Some(Router { routes, paths, index, renderings, on_dead, plain: Arc::default(), link: None, paces: paces? })
     }
 
     /// Where people reach the admin side: a text that was cut links to its event there.
@@ -169,9 +173,9 @@ impl Router {
         })
     }
 
-    /// All targets, in the order of the file.
+    /// All targets: those of the routes, in the order of the file, and those that get what is dead.
     pub fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
-        self.routes.iter().flat_map(|route| &route.targets)
+        self.routes.iter().flat_map(|route| &route.targets).chain(self.on_dead.values().map(|stop| &stop.target))
     }
 }
 
@@ -216,17 +220,17 @@ pub(super) async fn decide(condition: Option<&Program>, text: &str, jq: &JqPool)
     Ok(results.first().is_some_and(|first| first != "false" && first != "null"))
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     sources: &'a [(Arc<str>, Span)],
-    outputs: &'a [OutputMessage],
+    pub outputs: &'a [OutputMessage],
     /// By output.
-    own: &'a [Option<Fields>],
+    pub own: &'a [Option<Fields>],
     /// By output: what its deliveries stand in line by.
-    lines: &'a [Result<Option<Lined>, ()>],
+    pub lines: &'a [Result<Option<Lined>, ()>],
     paths: Paths,
     names: HashMap<Arc<str>, Span>,
-    renderings: HashMap<Arc<Target>, Rendering>,
-    problems: &'a mut Vec<Problem>,
+    pub renderings: HashMap<Arc<Target>, Rendering>,
+    pub problems: &'a mut Vec<Problem>,
 }
 
 impl Builder<'_> {
@@ -364,7 +368,7 @@ impl Builder<'_> {
     }
 }
 
-fn near_miss(problem: Problem, word: &str, all: &[(&str, Span)]) -> Problem {
+pub(super) fn near_miss(problem: Problem, word: &str, all: &[(&str, Span)]) -> Problem {
     let names = || all.iter().map(|(name, _)| *name);
     let near = nearest(word, names()).and_then(|near| all.iter().find(|(name, _)| *name == near));
     match near {

@@ -72,7 +72,12 @@ fn messages(rendering: &Rendering, event: &Event, result: Option<String>, link: 
 
 /// The fields of one result, whatever the far side takes.
 pub(super) fn fields(rendering: &Rendering, event: &Event, result: Option<&str>) -> Result<BTreeMap<String, Rendered>, NotRendered> {
-    rendering.fields.render(&Context::new(event, result)).map_err(|(field, error)| {
+    rendered(rendering, event, &Context::new(event, result))
+}
+
+/// The fields in a context.
+pub(super) fn rendered(rendering: &Rendering, event: &Event, context: &Context) -> Result<BTreeMap<String, Rendered>, NotRendered> {
+    rendering.fields.render(context).map_err(|(field, error)| {
         // Where there is no `data` at all, what is missing in it is not the point.
         let no_data = envelope::data(event).err().map(|why| format!("; {why}")).unwrap_or_default();
         NotRendered::Failed(format!("template of `{field}`, {error}{no_data}"))

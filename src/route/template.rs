@@ -10,7 +10,7 @@ mod check;
 mod view;
 
 pub use check::TemplateProblem;
-pub use view::Context;
+pub use view::{Context, DEAD, Died};
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};

@@ -43,6 +43,7 @@ fn outputs() -> Vec<OutputMessage> {
         total: None,
         line: None,
         rate_key: None,
+        on_dead: None,
     };
     vec![
         output("chat", fields(), vec![]),
@@ -271,6 +272,7 @@ fn built_with_statement(own: &str, routes: &str) -> Vec<(&'static str, Option<St
         total: None,
         line: None,
         rate_key: None,
+        on_dead: None,
     };
     let sections = RouteSection::read_all(&tree(routes), &mut problems).unwrap();
     let router = Router::build(&sections, &[], &[output], &mut problems);

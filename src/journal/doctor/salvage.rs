@@ -210,7 +210,11 @@ impl Salvage<'_> {
 
     fn deliveries_in(&mut self, from: i64, to: i64) -> rusqlite::Result<()> {
         let db = self.from;
-        let order = if self.schema >= sqlite::SCHEMA_WITH_ORDER { ", order_key, turn_at" } else { "" };
+        let order = match self.schema {
+            sqlite::SCHEMA_WITH_ON_DEAD.. => ", order_key, turn_at, on_dead",
+            sqlite::SCHEMA_WITH_ORDER.. => ", order_key, turn_at",
+            _ => "",
+        };
         let mut loose: BTreeMap<(i64, i64, i64), LooseRow> = BTreeMap::new();
         let mut select = db.prepare_cached(&format!(
             "SELECT event, {ROW}{order} FROM deliveries WHERE event BETWEEN ? AND ? ORDER BY event, target, ordinal"

@@ -3,7 +3,7 @@
 use super::{Durable, Place, Stored};
 use crate::journal::replay::{JobState, KEPT_MAX, Render, ReplayJob, WAS_MISSING};
 use crate::journal::store::{DeliveryFilter, Mark, Slice};
-use crate::model::{BEHIND, DeliveryKey, DeliveryRow, Plan, Seq, State, Timestamp};
+use crate::model::{BEHIND, DeliveryKey, DeliveryRow, ON_DEAD, Plan, Seq, State, Timestamp};
 use std::sync::Arc;
 
 impl Durable {
@@ -98,7 +98,7 @@ impl Durable {
         };
         let mut changed = 0;
         for (seq, plan) in found {
-            changed += self.add(*seq, plan, now);
+            changed += self.add(*seq, plan, (WAS_MISSING, 1), now);
         }
         match at {
             Some(at) => job.at.1 = at.0,
@@ -109,7 +109,19 @@ impl Durable {
         Slice { changed, next: None }
     }
 
-    fn add(&mut self, seq: Seq, more: &Plan, now: Timestamp) -> u64 {
+    pub(super) fn pass_on(&mut self, found: &[(DeliveryKey, Plan)], now: Timestamp) -> Slice {
+        let mut changed = 0;
+        for (key, plan) in found {
+            let place = (key.seq.0, self.number(&key.target), key.ordinal);
+            if let Some(given) = self.on_dead.get_mut(&place).filter(|given| !**given) {
+                *given = true;
+                changed += self.add(key.seq, plan, (&format!("{ON_DEAD}{}", key.target), 0), now);
+            }
+        }
+        Slice { changed, next: None }
+    }
+
+    fn add(&mut self, seq: Seq, more: &Plan, (why, replays): (&str, u32), now: Timestamp) -> u64 {
         let Some(stored) = self.events.get_mut(&seq.0) else { return 0 };
         let before = stored.plan.targets.len();
         let plan = stored.plan.clone().and(more);
@@ -122,8 +134,8 @@ impl Durable {
                 state: State::Waiting,
                 due_at: Some(now),
                 attempts: 0,
-                replays: 1,
-                detail: WAS_MISSING.into(),
+                replays,
+                detail: why.into(),
                 message: None,
                 updated_at: now,
             };

@@ -58,7 +58,7 @@ impl SqliteStore {
         let Some(job) = job else { return Ok(Slice { changed: 0, next: None }) };
         let mut changed = 0;
         for (seq, plan) in found {
-            changed += add(&self.db, &mut self.names, *seq, plan, now)?;
+            changed += add(&self.db, &mut self.names, *seq, plan, (WAS_MISSING, 1), now)?;
         }
         let (state, at) = at.map_or((JobState::Finished, job.at.1), |at| (JobState::Running, at.0));
         let go_on = "UPDATE replays SET done = done + ?, state = ?, updated_at = ?, at_event = ? WHERE id = ?";
@@ -67,8 +67,15 @@ impl SqliteStore {
     }
 }
 
-/// Adds targets to an event's plan, and their rows; how many.
-fn add(db: &Connection, names: &mut Names, Seq(seq): Seq, more: &Plan, now: Timestamp) -> rusqlite::Result<u64> {
+/// Adds targets to an event's plan, and their rows, which say `why` they wait and whether somebody asked for them; how many.
+pub(super) fn add(
+    db: &Connection,
+    names: &mut Names,
+    Seq(seq): Seq,
+    more: &Plan,
+    (why, replays): (&str, u32),
+    now: Timestamp,
+) -> rusqlite::Result<u64> {
     let Some(kept) = kept_of(db, names, Seq(seq))?.filter(|event| !event.damaged).map(|event| event.kept) else { return Ok(0) };
     let (before, plan) = (kept.plan.targets.len(), kept.plan.clone().and(more));
     let numbers = plan.targets.iter().map(|target| names.target(db, target)).collect::<rusqlite::Result<Vec<_>>>()?;
@@ -83,8 +90,8 @@ fn add(db: &Connection, names: &mut Names, Seq(seq): Seq, more: &Plan, now: Time
     born.sort_unstable_by_key(|(_, number)| number.target);
     for (place, TargetNumber { target, output }) in &born {
         let row = "INSERT INTO deliveries(event, target, ordinal, output, state, closes, due_at, attempts, replays, updated_at, detail)
-            VALUES(?, ?, 0, ?, 0, 1, ?, 0, 1, ?, ?)";
-        db.prepare_cached(row)?.execute(params![seq, target, output, now.0, now.0, WAS_MISSING])?;
+            VALUES(?, ?, 0, ?, 0, 1, ?, 0, ?, ?, ?)";
+        db.prepare_cached(row)?.execute(params![seq, target, output, now.0, replays, now.0, why])?;
         let key = plan.ordered.iter().find_map(|(ordered, key)| (ordered == place).then_some(*key));
         // A digest that is rendered already would take it along unsaid: it goes alone, as every replay does.
         let collected = plan.collected.iter().any(|(collected, _)| collected == place);

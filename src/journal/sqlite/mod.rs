@@ -10,6 +10,7 @@ mod lock;
 mod loose;
 mod missing;
 mod names;
+mod on_dead;
 mod order;
 mod purge;
 mod read;
@@ -31,10 +32,13 @@ pub(super) use leave::OVER;
 pub(super) use loose::{LooseRow, behind_nobody, each_event, each_row, watermark};
 pub(super) use missing::events_meant;
 pub(super) use names::Names;
+pub(super) use on_dead::{on_dead, why_dead};
 pub(super) use order::{collected, first_in_line};
 pub(super) use read::{Found, RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, next_due, open_events, scan, waiting};
 pub(super) use replay::{COLUMNS as REPLAY_COLUMNS, asked_again, replays};
-pub(super) use schema::{SCHEMA_WITH_GONE, SCHEMA_WITH_ORDER, SCHEMA_WITH_REPLAYS, open_reader, open_writer, schema_of};
+pub(super) use schema::{
+    SCHEMA_WITH_GONE, SCHEMA_WITH_ON_DEAD, SCHEMA_WITH_ORDER, SCHEMA_WITH_REPLAYS, open_reader, open_writer, schema_of,
+};
 pub(super) use vault::sealed;
 
 use super::store::{Batch, Committed, Mark, Operation, Recovered, Retain, Slice, Store, StoreError, Swept, Tend};

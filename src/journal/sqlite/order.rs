@@ -154,6 +154,8 @@ struct Over {
     through: Option<i64>,
     updated_at: i64,
     event: Option<EventId>,
+    /// Whether it is dead where there is an `on_dead`.
+    on_dead: Option<i64>,
 }
 
 /// One slice of [`Operation::Gather`](crate::journal::store::Operation::Gather): at most `most` rows. How many it changed, and where it goes
@@ -194,7 +196,7 @@ fn forget(db: &Connection, place: Place) -> rusqlite::Result<()> {
 
 fn over(db: &Connection, output: i64, (turn_at, place): (i64, Place), most: usize) -> rusqlite::Result<Vec<Over>> {
     let mut select = db.prepare_cached(
-        "SELECT event, target, ordinal, turn_at, order_key, state, detail, message, updated_at, (SELECT id FROM events WHERE seq = event)
+        "SELECT event, target, ordinal, turn_at, order_key, state, detail, message, updated_at, (SELECT id FROM events WHERE seq = event), on_dead
         FROM deliveries WHERE output = ?1 AND turn_at IS NOT NULL AND (turn_at, event, target, ordinal) > (?2, ?3, ?4, ?5) AND state IN (2, 3)
         ORDER BY turn_at, event, target, ordinal LIMIT ?6",
     )?;
@@ -210,6 +212,7 @@ fn over(db: &Connection, output: i64, (turn_at, place): (i64, Place), most: usiz
             through: message.and_then(|message| message.digest).map(|digest| digest.through),
             updated_at: row.get(8)?,
             event: row.get::<_, Option<[u8; 16]>>(9)?.map(EventId),
+            on_dead: row.get(10)?,
         })
     })?;
     rows.collect()
@@ -222,12 +225,12 @@ fn take_along(db: &Connection, names: &mut Names, output: i64, digest: &Over, no
     let key = DeliveryKey { seq: Seq(event), target: Arc::clone(&name), ordinal: u32::try_from(ordinal).unwrap_or_default() };
     let detail = format!("in the digest {}: {}", key.id(id), digest.detail);
     db.prepare_cached(
-        "UPDATE deliveries SET state = ?1, due_at = NULL, order_key = NULL, detail = ?2, updated_at = ?3 WHERE (event, target, ordinal) IN
+        "UPDATE deliveries SET state = ?1, due_at = NULL, order_key = NULL, detail = ?2, updated_at = ?3, on_dead = coalesce(on_dead, ?13) WHERE (event, target, ordinal) IN
         (SELECT event, target, ordinal FROM deliveries WHERE output = ?4 AND order_key = ?5 AND (event, target, ordinal) > (?6, ?7, ?8) AND event <= ?9
         AND state = 1 AND detail IN (?10, ?11) ORDER BY event, target, ordinal LIMIT ?12)",
     )?
     .execute(params![
-        digest.state, detail, now.0, output, digest.key, event, target, ordinal, through, BEHIND, COLLECTED, most as i64
+        digest.state, detail, now.0, output, digest.key, event, target, ordinal, through, BEHIND, COLLECTED, most as i64, digest.on_dead.map(|_| 1)
     ])
 }
 

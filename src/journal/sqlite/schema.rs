@@ -10,13 +10,15 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 8;
+pub const SCHEMA: i64 = 9;
 /// From this one on deliveries have `order_key`.
 pub const SCHEMA_WITH_ORDER: i64 = 3;
 /// From this one on there is `gone`.
 pub const SCHEMA_WITH_GONE: i64 = 4;
 /// From this one on there is `replays`.
 pub const SCHEMA_WITH_REPLAYS: i64 = 7;
+/// From this one on deliveries have `on_dead`.
+pub const SCHEMA_WITH_ON_DEAD: i64 = 9;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -136,8 +138,14 @@ CREATE INDEX deliveries_apart ON deliveries(output, detail, event, target, ordin
 -- For lists: a few that wait among millions that are delivered.
 CREATE INDEX deliveries_waits ON deliveries(event, target, ordinal, output) WHERE state = 0;
 ";
+/// What a file of schema 8 lacks.
+const ON_DEAD: &str = "
+-- 1: dead where there is an `on_dead`, which is to be given its event; 2: it was.
+ALTER TABLE deliveries ADD COLUMN on_dead INTEGER;
+CREATE INDEX deliveries_on_dead ON deliveries(event, target, ordinal) WHERE on_dead = 1;
+";
 /// From each earlier schema to the next, from 1 on.
-const STEPS: [&str; 7] = [VAULT, ORDER, GONE, REPLAYS, UNTIL, JOBS, APART];
+const STEPS: [&str; 8] = [VAULT, ORDER, GONE, REPLAYS, UNTIL, JOBS, APART, ON_DEAD];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -121,6 +121,7 @@ impl SqliteStore {
             Operation::PlanReplays(jobs) => self.plan_replays(jobs)?,
             Operation::FeedReplay { id, most } => self.feed_replay(*id, *most, now, from)?,
             Operation::FeedMissing { id, found, at } => self.feed_missing(*id, found, *at, now)?,
+            Operation::PassOn(found) => self.pass_on(found, now)?,
             Operation::TurnReplay { id, to } => self.turn_replay(*id, *to, now)?,
             Operation::Purge { filter, why } => self.purge(filter, why, now, from)?,
             Operation::Recall { output, but } => self.recall(output, but.as_deref(), now, from)?,

@@ -12,10 +12,11 @@ use std::time::Duration;
 const APPEND: &str =
     "INSERT INTO events(seq, id, source, topic, received_at, targets, reused_id, dedupe, crc, plan, sender_id, query, headers, body)
     VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-const SETTLE: &str = "INSERT INTO deliveries(event, target, ordinal, output, state, closes, due_at, attempts, replays, updated_at, detail, message)
-    VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+const SETTLE: &str = "INSERT INTO deliveries(event, target, ordinal, output, state, closes, due_at, attempts, replays, updated_at, detail, message, on_dead)
+    VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT(event, target, ordinal) DO UPDATE SET state = excluded.state, closes = max(closes, excluded.closes), due_at = excluded.due_at,
-    attempts = excluded.attempts, replays = excluded.replays, updated_at = excluded.updated_at, detail = excluded.detail, message = excluded.message";
+    attempts = excluded.attempts, replays = excluded.replays, updated_at = excluded.updated_at, detail = excluded.detail, message = excluded.message,
+    on_dead = coalesce(deliveries.on_dead, excluded.on_dead)";
 const WATERMARK: &str = "INSERT INTO meta(key, value) VALUES('watermark', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value";
 const CANDIDATE: &str = "SELECT id, source, topic, received_at, sender_id, body FROM events WHERE seq = ?";
 
@@ -113,7 +114,9 @@ impl SqliteStore {
     fn settle_all(&mut self, settlements: &[Settlement]) -> rusqlite::Result<()> {
         let SqliteStore { db, names, erased, .. } = self;
         let mut upsert = db.prepare_cached(SETTLE)?;
-        for Settlement { row, closes, order } in settlements.iter().filter(|settlement| !erased.contains(&settlement.row.key.seq.0)) {
+        for Settlement { row, closes, order, on_dead } in
+            settlements.iter().filter(|settlement| !erased.contains(&settlement.row.key.seq.0))
+        {
             let TargetNumber { target, output } = names.target(db, &row.key.target)?;
             let place = (row.key.seq.0, target, i64::from(row.key.ordinal));
             let new_in = match order {
@@ -138,6 +141,7 @@ impl SqliteStore {
                 row.updated_at.0,
                 row.detail,
                 row.message.as_deref().map(codec::seal),
+                on_dead.then_some(1),
             ])?;
             match (order, new_in) {
                 (_, Some(key)) => order::line_up(db, output, key, place, row.updated_at, BEHIND)?,

@@ -280,8 +280,8 @@ fn list(node: &Node) -> Option<&[Node]> {
     }
 }
 
-/// A condition as the file has it, on one line; `${…}` stays as written (L7).
-fn written(node: &Node) -> String {
+/// A value as the file has it, on one line; `${…}` stays as written (L7).
+pub fn written(node: &Node) -> String {
     match &node.value {
         Value::Null => "null".into(),
         Value::Bool(b) => b.to_string(),

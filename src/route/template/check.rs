@@ -1,7 +1,7 @@
 //! What `check` says about a template, each with its place in the text: syntax, names that no event has, filters, tests,
 //! functions and methods that do not exist, `${…}`.
 
-use super::{ONLY, Rules, TEMPLATE_MAX};
+use super::{DEAD, ONLY, Rules, TEMPLATE_MAX};
 use crate::route::facts::ROOTS;
 use minijinja::machinery::{Instruction, get_compiled_template};
 use minijinja::{Environment, Error, ErrorKind};
@@ -148,7 +148,7 @@ pub fn names(engine: &Environment<'static>, text: &str, rules: Rules) -> Vec<Tem
             Instruction::CallFunction(name, _) if unknown.contains(*name) && !FUNCTIONS.contains(name) => {
                 Some((*name, "function", nearest(name, FUNCTIONS), format!("functions: {}", FUNCTIONS.join(", "))))
             }
-            Instruction::Lookup(name) if unknown.contains(*name) && !ROOTS.contains(name) && !FUNCTIONS.contains(name) => {
+            Instruction::Lookup(name) if unknown.contains(*name) && !ROOTS.contains(name) && *name != DEAD && !FUNCTIONS.contains(name) => {
                 Some((*name, "name", nearest(name, ROOTS), format!("an event has: {}", ROOTS.join(", "))))
             }
             _ => None,

@@ -1,6 +1,6 @@
 //! The event as a template sees it: the envelope's values without copying the body, numbers with their digits.
 
-use crate::model::{Event, Json, envelope};
+use crate::model::{Event, Json, Target, envelope};
 use crate::route::decimal::Decimal;
 use jaq_json::Num;
 use minijinja::value::{Enumerator, Object, ObjectExt, ObjectRepr, Value, ValueKind};
@@ -26,7 +26,16 @@ pub struct Context(Value);
 impl Context {
     /// An event; with `result`, `data` is that JSON text and `raw` is the text itself.
     pub fn new(event: &Event, result: Option<&str>) -> Self {
-        let root = Root { event: event.clone(), result: result.map(str::to_owned), digits: Arc::default(), data: OnceLock::new() };
+        Context::of(event, result, None)
+    }
+
+    /// An event of which a delivery is dead.
+    pub fn after(event: &Event, died: &Died) -> Self {
+        Context::of(event, None, Some(died.clone()))
+    }
+
+    fn of(event: &Event, result: Option<&str>, died: Option<Died>) -> Self {
+        let root = Root { event: event.clone(), result: result.map(str::to_owned), died, digits: Arc::default(), data: OnceLock::new() };
         Context(Value::from_object(root))
     }
 
@@ -35,10 +44,23 @@ impl Context {
     }
 }
 
+/// The name of what is [dead](Died); of any other delivery it is nothing.
+pub const DEAD: &str = "dead";
+
+/// A dead delivery, for the templates of the output that gets its event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Died {
+    /// By which route to which output it was to go.
+    pub target: Target,
+    /// What its row says.
+    pub why: String,
+}
+
 #[derive(Debug)]
 struct Root {
     event: Event,
     result: Option<String>,
+    died: Option<Died>,
     digits: Arc<Digits>,
     data: OnceLock<Json>,
 }
@@ -77,6 +99,14 @@ impl Object for Root {
                 Some(result) => digits.text(result.as_bytes()),
                 None => digits.text(&self.event.body),
             },
+            DEAD => {
+                let entries = |died: &Died| {
+                    let Died { target, why } = died;
+                    [("route", target.route.to_string()), ("output", target.output.to_string()), ("why", why.clone())]
+                };
+                let object = |died: &Died| envelope::object(entries(died).map(|(name, text)| (name.to_owned(), text.into())));
+                self.died.as_ref().map_or(Value::from(()), |died| digits.value(&object(died)))
+            }
             DIGITS => Value::from_dyn_object(Arc::clone(digits)),
             _ => return None,
         })

@@ -7,11 +7,11 @@ use std::time::Duration;
 use switchyard::journal::archive::OutputCounts;
 use switchyard::journal::memory::{Disk, MemoryStore};
 use switchyard::journal::store::{
-    Batch, Collected, Committed, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Sealed, Slice, Store, StoreError, Swept, Tend,
+    Batch, Collected, Committed, Dead, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Sealed, Slice, Store, StoreError, Swept, Tend,
     Waiting,
 };
 use switchyard::journal::{DeliveryFilter, ReplayJob};
-use switchyard::model::{Cursor, DeliveryKey, Kept, Seq, Timestamp};
+use switchyard::model::{Cursor, DeliveryKey, Kept, Seq, Target, Timestamp};
 
 /// The store of one life.
 pub struct FaultyStore {
@@ -161,5 +161,12 @@ impl Reads for FaultyReads {
     }
     fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError> {
         self.call(Call::Replays, |disk| disk.events(filter, after, most))
+    }
+    // Asked for every second: no fault of its own, or nothing else would be met.
+    fn on_dead(&self, most: usize) -> Result<Vec<Dead>, StoreError> {
+        self.disk.on_dead(most)
+    }
+    fn why_dead(&self, seq: Seq, target: &Target) -> Result<Option<String>, StoreError> {
+        self.disk.why_dead(seq, target)
     }
 }

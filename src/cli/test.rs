@@ -1,0 +1,165 @@
+//! `switchyard test`: runs the tests of a file, or writes one of a kept event.
+
+use super::client::{Admin, Client, escape};
+use super::{Exit, block_on, check, feed, show};
+use crate::config::{self, Process, place::line_col, prose::count};
+use crate::daemon::blueprint::Blueprint;
+use crate::model::{Event, Headers};
+use crate::trial::{Missed, Outcome, Ran};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Runs the `tests:` of the configuration on virtual time: what would go out, and whether it is what they expect. Sends nothing.
+#[derive(Debug, clap::Args)]
+pub struct Test {
+    /// The configuration.   default: that of `--config`
+    file: Option<PathBuf>,
+    /// Further tests, in a file with `tests:` alone; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    also: Vec<PathBuf>,
+    /// Only those whose name holds this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Shows all that went out, also where it is as expected.
+    #[arg(long, short)]
+    verbose: bool,
+    /// Writes a test of a kept event (`evt_…`) instead: what goes out today is what it expects.
+    #[arg(long, value_name = "EVENT_ID", conflicts_with_all = ["also", "only"])]
+    from: Option<String>,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+impl Test {
+    pub fn run(self) -> Result<Exit> {
+        let file = self.file.as_ref().unwrap_or(&self.admin.config);
+        let Some(blueprint) = check::good(file)? else { return Ok(Exit::No) };
+        if let Some(id) = &self.from {
+            return self.write(id, &blueprint);
+        }
+        let (mut good, mut all) = (0, vec![]);
+        let ran = block_on(async { Ok(crate::daemon::trial::run(&blueprint, &blueprint.tests, &self.only).await) })?;
+        all.push((file.clone(), ran));
+        for also in &self.also {
+            let Some(tests) = check::tests(also, file)? else { return Ok(Exit::No) };
+            let ran = block_on(async { Ok(crate::daemon::trial::run(&blueprint, &tests, &self.only).await) })?;
+            all.push((also.clone(), ran));
+        }
+        let total: usize = all.iter().map(|(_, ran)| ran.len()).sum();
+        for (file, ran) in &all {
+            let text = config::load(file, &Process::beside(file))?.text;
+            for ran in ran {
+                good += usize::from(ran.outcome == Outcome::Good);
+                self.tell(file, &text, ran);
+            }
+        }
+        if self.admin.json {
+            return Ok(if total > 0 && good == total { Exit::Done } else { Exit::No });
+        }
+        if total == 0 {
+            show::say(&format!(
+                "{} has no test{}: write one under `tests:`, or take one of a kept event with --from EVENT_ID",
+                file.display(),
+                self.named()
+            ));
+            return Ok(Exit::No);
+        }
+        show::say(&format!("{} good, {} failed", count(good, "test"), total - good));
+        Ok(if good == total { Exit::Done } else { Exit::No })
+    }
+
+    fn named(&self) -> String {
+        if self.only.is_empty() { String::new() } else { format!(" whose name holds `{}`", self.only) }
+    }
+
+    fn tell(&self, file: &Path, text: &str, ran: &Ran) {
+        let at = |at: switchyard_api::Span| {
+            let (line, column) = line_col(text, at.start);
+            format!("{}:{line}:{column}", file.display())
+        };
+        let missed = match &ran.outcome {
+            Outcome::Good => &[][..],
+            Outcome::Failed(missed) => missed,
+        };
+        if self.admin.json {
+            let missed: Vec<Value> = missed
+                .iter()
+                .map(|Missed { at: place, expected, found }| json!({ "at": at(*place), "expected": expected, "found": found }))
+                .collect();
+            let went: Vec<String> = ran.went.iter().map(crate::trial::Went::line).collect();
+            return show::line(&json!({ "test": ran.name, "at": at(ran.at), "good": missed.is_empty(), "missed": missed, "went": went }));
+        }
+        show::say(&format!("{} {}", if missed.is_empty() { "✓" } else { "✗" }, ran.name));
+        for Missed { at: place, expected, found } in missed {
+            show::say(&format!("    expected {expected}"));
+            show::say(&format!("      at {}", at(*place)));
+            for found in found {
+                show::say(&format!("      {found}"));
+            }
+        }
+        if self.verbose || !missed.is_empty() {
+            if ran.went.is_empty() {
+                show::say("    nothing went out");
+            }
+            for went in &ran.went {
+                show::say(&format!("    went out: {}", went.line()));
+            }
+        }
+    }
+
+    fn write(&self, id: &str, blueprint: &Blueprint) -> Result<Exit> {
+        let page = block_on(async { Client::new(&self.admin)?.get(&format!("/api/feed?event={}", escape(id))).await })?;
+        let event = page["events"].get(0).and_then(feed::event_of).context("the daemon's answer is not what this program knows")?;
+        let written = block_on(async { Ok(as_test(&event, blueprint).await) })?;
+        show::say(written.trim_end());
+        Ok(Exit::Done)
+    }
+}
+
+/// An event as a test of the file, with what goes out today.
+async fn as_test(event: &Event, blueprint: &Blueprint) -> String {
+    let jq = crate::daemon::jq_pool(1);
+    let router = &blueprint.router;
+    let plan = router.plan(event, &jq).await;
+    // Headers are in it only where they matter.
+    let bare = Event { headers: Headers::default(), ..event.clone() };
+    let (mut expect, mut matter) = (vec![], router.plan(&bare, &jq).await != plan);
+    for target in &plan.targets {
+        let made = router.render(event, target, &jq).await;
+        matter |= router.render(&bare, target, &jq).await != made;
+        let text = match &made {
+            Ok(messages) => messages.iter().find_map(|message| match message.fields.get("text") {
+                Some(switchyard_api::Rendered::Text(text)) => Some(format!(", text: {}", Value::from(text.as_str()))),
+                _ => None,
+            }),
+            Err(why) => Some(format!(", dead: {}", Value::from(why.to_string()))),
+        };
+        expect.push(format!("      - {{ output: {}, route: {}{} }}\n", target.output, target.route, text.unwrap_or_default()));
+    }
+    let quoted = |text: &str| Value::from(text).to_string();
+    let mut out = format!("  - name: {}\n", quoted(&format!("{} of {}", event.topic, event.received_at)));
+    let _ = writeln!(out, "    at: {}\n    source: {}\n    topic: {}", event.received_at, event.source, quoted(&event.topic));
+    if matter {
+        out.push_str("    headers:\n");
+        for (name, value) in event.headers.iter() {
+            let _ = writeln!(out, "      {}: {}", quoted(name), quoted(&String::from_utf8_lossy(value)));
+        }
+    }
+    if !event.query.is_empty() {
+        let _ = writeln!(out, "    query: {}", quoted(&event.query));
+    }
+    match serde_json::from_slice::<Box<serde_json::value::RawValue>>(&event.body) {
+        // On one line and otherwise as it came: JSON is YAML, and numbers keep their digits.
+        Ok(data) if !data.get().contains("\\/") => {
+            let _ = writeln!(out, "    data: {}", data.get().split(['\n', '\r', '\t']).map(str::trim).collect::<Vec<_>>().join(" "));
+        }
+        _ => {
+            let _ = writeln!(out, "    body: {}", quoted(&String::from_utf8_lossy(&event.body)));
+        }
+    }
+    out.push_str(if expect.is_empty() { "    expect: []\n" } else { "    expect:\n" });
+    out.extend(expect);
+    out
+}
