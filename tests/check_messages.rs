@@ -25,6 +25,8 @@ sources:
     secret: "${SHOP_SECRET}"
     dedupe: 72h
     silent_after: 6h
+    each: data.events
+    redact: [data.customer.iban]
   partner:
     path: /in/partner
     verify:
@@ -309,6 +311,10 @@ const MISTAKES: &[Mistake] = &[
     Mistake("method: PUT", "«mehtod»: PUT", "unknown-key", "did you mean `method`?"),
     Mistake("method: PUT", "method: «put»", "unknown-word", "did you mean `PUT`?"),
     Mistake("concurrency: 8", "«concurency»: 8", "unknown-key", "did you mean `concurrency`?"),
+    Mistake("each: data.events", "each: «events»", "unknown-path", "`each: data.events`"),
+    Mistake("redact: [data.customer.iban]", "redact: [«customer.iban»]", "unknown-path", "it begins with `data`"),
+    Mistake("redact: [data.customer.iban]", "«redacts»: [data.customer.iban]", "unknown-key", "did you mean `redact`?"),
+    Mistake("verify: orderchamp", "verify: «mtls»", "no-client-ca", "add `client_ca: FILE` to `server.tls`"),
     Mistake("on_dead: archive", "on_dead: «archiv»", "unknown-output", "did you mean `archive`?"),
     Mistake("on_dead: archive", "on_dead: «shipper»", "on-dead-circle", "name another output"),
     Mistake("late_after: 15m", "late_after: «10ms»", "delivery-late", "at least 1s, such as `15m`"),

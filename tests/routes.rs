@@ -37,6 +37,7 @@ fn router(routes: &[Node]) -> Router {
         total: None,
         line: None,
         rate_key: None,
+        on_dead: None,
     };
     let built = Router::build(&sections, &[], &[output("file", vec![]), output("chat", vec![text])], &mut problems);
     built.unwrap_or_else(|| panic!("{problems:?}"))

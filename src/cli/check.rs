@@ -25,6 +25,9 @@ pub struct Check {
     /// Prints the findings as JSON.
     #[arg(long)]
     json: bool,
+    /// Variables and files of secrets that are not there are no problem: for a check where nobody has the secrets, as in CI.
+    #[arg(long, conflicts_with = "connect")]
+    without_secrets: bool,
     /// Warnings count as errors.
     #[arg(long)]
     deny_warnings: bool,
@@ -35,12 +38,17 @@ impl Check {
         let read = config::load(&self.file, &Process::beside(&self.file))?;
         let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
         drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| unreadable(&read, blueprint)));
+        if self.without_secrets {
+            drawn.problems.retain(|problem| !blueprint::NOT_THERE.contains(&problem.id));
+        }
         if let (true, Some(blueprint)) = (self.connect && sound(&drawn.problems), &drawn.blueprint) {
             drawn.problems.extend(unreached(&read, blueprint)?);
         }
         let refused = drawn.problems.iter().any(|p| self.deny_warnings || p.severity == Severity::Error);
         if self.json {
             report(&read, &drawn.problems, |report| show::line(&report.json()));
+        } else if let (true, None) = (drawn.problems.is_empty(), &drawn.blueprint) {
+            show::say(&format!("{} is good, as far as can be told without its secrets", self.file.display()));
         } else if drawn.problems.is_empty() {
             show::say(&format!(
                 "{} is good{}: {}",
@@ -50,12 +58,8 @@ impl Check {
             ));
         } else {
             print(&read, &drawn.problems);
-            if !refused {
-                show::say(&format!(
-                    "{} runs: {}",
-                    self.file.display(),
-                    drawn.blueprint.as_ref().map(blueprint::Blueprint::summary).unwrap_or_default()
-                ));
+            if let (false, Some(blueprint)) = (refused, &drawn.blueprint) {
+                show::say(&format!("{} runs: {}", self.file.display(), blueprint.summary()));
             }
         }
         Ok(if refused { Exit::No } else { Exit::Done })

@@ -26,6 +26,9 @@ use switchyard_api::{AnyKind, Node, Problem, Span};
 /// The sections of the file.
 const SECTIONS: [&str; 7] = ["server", "journal", "egress", "sources", "routes", "outputs", "tests"];
 
+/// Problems of what `${…}` names and is not there.
+pub const NOT_THERE: [&str; 2] = ["unset-variable", "unreadable-secret"];
+
 /// A configuration that can run.
 pub struct Blueprint {
     /// Names the configuration: the first digits of a hash over the text and what `${…}` put in.
@@ -71,8 +74,7 @@ pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
         pen.whole(tree, version(file), base)
     });
     // What could not be put in there was told; that its place is empty now is nothing new.
-    let missing: Vec<Span> =
-        file.problems.iter().filter(|p| ["unset-variable", "unreadable-secret"].contains(&p.id)).map(|p| p.at).collect();
+    let missing: Vec<Span> = file.problems.iter().filter(|p| NOT_THERE.contains(&p.id)).map(|p| p.at).collect();
     let found = problems.split_off(file.problems.len());
     problems.extend(found.into_iter().filter(|p| !missing.contains(&p.at)));
     let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
@@ -137,7 +139,7 @@ impl Blueprint {
             Some((http::HeaderName::from_bytes(name.as_bytes()).ok()?, http::HeaderValue::from_bytes(value).ok()?))
         };
         let headers = headers.iter().filter_map(pair).collect();
-        Some(verifier.topic(&Request { headers: &headers, body, peer: IpAddr::from([127, 0, 0, 1]) }))
+        Some(verifier.topic(&Request { headers: &headers, body, peer: IpAddr::from([127, 0, 0, 1]), certificate: None }))
     }
 
     /// All sources' names.
@@ -147,7 +149,12 @@ impl Blueprint {
 
     /// The files whose change asks for a reload, besides the configuration itself.
     pub fn certificate_files(&self) -> Vec<PathBuf> {
-        self.server.tls.iter().flat_map(|tls| [self.base.join(&tls.cert), self.base.join(&tls.key)]).collect()
+        self.server
+            .tls
+            .iter()
+            .flat_map(|tls| [&tls.cert, &tls.key].into_iter().chain(&tls.client_ca))
+            .map(|file| self.base.join(file))
+            .collect()
     }
 }
 
@@ -172,6 +179,9 @@ impl Pen<'_> {
             journal.check(self.problems);
         }
         let sources = self.sources(section("sources"), server.as_ref());
+        if let (Some(sources), Some(server)) = (&sources, &server) {
+            self.client_ca_for(section("sources"), sources, server);
+        }
         let vault_key = journal.as_ref().and_then(|journal| journal.key(self.problems)).map(Arc::new);
         let egress = tree::read::<EgressSection>(section("egress"), self.problems).and_then(|egress| egress.build(self.problems));
         let (outputs, messages) = self.outputs(section("outputs"), egress.as_deref().unwrap_or_default());
@@ -220,6 +230,22 @@ impl Pen<'_> {
         }
         for (key, _) in tree.entries().iter().filter(|(key, _)| !SECTIONS.contains(&key.name.as_str())) {
             self.problems.push(unknown("section", key, &SECTIONS));
+        }
+    }
+
+    /// A source that is proven by a certificate needs a listener that proves certificates.
+    fn client_ca_for(&mut self, node: &Node, sources: &ingest::Sources, server: &ingest::Server) {
+        if server.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()) {
+            return;
+        }
+        for (key, section) in node.entries() {
+            if sources.named(&key.name).is_some_and(|source| source.verifier.needs_certificate()) {
+                let at = section.get("verify").map_or(key.span, |verify| verify.span);
+                let title = format!("source `{}` is proven by a certificate, and nobody says who issues those", key.name);
+                let problem = Problem::error("no-client-ca", at, title, "needs `server.tls.client_ca`");
+                self.problems
+                    .push(problem.help("add `client_ca: FILE` to `server.tls`: the PEM file of who issues the senders' certificates"));
+            }
         }
     }
 

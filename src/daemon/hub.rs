@@ -5,6 +5,7 @@ use super::silences::Silences;
 use crate::alarm::Book;
 use crate::deliver::{Due, Host, LoadError, Wanted};
 use crate::ingest::{Keep, NotKept};
+use crate::journal::store::Append;
 use crate::journal::{AppendError, Backlog, Journal, Operation, StoreError};
 use crate::model::{
     Appended, Clock, Dedupe, DeliveryRow, Event, HeldUntil, Kept, Loaded, Message, NotRendered, OWN_SOURCE, Settlement, State, Target,
@@ -56,6 +57,21 @@ impl Keep for Hub {
         let plan = router.plan(&event, &self.jq).await;
         drop(router);
         self.journal.append(event, plan, dedupe).await.map_err(|why| match why {
+            AppendError::Full => NotKept::Full,
+            AppendError::Failed => NotKept::Failed,
+        })
+    }
+
+    async fn keep_all(&self, events: Vec<(Event, Option<Dedupe>)>) -> Result<Vec<Appended>, NotKept> {
+        if self.reserved.load(Ordering::Relaxed) {
+            return Err(NotKept::Reserved);
+        }
+        let router = self.router.load_full();
+        let mut appends = Vec::with_capacity(events.len());
+        for (event, dedupe) in events {
+            appends.push(Append { plan: router.plan(&event, &self.jq).await, event, dedupe });
+        }
+        self.journal.append_all(appends).await.map_err(|why| match why {
             AppendError::Full => NotKept::Full,
             AppendError::Failed => NotKept::Failed,
         })

@@ -1,5 +1,6 @@
 //! What a sender hears: short JSON, always the same for the same case, nothing of its request in it.
 
+use super::handle::NotKept;
 use super::sources::Source;
 use crate::model::EventId;
 use crate::verify::Refused;
@@ -145,6 +146,15 @@ pub enum Refuse {
 }
 
 impl Refuse {
+    /// Why it was not kept.
+    pub(super) fn of(why: NotKept) -> Self {
+        match why {
+            NotKept::Full => Refuse::Full,
+            NotKept::Reserved => Refuse::Reserved,
+            NotKept::Failed => Refuse::Failed,
+        }
+    }
+
     /// What the sender hears.
     pub fn answer(&self) -> Answer {
         match self {
@@ -189,6 +199,16 @@ pub(super) fn kept(source: &Source, id: EventId, repeated: bool) -> Response<Ful
         None if repeated => with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"event":"{id}","duplicate":true}}"#))),
         None => with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"event":"{id}"}}"#))),
     }
+}
+
+/// The answer to a request of several events that are durable: the id of each, and how many are repeats.
+pub(super) fn kept_all(source: &Source, events: &[(EventId, bool)]) -> Response<Full<Bytes>> {
+    let Some(text) = &source.answer else {
+        let ids: Vec<String> = events.iter().map(|(id, _)| format!("\"{id}\"")).collect();
+        let repeated = events.iter().filter(|(_, repeated)| *repeated).count();
+        return with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"events":[{}],"duplicates":{repeated}}}"#, ids.join(","))));
+    };
+    with(StatusCode::OK, TEXT, text.clone())
 }
 
 fn with(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Full<Bytes>> {

@@ -6,9 +6,10 @@
 use super::answer::{self, Answer, Refuse};
 use super::body::{self, Budget, Reserved};
 use super::counts::{Refusal, Tally};
+use super::cut;
 use super::sources::{Limits, Source, Sources};
 use crate::fail;
-use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, Timestamp};
+use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, Timestamp, envelope};
 use crate::verify::{Request, Verified};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -40,6 +41,8 @@ const MOST_HOPS: usize = 16;
 pub trait Keep: Send + Sync + 'static {
     /// Plans, appends and waits for the commit. Once begun it is always polled to its end, even if the sender is gone.
     fn keep(&self, event: Event, dedupe: Option<Dedupe>) -> impl Future<Output = Result<Appended, NotKept>> + Send;
+    /// The same of the events of one request: in their order and in one commit, all or none.
+    fn keep_all(&self, events: Vec<(Event, Option<Dedupe>)>) -> impl Future<Output = Result<Vec<Appended>, NotKept>> + Send;
 }
 
 /// Why an event is not kept; the sender hears 503 with Retry-After.
@@ -118,18 +121,22 @@ impl<K: Keep> Ingest<K> {
             return self.refused(None, &Refuse::UnknownPath, &parts, peer);
         };
         match self.take(source, &sources.limits, &parts, body, peer).await {
-            Ok((id, appended)) => {
+            Ok(Taken::One(id, appended)) => {
                 source.tally.answered(true);
                 match appended {
                     Appended::New => answer::kept(source, id, false),
                     Appended::Duplicate { of } => answer::kept(source, of, true),
                 }
             }
+            Ok(Taken::Several(events)) => {
+                source.tally.answered(true);
+                answer::kept_all(source, &events)
+            }
             Err(refuse) => self.refused(Some(source), &refuse, &parts, peer),
         }
     }
 
-    async fn take<B>(&self, source: &Source, limits: &Limits, parts: &Parts, body: B, peer: IpAddr) -> Result<(EventId, Appended), Refuse>
+    async fn take<B>(&self, source: &Source, limits: &Limits, parts: &Parts, body: B, peer: IpAddr) -> Result<Taken, Refuse>
     where
         B: Body<Data = Bytes>,
     {
@@ -144,16 +151,48 @@ impl<K: Keep> Ingest<K> {
         let body = body::read(body, limits.max_body, &mut reserved, limits.body_budget).await?;
         let now = self.clock.wall();
         fail::point("accepted");
-        let verified = source.verifier.verify(&Request { headers: &parts.headers, body: &body, peer }, now)?;
+        let certificate = parts.extensions.get::<Shown>().map(|shown| &*shown.0);
+        let verified = source.verifier.verify(&Request { headers: &parts.headers, body: &body, peer, certificate }, now)?;
         fail::point("verified");
         source.tally.heard(now);
         let headers = kept_headers(&parts.headers, head, source.verifier.secret_header());
+        if let Some(items) = source.each.as_ref().and_then(|path| cut::each(&body, path)) {
+            let several = items.into_iter().enumerate();
+            let events = several.map(|(nth, item)| self.item(source, &verified, nth, &headers, parts, item, now)).collect();
+            return self.kept_all(events, Arc::clone(&source.tally), reserved).await.map(Taken::Several);
+        }
         let dedupe = verified.dedupe;
         let event = self.event(source, verified, headers, parts, body, now);
-        let id = event.id;
         let dedupe = dedupe.map(|window| Dedupe::of(&event, window));
+        let event = redacted(source, event);
+        let id = event.id;
         let appended = self.kept(event, dedupe, Arc::clone(&source.tally), reserved).await?;
-        Ok((id, appended))
+        Ok(Taken::One(id, appended))
+    }
+
+    /// One event of a request that carries several. Topic and id are the element's own where it has them; an id of the whole request is told apart by
+    /// the element's place.
+    #[allow(clippy::too_many_arguments)] // what a request has, and which part of it this is
+    fn item(
+        &self,
+        source: &Source,
+        request: &Verified,
+        nth: usize,
+        headers: &Headers,
+        parts: &Parts,
+        body: Bytes,
+        now: Timestamp,
+    ) -> (Event, Option<Dedupe>) {
+        let (topic, id) = source.verifier.read_item(&parts.headers, &body);
+        let of_request = || request.sender_id.as_deref().map(|id| format!("{id}#{nth}").into());
+        let verified = Verified {
+            topic: topic.unwrap_or_else(|| Arc::clone(&request.topic)),
+            sender_id: id.or_else(of_request),
+            dedupe: request.dedupe,
+        };
+        let event = self.event(source, verified, headers.clone(), parts, body, now);
+        let dedupe = request.dedupe.map(|window| Dedupe::of(&event, window));
+        (redacted(source, event), dedupe)
     }
 
     fn event(&self, source: &Source, verified: Verified, headers: Headers, parts: &Parts, body: Bytes, now: Timestamp) -> Event {
@@ -192,12 +231,34 @@ impl<K: Keep> Ingest<K> {
         };
         let keeping = Unbroken { rest: Some(Box::pin(keeping)), unwatched: self.unwatched.clone() };
         match tokio::time::timeout(KEPT_WITHIN, keeping).await {
-            Ok(Ok(appended)) => Ok(appended),
-            Ok(Err(NotKept::Full)) => Err(Refuse::Full),
-            Ok(Err(NotKept::Reserved)) => Err(Refuse::Reserved),
-            Ok(Err(NotKept::Failed)) => Err(Refuse::Failed),
+            Ok(kept) => kept.map_err(Refuse::of),
             Err(_) => Err(Refuse::Late),
         }
+    }
+
+    /// As [`kept`](Self::kept), of the events of one request: the id by which each is known, and whether it repeats.
+    async fn kept_all(
+        &self,
+        events: Vec<(Event, Option<Dedupe>)>,
+        tally: Arc<Tally>,
+        reserved: Reserved,
+    ) -> Result<Vec<(EventId, bool)>, Refuse> {
+        let (keep, ids) = (Arc::clone(&self.keep), events.iter().map(|(event, _)| event.id).collect::<Vec<_>>());
+        let keeping = async move {
+            let appended = keep.keep_all(events).await;
+            for appended in appended.iter().flatten() {
+                tally.count(if *appended == Appended::New { Answer::Kept } else { Answer::Repeated });
+            }
+            drop(reserved);
+            appended
+        };
+        let keeping = Unbroken { rest: Some(Box::pin(keeping)), unwatched: self.unwatched.clone() };
+        let known = |(id, appended): (EventId, Appended)| match appended {
+            Appended::New => (id, false),
+            Appended::Duplicate { of } => (of, true),
+        };
+        let kept = tokio::time::timeout(KEPT_WITHIN, keeping).await.map_err(|_| Refuse::Late)?;
+        Ok(ids.into_iter().zip(kept.map_err(Refuse::of)?).map(known).collect())
     }
 
     fn refused(&self, source: Option<&Source>, refuse: &Refuse, parts: &Parts, peer: IpAddr) -> Response<Full<Bytes>> {
@@ -213,6 +274,25 @@ impl<K: Keep> Ingest<K> {
         }
         refuse.response()
     }
+}
+
+/// What became of a request.
+enum Taken {
+    One(EventId, Appended),
+    Several(Vec<(EventId, bool)>),
+}
+
+/// The certificate that the connection's other side showed and that `server.tls.client_ca` issued.
+#[derive(Debug, Clone)]
+pub(super) struct Shown(pub Arc<[u8]>);
+
+/// An event without the values that its source does not keep. By what it is a repeat was decided before.
+fn redacted(source: &Source, event: Event) -> Event {
+    if source.redact.is_empty() {
+        return event;
+    }
+    let is_form = envelope::is_form(&event);
+    Event { body: cut::redact(event.body, &source.redact, is_form), ..event }
 }
 
 /// A future that is polled to its end even if nobody waits for it any more: dropped unfinished (the sender hung up, or the

@@ -3,7 +3,7 @@
 //! HTTP/1.1 alone. The first byte, the whole head, and the wait for the next request each have [`HEAD_WITHIN`] (the HTTP
 //! reader's timer runs from the connection's first moment); bodies and answers have their own times in `body` and `handle`.
 
-use super::handle::{Ingest, Keep};
+use super::handle::{Ingest, Keep, Shown};
 use http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -140,7 +140,7 @@ impl<K: Keep> Shared<K> {
         // An answer is one small packet that nothing follows.
         let _ = socket.set_nodelay(true);
         match &self.tls {
-            None => self.requests(socket, peer).await,
+            None => self.requests(socket, peer, None).await,
             // In a box: a handshake's state is 5 KiB, which every plain connection would hold too.
             Some(acceptor) => Box::pin(self.secured(acceptor, socket, peer)).await,
         }
@@ -148,19 +148,26 @@ impl<K: Keep> Shared<K> {
 
     async fn secured(&self, acceptor: &TlsAcceptor, socket: TcpStream, peer: SocketAddr) {
         match timeout(HANDSHAKE_WITHIN, acceptor.accept(socket)).await {
-            Ok(Ok(stream)) => self.requests(stream, peer).await,
+            Ok(Ok(stream)) => {
+                let certificates = stream.get_ref().1.peer_certificates();
+                let shown = certificates.and_then(|shown| shown.first()).map(|shown| Shown(shown.as_ref().into()));
+                self.requests(stream, peer, shown).await;
+            }
             Ok(Err(wrong)) => tracing::debug!(%peer, "no TLS: {wrong}"),
             Err(_) => tracing::debug!(%peer, "no TLS: the handshake took too long"),
         }
     }
 
     /// Answers the requests of one connection, one after the other.
-    async fn requests<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr) {
+    async fn requests<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr, shown: Option<Shown>) {
         let unread = Arc::new(AtomicBool::new(false));
         let service = service_fn(|request: http::Request<Incoming>| {
-            let unread = &unread;
+            let (unread, shown) = (&unread, &shown);
             async move {
-                let (parts, body) = request.into_parts();
+                let (mut parts, body) = request.into_parts();
+                if let Some(shown) = shown {
+                    parts.extensions.insert(shown.clone());
+                }
                 let response = self.ingest.handle(parts, body, peer).await;
                 if response.headers().contains_key(CONNECTION) {
                     unread.store(true, Ordering::Relaxed);

@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod body;
 pub mod counts;
+mod cut;
 pub mod handle;
 pub mod listener;
 pub mod section;

@@ -43,6 +43,8 @@ pub struct TlsSection {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// Who issues the certificates that senders show, for sources with `verify: mtls`.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `sources.<name>`: one sender.
@@ -56,10 +58,17 @@ pub struct SourceSection {
     pub verify: Option<At<Form>>,
     /// The signing secret, or a list of them.
     pub secret: Option<At<Secrets>>,
+    /// Where it posts to, as it is written at the sender's; for those that sign it.   example: https://hooks.example.com/square
+    pub url: Option<At<String>>,
     /// Where the topic is read.
     pub topic: Option<At<Pick>>,
     /// Where the sender's id is read.
     pub id: Option<At<Pick>>,
+    /// The path of a list whose elements are an event each.   default: one request is one event   example: data.events
+    pub each: Option<At<String>>,
+    /// Paths of values that are not kept: `[redacted]` stands in their place.   example: [data.customer.iban]
+    #[serde(default)]
+    pub redact: Vec<At<String>>,
     /// How long a repeat is a repeat.
     pub dedupe: Option<Period>,
     /// People are told when no proven event came for so long (`source.silent`).   example: 6h
@@ -111,6 +120,7 @@ impl SourceSection {
             verify: self.verify.clone(),
             secret: self.secret.clone(),
             topic: self.topic.clone(),
+            url: self.url.clone(),
             id: self.id.clone(),
             dedupe: self.dedupe,
         }

@@ -1,6 +1,7 @@
 //! Who may post where: the sources by path, and the bounds of their requests. Swapped whole on reload.
 
 use super::counts::Tally;
+use super::cut::{self, Path};
 use super::section::NamedSource;
 use crate::verify::Verifier;
 use bytes::Bytes;
@@ -25,6 +26,10 @@ pub struct Source {
     pub name: Arc<str>,
     /// Its proof.
     pub verifier: Verifier,
+    /// Where the list stands whose elements are an event each.
+    pub each: Option<Path>,
+    /// Where values stand that are not kept.
+    pub redact: Box<[Path]>,
     /// The text of a good answer, where it is not ours.
     pub answer: Option<Bytes>,
     /// What was answered; lives on across reloads.
@@ -91,9 +96,13 @@ impl Sources {
                 );
             }
             let silent_after = section.silent_after.and_then(|after| silence(after, problems));
+            let preset = verifier.as_ref().and_then(Verifier::preset);
+            let each = section.each.as_ref().or_else(|| preset?.each.as_ref()).and_then(|path| cut::path(path, "each", problems));
+            let redact = section.redact.iter().filter_map(|path| cut::path(path, "redact", problems)).collect();
             if let Some(verifier) = verifier {
-                let answer = section.answer.clone().map(Bytes::from);
-                by_path.insert(path.into(), Source { name: name.as_str().into(), verifier, answer, tally: Arc::default(), silent_after });
+                let answer = section.answer.clone().or_else(|| preset?.answer.clone()).map(Bytes::from);
+                let name = name.as_str().into();
+                by_path.insert(path.into(), Source { name, verifier, each, redact, answer, tally: Arc::default(), silent_after });
             }
         }
         let sound = problems.iter().skip(before).all(|problem| problem.severity != Severity::Error);

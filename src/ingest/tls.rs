@@ -4,11 +4,14 @@
 
 use super::section::TlsSection;
 use arc_swap::ArcSwap;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +58,7 @@ pub struct Tls {
     files: TlsSection,
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
+    clients: Option<Arc<Clients>>,
     config: Arc<rustls::ServerConfig>,
 }
 
@@ -70,21 +74,31 @@ impl ResolvesServerCert for Current {
 impl Tls {
     /// Reads the pair; `base` is the folder that relative paths start from.
     pub fn load(files: &TlsSection, base: &Path) -> Result<Self, TlsError> {
-        let files = TlsSection { cert: base.join(&files.cert), key: base.join(&files.key) };
+        let client_ca = files.client_ca.as_ref().map(|file| base.join(file));
+        let files = TlsSection { cert: base.join(&files.cert), key: base.join(&files.key), client_ca };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let current = Arc::new(Current(ArcSwap::new(pair(&files, &provider)?)));
-        let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        let verifier = |file| verifier(file, &provider).map(|verifier| Arc::new(Clients(ArcSwap::new(Arc::new(verifier)))));
+        let clients = files.client_ca.as_deref().map(verifier).transpose()?;
+        let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|source| TlsError::Setup { source })?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+            .map_err(|source| TlsError::Setup { source })?;
+        let config = match &clients {
+            Some(clients) => config.with_client_cert_verifier(Arc::clone(clients) as Arc<dyn ClientCertVerifier>),
+            None => config.with_no_client_auth(),
+        };
+        let mut config = config.with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Tls { files, provider, current, config: Arc::new(config) })
+        Ok(Tls { files, provider, current, clients, config: Arc::new(config) })
     }
 
     /// Reads the pair again, for connections from now on. If it cannot be used the one before goes on.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.0.store(pair(&self.files, &self.provider)?);
+        let pair = pair(&self.files, &self.provider)?;
+        if let (Some(clients), Some(file)) = (&self.clients, &self.files.client_ca) {
+            clients.0.store(Arc::new(verifier(file, &self.provider)?));
+        }
+        self.current.0.store(pair);
         Ok(())
     }
 
@@ -94,13 +108,70 @@ impl Tls {
     }
 
     /// The files, to watch for changes.
-    pub fn files(&self) -> [&Path; 2] {
-        [&self.files.cert, &self.files.key]
+    pub fn files(&self) -> Vec<&Path> {
+        [&self.files.cert, &self.files.key].into_iter().chain(&self.files.client_ca).map(PathBuf::as_path).collect()
     }
 }
 
+/// Proves the certificates of those that show one; who shows none is for the source to judge.
+struct Clients(ArcSwap<Arc<dyn ClientCertVerifier>>);
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clients")
+    }
+}
+
+impl ClientCertVerifier for Clients {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+    // None: they may change while a handshake borrows them. A client then shows the one it has.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.0.load().verify_client_cert(end_entity, intermediates, now)
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.load().verify_tls12_signature(message, cert, signature)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.load().verify_tls13_signature(message, cert, signature)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.load().supported_verify_schemes()
+    }
+}
+
+fn verifier(file: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let read = |source| TlsError::Read { what: "client_ca", path: file.to_owned(), source };
+    let issuers = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(read)?;
+    let mut roots = RootCertStore::empty();
+    if roots.add_parsable_certificates(issuers).0 == 0 {
+        return Err(TlsError::Empty { path: file.to_owned() });
+    }
+    let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).allow_unauthenticated().build();
+    built.map_err(|why| TlsError::Setup { source: rustls::Error::General(why.to_string()) })
+}
+
 fn pair(files: &TlsSection, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
-    let TlsSection { cert, key } = files;
+    let TlsSection { cert, key, .. } = files;
     let read = |what, path: &Path| {
         let path = path.to_owned();
         move |source| TlsError::Read { what, path, source }
@@ -140,7 +211,7 @@ mod tests {
     #[test]
     fn a_pair_is_read_again_and_a_bad_one_never_replaces_a_good_one() {
         let folder = tempfile::tempdir().unwrap();
-        let files = TlsSection { cert: "cert.pem".into(), key: "key.pem".into() };
+        let files = TlsSection { cert: "cert.pem".into(), key: "key.pem".into(), client_ca: None };
         assert!(matches!(Tls::load(&files, folder.path()), Err(TlsError::Read { what: "certificate", .. })));
         let ((first, first_key), (second, second_key)) = (made(), made());
         write(folder.path(), &first, &first_key);

@@ -40,6 +40,8 @@ pub enum AppendError {
 }
 
 pub(super) type Answer = oneshot::Sender<Result<Appended, AppendError>>;
+/// Hears it.
+pub(super) type Waiting = oneshot::Receiver<Result<Appended, AppendError>>;
 
 /// An operation that somebody waits for.
 #[derive(Debug)]
@@ -85,6 +87,8 @@ enum Door {
 struct Queue {
     appends: Vec<Append>,
     answers: Vec<Answer>,
+    /// Of each append, whether the next one goes in the same commit.
+    together: Vec<bool>,
     bytes: usize,
     settlements: VecDeque<(Vec<Settlement>, Written)>,
     rows: usize,
@@ -119,7 +123,7 @@ pub(super) enum Found {
 
 impl Inbox {
     /// Puts an append in, or says at once why not.
-    pub fn append(&self, append: Append) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
+    pub fn append(&self, append: Append) -> Result<Waiting, AppendError> {
         let (answer, answered) = oneshot::channel();
         let size = append.event.size();
         let mut queue = self.lock();
@@ -132,9 +136,35 @@ impl Inbox {
         queue.bytes += size;
         queue.appends.push(append);
         queue.answers.push(answer);
+        queue.together.push(false);
         self.ring(queue);
         crate::fail::point("queued");
         Ok(answered)
+    }
+
+    /// Puts in what goes in one commit.
+    pub fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Waiting>, AppendError> {
+        let size: usize = appends.iter().map(|append| append.event.size()).sum();
+        let mut queue = self.lock();
+        if queue.door != Door::Open {
+            return Err(AppendError::Failed);
+        }
+        if queue.appends.len() + appends.len() > QUEUE_EVENTS_MAX || queue.bytes + size > QUEUE_BYTES_MAX {
+            return Err(AppendError::Full);
+        }
+        queue.bytes += size;
+        let mut waiting = Vec::with_capacity(appends.len());
+        let last = appends.len().saturating_sub(1);
+        for (nth, append) in appends.into_iter().enumerate() {
+            let (answer, answered) = oneshot::channel();
+            queue.appends.push(append);
+            queue.answers.push(answer);
+            queue.together.push(nth < last);
+            waiting.push(answered);
+        }
+        self.ring(queue);
+        crate::fail::point("queued");
+        Ok(waiting)
     }
 
     /// Puts settlements in; gives `written` back where nobody will write them.
@@ -189,6 +219,7 @@ impl Inbox {
         let left = std::mem::take(&mut queue.settlements);
         queue.appends.clear();
         queue.answers.clear();
+        queue.together.clear();
         queue.operations.clear();
         queue.flushes.clear();
         (queue.bytes, queue.rows, queue.since, queue.urgent) = (0, 0, None, false);
@@ -292,19 +323,24 @@ impl Queue {
         if self.appends.len() <= BATCH_EVENTS && self.bytes <= BATCH_BYTES {
             std::mem::swap(&mut self.appends, &mut work.appends);
             std::mem::swap(&mut self.answers, &mut work.answers);
+            self.together.clear();
             self.bytes = 0;
             return;
         }
         let (mut count, mut bytes) = (0, 0);
-        for append in self.appends.iter().take(BATCH_EVENTS) {
-            if bytes >= BATCH_BYTES {
+        // What came in one request is never parted; it has a bound of its own.
+        let mut parted = true;
+        for (append, together) in self.appends.iter().zip(&self.together) {
+            if parted && (count >= BATCH_EVENTS || bytes >= BATCH_BYTES) {
                 break;
             }
             bytes += append.event.size();
             count += 1;
+            parted = !together;
         }
         work.appends.extend(self.appends.drain(..count));
         work.answers.extend(self.answers.drain(..count));
+        self.together.drain(..count);
         self.bytes -= bytes;
     }
 }

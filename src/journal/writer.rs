@@ -192,6 +192,18 @@ impl Journal {
         async move { queued?.await.unwrap_or(Err(AppendError::Failed)) }
     }
 
+    /// Keeps the events of one request in one commit, in their order: all, or none where one of them could not be.
+    pub fn append_all(&self, appends: Vec<Append>) -> impl Future<Output = Result<Vec<Appended>, AppendError>> + Send + use<> {
+        let queued = self.shared.inbox.append_all(appends);
+        async move {
+            let mut all = vec![];
+            for answered in queued? {
+                all.push(answered.await.unwrap_or(Err(AppendError::Failed))?);
+            }
+            Ok(all)
+        }
+    }
+
     /// Writes rows of deliveries with one of the next commits, on a full disk as soon as there is space; `written` hears that they
     /// are durable, or that the journal ended without them.
     pub fn settle(&self, settlements: Vec<Settlement>, written: Written) {

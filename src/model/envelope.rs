@@ -92,7 +92,8 @@ pub fn form(text: &[u8]) -> Json {
     }))
 }
 
-fn unescape(text: &[u8]) -> String {
+/// A form's name or value as it is meant.
+pub fn unescape(text: &[u8]) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.iter();
     while let Some(&byte) = rest.next() {

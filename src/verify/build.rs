@@ -5,13 +5,14 @@
 use super::hmac::{Key, Moment, MomentAt, Part, Scheme};
 use super::pick::Pick;
 use super::presets::{Preset, preset, presets};
-use super::section::{BasicSection, Form, Hash, KeyForm, Section, Spelled, TimestampSection};
+use super::section::{BasicSection, Form, KeyForm, Secrets, Section, Shows, Spelled, TimestampSection, Unit};
 use super::token::{Token, Word};
 use super::{Proof, Verifier, section};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderName;
 use ipnet::IpNet;
+use rustls::pki_types::ServerName;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -60,7 +61,7 @@ impl Build<'_> {
         let proof = self.proof(&form, section)?;
         let gives_up_after = preset.and_then(|preset| preset.gives_up_after);
         let window = (window > Duration::ZERO).then_some(window);
-        Some(Verifier { allow, proof, topic, id, fallback: self.name.into(), window, gives_up_after })
+        Some(Verifier { allow, proof, topic, id, fallback: self.name.into(), window, gives_up_after, preset })
     }
 
     /// The form with its preset's parts filled in.
@@ -76,6 +77,10 @@ impl Build<'_> {
             return None;
         };
         let (word, spelled) = match value {
+            Form::Word(word) if word == "mtls" => {
+                let mtls = Some(At { span: *span, value: vec![] });
+                return Some(FullForm { at: *span, spelled: Spelled { mtls, ..Spelled::default() }, preset: None, open: false });
+            }
             Form::Word(word) if word == "none" => {
                 return Some(FullForm { at: *span, spelled: Spelled::default(), preset: None, open: true });
             }
@@ -84,7 +89,7 @@ impl Build<'_> {
         };
         let Some(word) = word else { return Some(FullForm { at: *span, spelled, preset: None, open: false }) };
         let Some(preset) = preset(&word.value) else {
-            let known = presets().iter().map(|p| p.name.as_str()).chain(["none"]);
+            let known = presets().iter().map(|p| p.name.as_str()).chain(["none", "mtls"]);
             let near = nearest(&word.value, known);
             // A word that came from `${…}` could be a secret: shown only where it is nearly a preset's name.
             let problem = self.error("unknown-preset", word.span, "there is no such preset for `verify`".into(), "no sender has this name");
@@ -96,7 +101,7 @@ impl Build<'_> {
                 }
                 None => {
                     problem.help = Some(format!(
-                        "known are {}, and `none`; or spell the form out: `hmac`, `bearer`, `token`, `basic`, `allow`",
+                        "known are {}, and `none`; or spell the form out: `hmac`, `bearer`, `token`, `basic`, `mtls`, `allow`",
                         names()
                     ));
                 }
@@ -110,9 +115,11 @@ impl Build<'_> {
         let spelled = &form.spelled;
         let kinds: Vec<(&str, Span)> = [
             spelled.hmac.as_ref().map(|hmac| ("hmac", hmac.span)),
+            spelled.public.as_ref().map(|public| ("public", public.span)),
             spelled.bearer.as_ref().map(|bearer| ("bearer", bearer.span)),
             spelled.token.as_ref().map(|token| ("token", token.span)),
             spelled.basic.as_ref().map(|basic| ("basic", basic.span)),
+            spelled.mtls.as_ref().map(|mtls| ("mtls", mtls.span)),
         ]
         .into_iter()
         .flatten()
@@ -124,11 +131,15 @@ impl Build<'_> {
             problem.help = Some("keep one of them; `allow` may stand beside it".into());
             return None;
         }
-        if spelled.hmac.is_none() {
+        let shows = form.preset.and_then(|preset| preset.shows).filter(|_| kinds.is_empty());
+        if let Some(shows) = shows {
+            return self.shown(shows, form, section).map(Proof::Token);
+        }
+        if spelled.hmac.is_none() && spelled.public.is_none() {
             self.strays(form, section);
         }
         match kinds.first().map(|(kind, _)| *kind) {
-            Some("hmac") => self.scheme(form, section).map(Proof::Hmac),
+            Some("hmac" | "public") => self.scheme(form, section).map(Proof::Hmac),
             Some("bearer") => {
                 let bearer = spelled.bearer.as_ref()?;
                 let secrets = self.secrets(bearer.span, &bearer.value.0)?;
@@ -140,14 +151,39 @@ impl Build<'_> {
                 let header = self.needed_header(form)?;
                 Some(Proof::Token(Token::new(header, Word::None, secrets?.to_vec())))
             }
+            Some("mtls") => {
+                let names = &spelled.mtls.as_ref()?.value;
+                let named: Vec<_> = names.iter().map(|name| self.certificate_name(name)).collect();
+                Some(Proof::Certificate(named.into_iter().collect::<Option<_>>()?))
+            }
             Some(_) => self.basic(&spelled.basic.as_ref()?.value).map(Proof::Token),
             None if form.open || spelled.allow.as_ref().is_some_and(|networks| !networks.is_empty()) => Some(Proof::None),
             None => {
                 self.error("no-proof", form.at, format!("source `{}` proves nothing: anybody could send", self.name), "no proof in here")
-                    .help = Some("add `hmac`, `bearer`, `token`, `basic` or `allow`; to accept everybody write `verify: none`".into());
+                    .help =
+                    Some("add `hmac`, `bearer`, `token`, `basic`, `mtls` or `allow`; to accept everybody write `verify: none`".into());
                 None
             }
         }
+    }
+
+    fn certificate_name(&mut self, written: &At<String>) -> Option<ServerName<'static>> {
+        let name = ServerName::try_from(written.value.clone()).ok();
+        if name.is_none() {
+            self.error("bad-name", written.span, format!("`{}` is not a name of a certificate", written.value), "no host and no address")
+                .help = Some("write a name that the certificate is for, such as `partner.example`".into());
+        }
+        name
+    }
+
+    /// What a preset's sender shows in place of a signature: it stands under `secret`.
+    fn shown(&mut self, shows: Shows, form: &FullForm, section: &Section) -> Option<Token> {
+        let secrets = self.given(form, section)?;
+        let secrets = self.secrets(secrets.span, &secrets.value.0)?.to_vec();
+        Some(match shows {
+            Shows::Token => Token::new(self.needed_header(form)?, Word::None, secrets),
+            Shows::Basic => Token::new(http::header::AUTHORIZATION, Word::Basic, secrets),
+        })
     }
 
     fn basic(&mut self, basic: &BasicSection) -> Option<Token> {
@@ -189,15 +225,14 @@ impl Build<'_> {
 
     fn scheme(&mut self, form: &FullForm, section: &Section) -> Option<Scheme> {
         let spelled = &form.spelled;
-        let hash = spelled.hmac.as_ref()?.value;
         let header = self.needed_header(form);
         let separator = self.separator(spelled);
         let timestamp = match &spelled.timestamp {
             Some(section) => self.moment(section, separator.as_deref().unwrap_or(" ")).map(Some),
             None => Some(None),
         };
-        let signs = self.signs(spelled, timestamp.as_ref().and_then(Option::as_ref));
-        let keys = self.keys(form, hash, section);
+        let signs = self.signs(spelled, section, timestamp.as_ref().and_then(Option::as_ref));
+        let keys = self.keys(form, section);
         let text = |at: &Option<At<String>>| at.as_ref().map_or_else(Box::default, |at| at.value.as_str().into());
         Some(Scheme {
             header: header?,
@@ -210,7 +245,8 @@ impl Build<'_> {
         })
     }
 
-    fn keys(&mut self, form: &FullForm, hash: Hash, section: &Section) -> Option<Box<[Key]>> {
+    /// The secret, or why the source needs one.
+    fn given<'s>(&mut self, form: &FullForm, section: &'s Section) -> Option<&'s At<Secrets>> {
         let Some(secrets) = &section.secret else {
             let variable: String =
                 self.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
@@ -224,12 +260,23 @@ impl Build<'_> {
             .help = Some(format!("add `secret: \"${{{variable}_SECRET}}\"` beside `verify`{docs}"));
             return None;
         };
+        Some(secrets)
+    }
+
+    fn keys(&mut self, form: &FullForm, section: &Section) -> Option<Box<[Key]>> {
+        let secrets = self.given(form, section)?;
+        let (hash, public) = (form.spelled.hmac.as_ref().map(|hash| hash.value), form.spelled.public.as_ref().map(|kind| kind.value));
         let form = form.spelled.key.as_ref().map(|key| key.value).unwrap_or_default();
+        let made = |bytes: &[u8]| match (hash, public) {
+            (_, Some(kind)) => Key::public(kind, bytes),
+            (Some(hash), None) => Key::new(hash, bytes),
+            (None, None) => None,
+        };
         let mut keys = vec![];
         for secret in self.secrets(secrets.span, &secrets.value.0)? {
-            let Some(key) = key_bytes(form, secret.expose()).filter(|bytes| !bytes.is_empty()).and_then(|bytes| Key::new(hash, &bytes))
-            else {
+            let Some(key) = key_bytes(form, secret.expose()).filter(|bytes| !bytes.is_empty()).and_then(|bytes| made(&bytes)) else {
                 let expected = match form {
+                    _ if public.is_some() => "a public key of this kind",
                     KeyForm::Hex => "hex digits",
                     KeyForm::Base64 => "base64",
                     KeyForm::Whsec => "base64, with or without `whsec_` before it",
@@ -290,7 +337,18 @@ impl Build<'_> {
     }
 
     fn moment(&mut self, section: &At<TimestampSection>, separator: &str) -> Option<Moment> {
-        let TimestampSection { header, element, tolerance } = &section.value;
+        let TimestampSection { header, element, json, unit, tolerance } = &section.value;
+        if let (Some(path), None, None) = (json, header, element) {
+            let pick = Pick::new(&section::Pick::Json(path.clone())).map_err(|(at, title)| {
+                self.error("bad-timestamp", at, title, "cannot be read there").help =
+                    Some("write `timestamp: { json: data.sent_at }`".into());
+            });
+            return Some(Moment {
+                at: MomentAt::Json(pick.ok()?),
+                unit: unit.unwrap_or(Unit::Ms),
+                tolerance: tolerance.unwrap_or(TOLERANCE).0,
+            });
+        }
         let at = match (header, element) {
             (Some(header), None) => MomentAt::Header(self.header(header)?),
             (None, Some(element)) if separator.is_empty() => {
@@ -306,10 +364,10 @@ impl Build<'_> {
                 return None;
             }
         };
-        Some(Moment { at, tolerance: tolerance.unwrap_or(TOLERANCE).0 })
+        Some(Moment { at, unit: unit.unwrap_or(Unit::S), tolerance: tolerance.unwrap_or(TOLERANCE).0 })
     }
 
-    fn signs(&mut self, spelled: &Spelled, moment: Option<&Moment>) -> Option<Box<[Part]>> {
+    fn signs(&mut self, spelled: &Spelled, section: &Section, moment: Option<&Moment>) -> Option<Box<[Part]>> {
         let whole = At { span: Span::default(), value: "{body}".to_owned() };
         let text = spelled.signs.as_ref().unwrap_or(&whole);
         let parts = match parts(&text.value) {
@@ -317,13 +375,34 @@ impl Build<'_> {
             Err((within, label)) => {
                 let problem = self.error("bad-signs", text.span, "cannot read what is signed".into(), label);
                 problem.within = Some(within);
-                problem.help = Some("text with `{body}`, `{timestamp}` and `{header:X-Name}`".into());
+                problem.help = Some("text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{url}` and `{method}`".into());
                 return None;
             }
         };
         let stamped = |part: &Part| match (part, moment.map(|moment| &moment.at)) {
             (Part::Header(name), Some(MomentAt::Header(at))) => name == at,
+            // The body holds it.
+            (Part::Body, Some(MomentAt::Json(_))) => true,
             _ => *part == Part::Timestamp,
+        };
+        let parts = match (&section.url, parts.contains(&Part::Url)) {
+            (None, true) => {
+                self.error(
+                    "missing-url",
+                    self.at,
+                    format!("the sender of `{}` signs the URL that it posts to", self.name),
+                    "this needs `url`",
+                )
+                .help = Some("add `url: https://…`, as it is written in the sender's settings".into());
+                return None;
+            }
+            (url, _) => parts
+                .into_iter()
+                .map(|part| match (part, url) {
+                    (Part::Url, Some(url)) => Part::Text(url.value.as_str().into()),
+                    (part, _) => part,
+                })
+                .collect::<Vec<_>>(),
         };
         if !parts.contains(&Part::Body) {
             let title = "the signature does not cover the body: whoever sees one could send anything".into();
@@ -346,7 +425,7 @@ impl Build<'_> {
             }
             _ => {}
         }
-        Some(parts.into_iter().map(|part| if stamped(&part) { Part::Timestamp } else { part }).collect())
+        Some(parts.into_iter().map(|part| if stamped(&part) && part != Part::Body { Part::Timestamp } else { part }).collect())
     }
 
     fn networks(&mut self, networks: &[At<String>]) -> Box<[IpNet]> {
@@ -394,15 +473,18 @@ fn over(above: Spelled, below: &Spelled) -> Spelled {
     let below = below.clone();
     let timestamp = match (above.timestamp, below.timestamp) {
         (Some(At { span, value: above }), Some(At { value: below, .. })) => {
-            let moved = above.header.is_some() || above.element.is_some();
-            let (header, element) = if moved { (above.header, above.element) } else { (below.header, below.element) };
-            Some(At { span, value: TimestampSection { header, element, tolerance: above.tolerance.or(below.tolerance) } })
+            let moved = above.header.is_some() || above.element.is_some() || above.json.is_some();
+            let from = if moved { &above } else { &below };
+            let (header, element, json) = (from.header.clone(), from.element.clone(), from.json.clone());
+            let unit = above.unit.or(below.unit);
+            Some(At { span, value: TimestampSection { header, element, json, unit, tolerance: above.tolerance.or(below.tolerance) } })
         }
         (above, below) => above.or(below),
     };
     Spelled {
         preset: above.preset,
         hmac: above.hmac.or(below.hmac),
+        public: above.public.or(below.public),
         header: above.header.or(below.header),
         encoding: above.encoding.or(below.encoding),
         prefix: above.prefix.or(below.prefix),
@@ -413,6 +495,7 @@ fn over(above: Spelled, below: &Spelled) -> Spelled {
         bearer: above.bearer.or(below.bearer),
         token: above.token.or(below.token),
         basic: above.basic.or(below.basic),
+        mtls: above.mtls.or(below.mtls),
         allow: above.allow.or(below.allow),
     }
 }
@@ -433,7 +516,9 @@ fn key_bytes(form: KeyForm, secret: &str) -> Option<Cow<'_, [u8]>> {
         KeyForm::Text => Some(Cow::Borrowed(secret.as_bytes())),
         KeyForm::Hex => hex::decode(secret).ok().map(Cow::Owned),
         KeyForm::Base64 => STANDARD.decode(secret).ok().map(Cow::Owned),
-        KeyForm::Whsec => STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).ok().map(Cow::Owned),
+        KeyForm::Whsec => {
+            STANDARD.decode(["whsec_", "whpk_"].iter().find_map(|start| secret.strip_prefix(start)).unwrap_or(secret)).ok().map(Cow::Owned)
+        }
     }
 }
 
@@ -454,6 +539,9 @@ fn parts(text: &str) -> Result<Vec<Part>, (std::ops::Range<usize>, String)> {
         parts.push(match inner.split_once(':') {
             None if inner == "body" => Part::Body,
             None if inner == "timestamp" => Part::Timestamp,
+            None if inner == "url" => Part::Url,
+            // Nothing else is taken.
+            None if inner == "method" => Part::Text("POST".into()),
             Some(("header", name)) => match HeaderName::from_bytes(name.as_bytes()) {
                 Ok(name) => Part::Header(name),
                 Err(_) => return Err((within, "not a header's name".into())),
@@ -469,5 +557,7 @@ fn parts(text: &str) -> Result<Vec<Part>, (std::ops::Range<usize>, String)> {
 }
 
 fn names() -> String {
-    presets().iter().map(|preset| preset.name.as_str()).collect::<Vec<_>>().join(", ")
+    let mut names: Vec<_> = presets().iter().map(|preset| preset.name.as_str()).collect();
+    names.sort_unstable();
+    names.join(", ")
 }

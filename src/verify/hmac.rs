@@ -1,22 +1,25 @@
-//! HMAC signatures: what is signed, where the signature stands, and whether it holds.
+//! Signatures, by HMAC and by public keys: what is signed, where the signature stands, and whether it holds.
 //!
 //! The hash comes from the file alone, never from the request. The digests are compared in constant time.
 
 use super::Refused;
-use super::section::{Encoding, Hash};
+use super::pick::Pick;
+use super::section::{Encoding, Hash, PublicKey, Unit};
 use crate::model::Timestamp;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName};
+use std::borrow::Cow;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 /// Most signatures of one request that are looked at; what comes after them is not (L6).
 pub const MOST_CANDIDATES: usize = 16;
 
-/// The longest digest, SHA-512's.
-const LONGEST: usize = 64;
+/// The longest signature: of ECDSA over P-256 in DER; a digest has at most 64.
+const LONGEST: usize = 72;
 
 /// A signature scheme with its keys.
 pub(super) struct Scheme {
@@ -38,11 +41,14 @@ pub(super) enum Part {
     Body,
     Timestamp,
     Header(HeaderName),
+    /// Until the file says which.
+    Url,
 }
 
 /// Where the moment of signing stands.
 pub(super) struct Moment {
     pub at: MomentAt,
+    pub unit: Unit,
     pub tolerance: Duration,
 }
 
@@ -50,6 +56,8 @@ pub(super) enum MomentAt {
     Header(HeaderName),
     /// `<name>=<seconds>` among the signatures.
     Element(Box<str>),
+    /// In the body.
+    Json(Pick),
 }
 
 /// A secret as the hash has already begun with it, so that a request costs no key schedule.
@@ -59,6 +67,8 @@ pub(super) enum Key {
     Sha256(Hmac<sha2::Sha256>),
     Sha384(Hmac<sha2::Sha384>),
     Sha512(Hmac<sha2::Sha512>),
+    /// Proves and cannot sign: the sender has the other half.
+    Public(PublicKey, Box<[u8]>),
 }
 
 /// A finished digest.
@@ -78,8 +88,26 @@ impl Key {
         })
     }
 
-    /// The digest over these pieces, one after the other.
-    pub fn tag<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> Tag {
+    /// A public key; `None` where these bytes are none of this kind.
+    pub fn public(kind: PublicKey, bytes: &[u8]) -> Option<Self> {
+        let bytes = match kind {
+            PublicKey::Ed25519 => bytes.try_into().ok().map(|bytes: &[u8; 32]| &bytes[..])?,
+            PublicKey::P256 => point(bytes)?,
+        };
+        let parsed = UnparsedPublicKey::new(algorithm(kind), bytes).parse();
+        parsed.is_ok().then(|| Key::Public(kind, bytes.into()))
+    }
+
+    /// Whether a signature over these pieces holds.
+    pub fn holds(&self, pieces: &[&[u8]], candidate: &[u8]) -> bool {
+        match self {
+            Key::Public(kind, key) => UnparsedPublicKey::new(algorithm(*kind), key).verify(&pieces.concat(), candidate).is_ok(),
+            _ => self.tag(pieces.iter().copied()).is_some_and(|tag| candidate.ct_eq(tag.bytes()).into()),
+        }
+    }
+
+    /// The digest over these pieces, one after the other; a public key makes none.
+    pub fn tag<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> Option<Tag> {
         fn finish<'p, M: Mac + Clone>(begun: &M, pieces: impl Iterator<Item = &'p [u8]>) -> Tag {
             let mut mac = begun.clone();
             pieces.for_each(|piece| mac.update(piece));
@@ -89,13 +117,31 @@ impl Key {
             bytes[..len].copy_from_slice(&digest[..len]);
             Tag { bytes, len }
         }
-        match self {
+        Some(match self {
             Key::Sha1(begun) => finish(begun, pieces),
             Key::Sha256(begun) => finish(begun, pieces),
             Key::Sha384(begun) => finish(begun, pieces),
             Key::Sha512(begun) => finish(begun, pieces),
-        }
+            Key::Public(..) => return None,
+        })
     }
+}
+
+fn algorithm(kind: PublicKey) -> &'static dyn VerificationAlgorithm {
+    match kind {
+        PublicKey::Ed25519 => &ED25519,
+        PublicKey::P256 => &ECDSA_P256_SHA256_ASN1,
+    }
+}
+
+/// The uncompressed point of a P-256 key, from itself or from its SPKI (RFC 5480), whose header is always the same.
+fn point(bytes: &[u8]) -> Option<&[u8]> {
+    const SPKI: [u8; 26] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01,
+        0x07, 0x03, 0x42, 0x00,
+    ];
+    let point = bytes.strip_prefix(&SPKI).unwrap_or(bytes);
+    (point.len() == 65 && point.first() == Some(&4)).then_some(point)
 }
 
 impl Tag {
@@ -116,15 +162,13 @@ impl Scheme {
     /// Whether one signature of the request holds for one of the keys.
     pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<(), Refused> {
         let given = only(headers, &self.header)?;
-        let stamp = self.timestamp(headers, given, now)?;
+        let stamp = self.timestamp(headers, given, body, now)?;
+        let stamp = &*stamp;
         let pieces = self.pieces(headers, stamp, body)?;
         if self.candidates(given).next().is_none() {
             return Err(Refused::Malformed(self.header.clone()));
         }
-        let holds = |key: &Key| {
-            let tag = key.tag(pieces.iter().copied());
-            self.candidates(given).any(|candidate| candidate.bytes().ct_eq(tag.bytes()).into())
-        };
+        let holds = |key: &Key| self.candidates(given).any(|candidate| key.holds(&pieces, candidate.bytes()));
         if self.keys.iter().any(holds) { Ok(()) } else { Err(Refused::Mismatch) }
     }
 
@@ -138,6 +182,7 @@ impl Scheme {
     fn pieces<'r>(&'r self, headers: &'r HeaderMap, stamp: &'r [u8], body: &'r [u8]) -> Result<Vec<&'r [u8]>, Refused> {
         let piece = |part: &'r Part| match part {
             Part::Text(text) => Ok(text.as_bytes()),
+            Part::Url => Ok(b"".as_slice()),
             Part::Body => Ok(body),
             Part::Timestamp => Ok(stamp),
             Part::Header(name) => only(headers, name),
@@ -153,20 +198,28 @@ impl Scheme {
     }
 
     /// The moment as the request writes it, once it is proven to be near. Empty where the scheme has none.
-    fn timestamp<'h>(&'h self, headers: &'h HeaderMap, given: &'h [u8], now: Timestamp) -> Result<&'h [u8], Refused> {
-        let Some(moment) = &self.timestamp else { return Ok(b"") };
+    fn timestamp<'h>(&'h self, headers: &'h HeaderMap, given: &'h [u8], body: &'h [u8], now: Timestamp) -> Result<Cow<'h, [u8]>, Refused> {
+        let Some(moment) = &self.timestamp else { return Ok(Cow::Borrowed(b"")) };
         let stamp = match &moment.at {
-            MomentAt::Header(name) => only(headers, name)?,
+            MomentAt::Header(name) => Cow::Borrowed(only(headers, name)?),
             MomentAt::Element(name) => {
                 let mut found = self.elements(given).filter_map(|e| e.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
                 match (found.next(), found.next()) {
-                    (Some(stamp), None) => stamp,
+                    (Some(stamp), None) => Cow::Borrowed(stamp),
                     (None, _) => return Err(Refused::BadTimestamp),
                     (Some(_), Some(_)) => return Err(Refused::Ambiguous(self.header.clone())),
                 }
             }
+            MomentAt::Json(pick) => match pick.read(headers, body).ok_or(Refused::BadTimestamp)? {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            },
         };
-        let at = seconds(stamp).ok_or(Refused::BadTimestamp)?;
+        let at = match moment.unit {
+            Unit::Ms => millis(&stamp),
+            Unit::S => seconds(&stamp),
+        };
+        let at = at.ok_or(Refused::BadTimestamp)?;
         let off = if at > now { at.since(now) } else { now.since(at) };
         if off > moment.tolerance {
             return Err(Refused::Stale { off, tolerance: moment.tolerance });
@@ -194,6 +247,12 @@ pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h 
         (None, _) => Err(Refused::Missing(name.clone())),
         (Some(_), Some(_)) => Err(Refused::Ambiguous(name.clone())),
     }
+}
+
+/// Milliseconds since 1970, nothing but digits.
+fn millis(text: &[u8]) -> Option<Timestamp> {
+    let digits = !text.is_empty() && text.len() <= 14 && text.iter().all(u8::is_ascii_digit);
+    digits.then(|| std::str::from_utf8(text).ok()?.parse().ok().map(Timestamp)).flatten()
 }
 
 /// Whole seconds since 1970, nothing but digits. Eleven of them reach the year 5138, so milliseconds are not seconds.

@@ -28,6 +28,7 @@ use crate::model::Timestamp;
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use pick::Pick;
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub struct Verifier {
     fallback: Arc<str>,
     window: Option<Duration>,
     gives_up_after: Option<u32>,
+    preset: Option<&'static Preset>,
 }
 
 enum Proof {
@@ -50,6 +52,8 @@ enum Proof {
     None,
     Hmac(hmac::Scheme),
     Token(token::Token),
+    /// A certificate that the listener proved, of one of these names; without any, of whatever name.
+    Certificate(Box<[ServerName<'static>]>),
 }
 
 /// The parts of a request that proof looks at.
@@ -61,6 +65,8 @@ pub struct Request<'r> {
     pub body: &'r [u8],
     /// The sender's address, behind the proxies that are trusted.
     pub peer: IpAddr,
+    /// The certificate (DER) that the connection's other side showed and that is proven to be of the listener's `client_ca`.
+    pub certificate: Option<&'r [u8]>,
 }
 
 /// A proven request.
@@ -81,6 +87,12 @@ pub enum Refused {
     /// The address is in none of the allowed networks.
     #[error("the address is in none of the networks of `allow`")]
     NotAllowed,
+    /// The connection shows no certificate.
+    #[error("no certificate of `server.tls.client_ca` was shown")]
+    NoCertificate,
+    /// The certificate is of somebody else.
+    #[error("the certificate that was shown has none of the names of `mtls`")]
+    OtherCertificate,
     /// A header that the proof needs is not there.
     #[error("there is no header `{0}`")]
     Missing(HeaderName),
@@ -106,6 +118,14 @@ pub enum Refused {
     Mismatch,
 }
 
+/// Whether a certificate is of one of these names; where there are none, of anybody.
+fn is_of(certificate: &[u8], names: &[ServerName<'static>]) -> Result<(), Refused> {
+    let certificate = CertificateDer::from(certificate);
+    let certificate = webpki::EndEntityCert::try_from(&certificate).map_err(|_| Refused::OtherCertificate)?;
+    let is = |name: &ServerName<'static>| certificate.verify_is_valid_for_subject_name(name).is_ok();
+    if names.is_empty() || names.iter().any(is) { Ok(()) } else { Err(Refused::OtherCertificate) }
+}
+
 impl Verifier {
     /// Proves a request and reads topic and id from it.
     pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<Verified, Refused> {
@@ -117,6 +137,7 @@ impl Verifier {
             Proof::None => {}
             Proof::Hmac(scheme) => scheme.verify(request.headers, request.body, now)?,
             Proof::Token(token) => token.verify(request.headers)?,
+            Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names)?,
         }
         Ok(Verified { topic: self.topic(request), sender_id: self.sender_id(request), dedupe: self.window })
     }
@@ -125,8 +146,26 @@ impl Verifier {
     pub fn secret_header(&self) -> Option<&HeaderName> {
         match &self.proof {
             Proof::Token(token) => Some(&token.header),
-            Proof::None | Proof::Hmac(_) => None,
+            Proof::None | Proof::Hmac(_) | Proof::Certificate(_) => None,
         }
+    }
+
+    /// Whether it is proven by a certificate of the listener's `client_ca`.
+    pub fn needs_certificate(&self) -> bool {
+        matches!(self.proof, Proof::Certificate(_))
+    }
+
+    /// Topic and sender's id of one element of a body, where that has them itself.
+    pub fn read_item(&self, headers: &HeaderMap, item: &[u8]) -> (Option<Arc<str>>, Option<Box<str>>) {
+        let own = |pick: &Option<Pick>| pick.clone().filter(|pick| matches!(pick, Pick::Json(_)));
+        let topic = own(&self.topic).and_then(|pick| pick.read(headers, item).map(|topic| pick::bounded_topic(&topic)));
+        let id = own(&self.id).and_then(|pick| pick.read(headers, item).map(|id| pick::bounded_id(&id)));
+        (topic, id)
+    }
+
+    /// The preset that it was made from.
+    pub fn preset(&self) -> Option<&'static Preset> {
+        self.preset
     }
 
     /// How long a repeat of its events is a repeat.

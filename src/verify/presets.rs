@@ -1,6 +1,6 @@
 //! The senders of `presets.yaml`, read by the same reader as the file: a preset is a source's section written beforehand.
 
-use super::section::{Pick, Spelled};
+use super::section::{Pick, Shows, Spelled};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -25,6 +25,14 @@ pub struct Preset {
     pub id: Option<At<Pick>>,
     /// Longer than the sender goes on retrying.
     pub dedupe: Period,
+    /// What its sender shows in place of a signature.
+    pub shows: Option<Shows>,
+    /// Where the list stands whose elements are an event each.
+    pub each: Option<At<String>>,
+    /// The text of a good answer, where it insists on one.
+    pub answer: Option<String>,
+    /// What of this was not read at the sender's own page.
+    pub unverified: Vec<String>,
     /// After how many failures in a row the sender gives us up, where it says so.
     pub gives_up_after: Option<u32>,
 }
@@ -50,15 +58,20 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         topic: Option<At<Pick>>,
         id: Option<At<Pick>>,
         dedupe: Period,
+        shows: Option<Shows>,
+        each: Option<At<String>>,
+        answer: Option<String>,
+        #[serde(default)]
+        unverified: Vec<String>,
         gives_up_after: Option<u32>,
     }
     let tree = placeless(text)?;
     let entry = |(key, node): &(Key, Node)| {
         let mut problems = vec![];
         let read = tree::read::<Entry>(node, &mut problems).filter(|_| problems.is_empty());
-        let Entry { docs, signed, verify, topic, id, dedupe, gives_up_after } =
+        let Entry { docs, signed, verify, topic, id, dedupe, shows, each, answer, unverified, gives_up_after } =
             read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
-        Ok(Preset { name: key.name.clone(), docs, signed, verify, topic, id, dedupe, gives_up_after })
+        Ok(Preset { name: key.name.clone(), docs, signed, verify, topic, id, dedupe, shows, each, answer, unverified, gives_up_after })
     };
     tree.entries().iter().map(entry).collect()
 }
@@ -113,7 +126,8 @@ mod tests {
     #[test]
     fn the_file_is_read_without_a_problem() {
         let names: Vec<_> = read(include_str!("presets.yaml")).unwrap().into_iter().map(|p| p.name).collect();
-        assert_eq!(names, ["orderchamp", "standard-webhooks", "github", "stripe", "shopify"]);
+        assert_eq!(&names[..5], ["orderchamp", "standard-webhooks", "github", "stripe", "shopify"]);
+        assert_eq!(names.len(), 36);
     }
 
     #[test]

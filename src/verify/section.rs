@@ -17,6 +17,8 @@ pub struct Section {
     pub secret: Option<At<Secrets>>,
     /// `topic`: where the topic is read; without it the preset's, else the source's name.
     pub topic: Option<At<Pick>>,
+    /// `url`: where the sender posts to, as it is written at the sender's; for those that sign it.
+    pub url: Option<At<String>>,
     /// `id`: where the sender's id is read; without it the preset's, else repeats are told by topic and body.
     pub id: Option<At<Pick>>,
     /// `dedupe`: how long a repeat is a repeat; `0s`: never. Default: the preset's, else 3 days.
@@ -40,6 +42,8 @@ pub struct Spelled {
     pub preset: Option<At<String>>,
     /// The hash of an HMAC signature.
     pub hmac: Option<At<Hash>>,
+    /// A signature that a public key proves; `secret` is that key.
+    pub public: Option<At<PublicKey>>,
     /// The header that holds the signature, or the `token`.
     pub header: Option<At<String>>,
     /// How the signature is written. Default: hex.
@@ -60,6 +64,8 @@ pub struct Spelled {
     pub token: Option<At<Secrets>>,
     /// `Authorization: Basic …`.
     pub basic: Option<At<BasicSection>>,
+    /// A certificate that `server.tls.client_ca` issued, of one of these names: of a host, or an address; none named: of any.
+    pub mtls: Option<At<Vec<At<String>>>>,
     /// Networks that may send, as `10.0.0.0/8` or one address.
     pub allow: Option<Vec<At<String>>>,
 }
@@ -72,6 +78,10 @@ pub struct TimestampSection {
     pub header: Option<At<String>>,
     /// Or the element of the signature's header that holds it, such as `t` in `t=1700000000,v1=…`.
     pub element: Option<At<String>>,
+    /// Or the path in the JSON body that holds it.
+    pub json: Option<At<String>>,
+    /// In what it is written. Default: seconds in a header, milliseconds in the body.
+    pub unit: Option<Unit>,
     /// How far it may be from now, to both sides. Default: 5m.
     pub tolerance: Option<Period>,
 }
@@ -84,6 +94,36 @@ pub struct BasicSection {
     pub user: At<String>,
     /// The password.
     pub password: At<Secret>,
+}
+
+/// What a moment of signing is counted in, since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+}
+
+/// The kind of a public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublicKey {
+    /// 32 bytes (RFC 8032).
+    Ed25519,
+    /// ECDSA over P-256 with SHA-256, signatures in DER; the key as SPKI DER or as an uncompressed point.
+    P256,
+}
+
+/// What a preset's sender shows in place of a signature; it stands under `secret`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shows {
+    /// A token alone in the preset's `header`.
+    Token,
+    /// `user:password`, as `Authorization: Basic …`.
+    Basic,
 }
 
 /// The hash inside an HMAC.

@@ -2,6 +2,7 @@
 
 use super::hmac::{MomentAt, Part, Scheme};
 use super::pick::Pick;
+use super::section::Unit;
 use super::{Proof, Verifier};
 use crate::model::Timestamp;
 use http::{HeaderName, HeaderValue};
@@ -20,6 +21,9 @@ pub struct Draft<'d> {
 /// Why a draft cannot be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CannotSign {
+    /// The sender signs with a private key, and the file has the public one.
+    #[error("this source is proven by a public key: only its sender can sign")]
+    PublicKey,
     /// The signature covers a header that a draft does not fill.
     #[error("the signature covers the header `{0}`, which neither topic, id nor time fills")]
     NoValue(HeaderName),
@@ -47,7 +51,7 @@ impl Verifier {
             headers.push((name.clone(), id.to_owned()));
         }
         match &self.proof {
-            Proof::None => {}
+            Proof::None | Proof::Certificate(_) => {}
             Proof::Token(token) => headers.push((token.header.clone(), token.written().ok_or(CannotSign::NoSecret)?)),
             Proof::Hmac(scheme) => self.signature(scheme, draft, now, &mut headers)?,
         }
@@ -64,17 +68,20 @@ impl Verifier {
         now: Timestamp,
         headers: &mut Vec<(HeaderName, String)>,
     ) -> Result<(), CannotSign> {
-        let stamp = now.0.div_euclid(1_000).to_string();
+        let in_millis = scheme.timestamp.as_ref().is_some_and(|moment| moment.unit == Unit::Ms);
+        let stamp = if in_millis { now.0 } else { now.0.div_euclid(1_000) }.to_string();
         let mut written = String::new();
         match scheme.timestamp.as_ref().map(|moment| &moment.at) {
             Some(MomentAt::Header(name)) => headers.push((name.clone(), stamp.clone())),
             Some(MomentAt::Element(name)) => written = format!("{name}={stamp}{}", scheme.separator),
-            None => {}
+            // One in the body is sent as it is.
+            Some(MomentAt::Json(_)) | None => {}
         }
         let mut pieces: Vec<&[u8]> = vec![];
         for part in &scheme.signs {
             pieces.push(match part {
                 Part::Text(text) => text.as_bytes(),
+                Part::Url => b"",
                 Part::Body => draft.body,
                 Part::Timestamp => stamp.as_bytes(),
                 Part::Header(name) => match headers.iter().find(|(there, _)| there == name) {
@@ -85,7 +92,7 @@ impl Verifier {
             });
         }
         let key = scheme.keys.first().ok_or(CannotSign::NoSecret)?;
-        let tag = key.tag(pieces.into_iter());
+        let tag = key.tag(pieces.into_iter()).ok_or(CannotSign::PublicKey)?;
         written.push_str(&scheme.prefix);
         written.push_str(&tag.written(scheme.encoding));
         headers.push((scheme.header.clone(), written));

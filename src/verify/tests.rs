@@ -30,7 +30,7 @@ fn signed(verifier: &Verifier, topic: &str, body: &[u8], id: Option<&str>) -> He
 }
 
 fn check(verifier: &Verifier, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Verified, Refused> {
-    verifier.verify(&Request { headers, body, peer: PEER }, now)
+    verifier.verify(&Request { headers, body, peer: PEER, certificate: None }, now)
 }
 
 /// One section of every form.
@@ -53,6 +53,11 @@ const FORMS: [&str; 13] = [
 #[test]
 fn the_presets_cover_what_they_say() {
     for preset in presets() {
+        assert!(preset.docs.starts_with("https://"), "{}", preset.name);
+        if preset.shows.is_some() {
+            assert!(preset.signed.is_empty(), "{}", preset.name);
+            continue;
+        }
         let signs = preset.verify.signs.as_ref().map_or("{body}", |signs| signs.value.as_str());
         let pick = |pick: &Option<switchyard_api::At<section::Pick>>, what: &str| match pick.as_ref().map(|pick| &pick.value) {
             Some(section::Pick::Header(name)) if signs.contains(&format!("{{header:{}}}", name.value)) => Some(what.to_owned()),
@@ -61,11 +66,12 @@ fn the_presets_cover_what_they_say() {
         };
         let mut covered = vec!["body".to_owned()];
         covered.extend(pick(&preset.id, "id"));
-        covered.extend(signs.contains("{timestamp}").then(|| "timestamp".to_owned()));
+        let in_body = preset.verify.timestamp.as_ref().is_some_and(|timestamp| timestamp.value.json.is_some());
+        let in_text = signs.contains("{timestamp}") || signs.to_ascii_lowercase().contains("timestamp}{body}");
+        covered.extend((in_text || in_body).then(|| "timestamp".to_owned()));
         covered.extend(pick(&preset.topic, "topic"));
         assert!(signs.contains("{body}"), "{}", preset.name);
         assert_eq!(preset.signed, covered, "{}", preset.name);
-        assert!(preset.docs.starts_with("https://"), "{}", preset.name);
     }
 }
 
@@ -184,7 +190,7 @@ fn sixteen_signatures_are_looked_at_and_no_more() {
 fn networks_hold_beside_the_signature() {
     let allowed = build("{ verify: { preset: github, allow: ['192.0.2.7', '2001:db8::/32'] }, secret: s1 }").unwrap();
     let request = signed(&allowed, "push", b"b", None);
-    let from = |peer: &str| allowed.verify(&Request { headers: &request, body: b"b", peer: peer.parse().unwrap() }, NOW);
+    let from = |peer: &str| allowed.verify(&Request { headers: &request, body: b"b", peer: peer.parse().unwrap(), certificate: None }, NOW);
     for peer in ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"] {
         assert!(from(peer).is_ok(), "{peer}");
     }
@@ -258,7 +264,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
     insta::assert_snapshot!(all.join("\n\n"), @r#"
         { secret: s1 }
         [missing-verify] source `shop` does not say how its sender is proven (no `verify` here)
-            help: add `verify:` with a preset (orderchamp, standard-webhooks, github, stripe, shopify), a form spelled out, or `none`
+            help: add `verify:` with a preset (adyen-platform, bitbucket, cal-com, calendly, discord, dropbox, github, gitlab, gitlab-token, hubspot, intercom, jira, lemonsqueezy, linear, meta, mollie, notion, orderchamp, paddle, pagerduty, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, typeform, woocommerce, xero, zendesk, zoom), a form spelled out, or `none`
 
         { verify: orderchmp, secret: s1 }
         [unknown-preset] unknown preset `orderchmp` (no sender has this name)
@@ -266,7 +272,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: paypal, secret: s1 }
         [unknown-preset] there is no such preset for `verify` (no sender has this name)
-            help: known are orderchamp, standard-webhooks, github, stripe, shopify, and `none`; or spell the form out: `hmac`, `bearer`, `token`, `basic`, `allow`
+            help: known are adyen-platform, bitbucket, cal-com, calendly, discord, dropbox, github, gitlab, gitlab-token, hubspot, intercom, jira, lemonsqueezy, linear, meta, mollie, notion, orderchamp, paddle, pagerduty, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, typeform, woocommerce, xero, zendesk, zoom, and `none`; or spell the form out: `hmac`, `bearer`, `token`, `basic`, `mtls`, `allow`
 
         { verify: orderchamp }
         [missing-secret] source `shop` has no secret to prove its signatures with (this needs `secret`)
@@ -294,7 +300,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: {} }
         [no-proof] source `shop` proves nothing: anybody could send (no proof in here)
-            help: add `hmac`, `bearer`, `token`, `basic` or `allow`; to accept everybody write `verify: none`
+            help: add `hmac`, `bearer`, `token`, `basic`, `mtls` or `allow`; to accept everybody write `verify: none`
 
         { verify: { hmca: sha256 }, secret: s1 }
         [unknown-key] unknown key `hmca` (not a key here)
@@ -334,7 +340,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: { hmac: sha256, header: X, signs: '{header:T}.{bdy}' }, secret: s1 }
         [bad-signs] cannot read what is signed (not a part of a request)
-            help: text with `{body}`, `{timestamp}` and `{header:X-Name}`
+            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{url}` and `{method}`
 
         { verify: { hmac: sha256, header: X, signs: '{header:T}' }, secret: s1 }
         [unsigned-body] the signature does not cover the body: whoever sees one could send anything (no `{body}` in here)
@@ -346,7 +352,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: { hmac: sha256, header: X, signs: 'a}{body}' }, secret: s1 }
         [bad-signs] cannot read what is signed (this brace has no other)
-            help: text with `{body}`, `{timestamp}` and `{header:X-Name}`
+            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{url}` and `{method}`
 
         { verify: { hmac: sha256, header: X, timestamp: { element: t } }, secret: s1 }
         [bad-timestamp] an element stands between separators (of what?)

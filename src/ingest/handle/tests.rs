@@ -59,6 +59,14 @@ impl Keep for Memory {
         kept.push((event, dedupe));
         Ok(Appended::New)
     }
+
+    async fn keep_all(&self, events: Vec<(Event, Option<Dedupe>)>) -> Result<Vec<Appended>, NotKept> {
+        let mut all = vec![];
+        for (event, dedupe) in events {
+            all.push(self.keep(event, dedupe).await?);
+        }
+        Ok(all)
+    }
 }
 
 const SOURCES: &str = "{

@@ -179,7 +179,7 @@ fn pipe_of(bytes: usize) -> (tokio::io::DuplexStream, Arc<Memory>, JoinHandle<()
     let (keep, ingest) = ingest(Limits::default());
     let (near, far) = duplex(bytes);
     let shared = Shared { ingest, http: http(), tls: None, stop: CancellationToken::new(), cut: CancellationToken::new() };
-    let served = tokio::spawn(async move { shared.requests(far, "192.0.2.1:1".parse().unwrap()).await });
+    let served = tokio::spawn(async move { shared.requests(far, "192.0.2.1:1".parse().unwrap(), None).await });
     (near, keep, served)
 }
 
@@ -377,7 +377,7 @@ async fn over_tls(yard: &Yard, trusted: &rcgen::Certificate) -> Result<String, i
 async fn a_certificate_is_swapped_while_connections_come() {
     let folder = tempfile::tempdir().unwrap();
     let first = write_pair(folder.path());
-    let tls = Tls::load(&TlsSection { cert: "cert.pem".into(), key: "key.pem".into() }, folder.path()).unwrap();
+    let tls = Tls::load(&TlsSection { cert: "cert.pem".into(), key: "key.pem".into(), client_ca: None }, folder.path()).unwrap();
     let yard = Yard::new(Limits::default(), Caps::default(), Some(&tls), GRACE).await;
     assert_eq!(statuses(&over_tls(&yard, &first).await.unwrap()), ["200"]);
     // A connection that was there before goes on; plain bytes are no TLS.

@@ -1,0 +1,164 @@
+//! What the way in does with senders beyond a signature, with the real daemon: several events in one request, values that are not kept, and
+//! senders that are proven by a certificate.
+#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
+
+mod yard;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+use yard::{FarSide, Yard, http, wait_for};
+
+fn whole(sources: &str, far: &FarSide, server: &str) -> String {
+    format!(
+        "server: {{ listen: 127.0.0.1:0, admin: {{ listen: 127.0.0.1:0 }}{server} }}
+sources:
+{sources}
+routes: [{{ name: all, to: far }}]
+outputs:
+  far: {{ type: http, url: {}, order_by: {{ key: one }} }}
+",
+        far.url()
+    )
+}
+
+fn post(yard: &Yard, path: &str, body: &str) -> http::Answer {
+    http::request(&yard.daemon().events, "POST", path, &[("content-type", "application/json")], body.as_bytes()).unwrap()
+}
+
+#[test]
+fn one_request_is_several_events_in_their_order_and_each_is_known_again() {
+    let far = FarSide::start();
+    let yard = Yard::new("");
+    yard.write_whole(&whole(
+        "  mails: { verify: none, each: data.events, topic: { json: event }, id: { json: id }, redact: [data.to] }",
+        &far,
+        "",
+    ));
+    let mut yard = yard.start();
+    let batch = |ids: &[u32]| {
+        let each: Vec<String> =
+            ids.iter().map(|id| format!(r#"{{"event":"open.{}","id":"m-{id}", "n":{id}.50,"to":"ann@shop.example"}}"#, id % 2)).collect();
+        format!(r#"{{"sent":7,"events":[{}]}}"#, each.join(" , "))
+    };
+    let first = post(&yard, "/mails", &batch(&[1, 2, 3]));
+    assert_eq!(first.status, 200);
+    let ids: Vec<String> = first.json()["events"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect();
+    assert_eq!((ids.len(), &first.json()["duplicates"]), (3, &0.into()));
+    let arrived = far.wait(3);
+    let texts: Vec<String> = arrived.iter().map(yard::far_side::Arrived::text).collect();
+    let element = |n| format!(r#"{{"event":"open.{}","id":"m-{n}", "n":{n}.50,"to":"[redacted]"}}"#, n % 2);
+    assert_eq!(texts, [element(1), element(2), element(3)], "in their order, as they came, without what is not kept");
+    assert_eq!(yard.json(&["events", "--topic", "open.1"]).len(), 2);
+    // Sent again with one more: that one alone is new.
+    let again = post(&yard, "/mails", &batch(&[1, 2, 3, 4]));
+    assert_eq!(&again.json()["duplicates"], 3);
+    assert_eq!(again.json()["events"][0], ids[0]);
+    far.wait(4);
+    // No list there: kept whole, as one event.
+    let whole = post(&yard, "/mails", r#"{"event":"other","to":"ann@shop.example"}"#).json()["event"].as_str().unwrap().to_owned();
+    yard.wait_state(&whole, "far", "delivered");
+    let journal = std::fs::read_dir(yard.path("data"))
+        .unwrap()
+        .flatten()
+        .map(|file| std::fs::read(file.path()).unwrap())
+        .collect::<Vec<_>>()
+        .concat();
+    assert!(!journal.windows(16).any(|bytes| bytes == b"ann@shop.example"), "it is nowhere in the journal");
+    yard.kill();
+}
+
+/// An issuer in a file, and what it issues.
+fn issuer(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn issued(by: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (CertificateDer<'static>, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let cert = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, by).unwrap();
+    (cert.der().clone(), key)
+}
+
+/// The status of a post over TLS, or why there is none.
+fn shown(
+    yard: &Yard,
+    server: &CertificateDer<'static>,
+    path: &str,
+    shows: Option<&(CertificateDer<'static>, KeyPair)>,
+) -> Result<u16, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(server.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let config = match shows {
+        Some((cert, key)) => {
+            config.with_client_auth_cert(vec![cert.clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap()).unwrap()
+        }
+        None => config.with_no_client_auth(),
+    };
+    let client = rustls::ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap();
+    let socket = std::net::TcpStream::connect(&yard.daemon().events).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, socket);
+    let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+    let mut answer = vec![];
+    stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer)).map_err(|why| why.to_string())?;
+    String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| "no answer".to_owned())
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
+#[test]
+fn a_certificate_proves_a_sender_and_its_issuer_may_change_while_it_runs() {
+    let far = FarSide::start();
+    let yard = Yard::new("");
+    let sources = "  any: { verify: mtls }
+  named: { verify: { mtls: [partner.example] } }
+  open: { verify: none }";
+    yard.write_whole(&whole(sources, &far, ""));
+    let without = yard.cli(&["check"]);
+    assert!(String::from_utf8_lossy(&without.stderr).contains("needs `server.tls.client_ca`"));
+    let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (ours, others) = (issuer("ours"), issuer("others"));
+    let folder = yard.path(".");
+    write(&folder, "cert.pem", &server.cert.pem());
+    write(&folder, "key.pem", &server.signing_key.serialize_pem());
+    write(&folder, "ca.pem", &ours.pem());
+    yard.write_whole(&whole(sources, &far, ", tls: { cert: cert.pem, key: key.pem, client_ca: ca.pem }"));
+    let mut yard = yard.start();
+    let (partner, else_one, stranger) =
+        (issued(&ours, "partner.example"), issued(&ours, "else.example"), issued(&others, "partner.example"));
+    let cert = server.cert.der();
+    let said = |yard: &Yard, path, shows| shown(yard, cert, path, shows);
+    for (path, shows, status) in [
+        ("/any", Some(&partner), 200),
+        ("/any", Some(&else_one), 200),
+        ("/any", None, 401),
+        ("/named", Some(&partner), 200),
+        ("/named", Some(&else_one), 401),
+        ("/named", None, 401),
+        ("/open", None, 200),
+    ] {
+        assert_eq!(said(&yard, path, shows), Ok(status), "{path}");
+    }
+    assert!(said(&yard, "/open", Some(&stranger)).is_err(), "one of another issuer ends the handshake");
+    let refused = yard.json(&["refused"]);
+    assert!(refused.iter().any(|row| row.to_string().contains("no certificate of `server.tls.client_ca` was shown")), "{refused:?}");
+    // Another issuer from now on; a half-written file keeps the one before.
+    write(&folder, "ca.pem", "-----BEGIN CERTIFICATE-----\nmade up, cut");
+    yard.signal("HUP");
+    wait_for("the bad file to be told", || yard.log().contains("client_ca"));
+    assert_eq!(said(&yard, "/any", Some(&partner)), Ok(200));
+    write(&folder, "ca.pem", &others.pem());
+    yard.signal("HUP");
+    wait_for("the other issuer", || said(&yard, "/any", Some(&stranger)) == Ok(200));
+    assert!(said(&yard, "/any", Some(&partner)).is_err());
+    yard.kill();
+}
