@@ -162,3 +162,50 @@ fn a_certificate_proves_a_sender_and_its_issuer_may_change_while_it_runs() {
     assert!(said(&yard, "/any", Some(&partner)).is_err());
     yard.kill();
 }
+
+#[test]
+fn handshakes_are_answered_and_are_no_events() {
+    let far = FarSide::start();
+    let yard = Yard::new("");
+    let sources = "  slack: { verify: slack, secret: made-up-slack }
+  zoom: { verify: zoom, secret: zoom-webhook-secret-token }
+  meta: { verify: meta, secret: made-up-meta, verify_token: meatyhamhock }
+  dropbox: { verify: dropbox, secret: made-up-dropbox }
+  xero: { verify: xero, secret: xero-test-secret }";
+    yard.write_whole(&whole(sources, &far, ""));
+    let mut yard = yard.start();
+    let signed = |source: &str, body: &str| {
+        let file = yard.path("body.json");
+        std::fs::write(&file, body).unwrap();
+        let said = yard.cli(&["sign", "--source", source, "--json", "body.json"]);
+        let headers: serde_json::Value =
+            serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said.stderr)));
+        let pairs: Vec<(String, String)> =
+            headers.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+        let mut headers: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        headers.push(("content-type", "application/json"));
+        http::request(&yard.daemon().events, "POST", &format!("/{source}"), &headers, body.as_bytes()).unwrap()
+    };
+    let text = |answer: &http::Answer| String::from_utf8(answer.body.clone()).unwrap();
+    let challenge = r#"{"token":"made-up","challenge":"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P","type":"url_verification"}"#;
+    let slack = signed("slack", challenge);
+    assert_eq!((slack.status, text(&slack).as_str()), (200, "3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P"));
+    assert_eq!(
+        (slack.header("content-type"), slack.header("x-content-type-options")),
+        (Some("text/plain; charset=utf-8"), Some("nosniff"))
+    );
+    assert_eq!(post(&yard, "/slack", challenge).status, 401, "not signed");
+    let zoom =
+        signed("zoom", r#"{"payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"},"event_ts":1654503849680,"event":"endpoint.url_validation"}"#);
+    assert_eq!(zoom.json()["encryptedToken"], "303d596c41398000067ebaef31f940ff99945195fe501fc03a7549f882aa6c08");
+    let get = |path: &str| http::request(&yard.daemon().events, "GET", path, &[], b"").unwrap();
+    let meta = |token| get(&format!("/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={token}"));
+    assert_eq!((meta("meatyhamhock").status, text(&meta("meatyhamhock"))), (200, "1158201444".to_owned()));
+    assert_eq!(meta("other").status, 401);
+    assert_eq!(text(&get("/dropbox?challenge=%3Cb%3Eabc")), "<b>abc");
+    assert_eq!((get("/dropbox").status, get("/slack?challenge=1").status), (401, 405));
+    let xero = signed("xero", r#"{"events":[],"lastEventSequence": 0,"entropy": "S0m3r4Nd0mt3xt"}"#);
+    assert_eq!((xero.status, xero.body.len()), (200, 0));
+    assert_eq!(yard.json(&["events", "--source", "slack"]).len() + yard.json(&["events", "--source", "zoom"]).len(), 0);
+    yard.kill();
+}

@@ -3,9 +3,9 @@
 use super::handle::NotKept;
 use super::sources::Source;
 use crate::model::EventId;
-use crate::verify::Refused;
+use crate::verify::{Refused, Reply};
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
@@ -113,6 +113,9 @@ pub enum Refuse {
     /// The source is posted to, and nothing else.
     #[error("the method is not POST")]
     WrongMethod,
+    /// A handshake without its token, or without a challenge.
+    #[error("a handshake that does not show `verify_token`, or nothing to give back")]
+    NoHandshake,
     /// More headers, or bytes of headers, than are kept.
     #[error("more than {} headers or {} bytes of them", super::handle::MOST_HEADERS, super::handle::MOST_HEADER_BYTES)]
     TooManyHeaders,
@@ -166,7 +169,7 @@ impl Refuse {
             Refuse::Broken => Answer::Broken,
             Refuse::NoBudget | Refuse::Full | Refuse::Reserved => Answer::NoRoom,
             Refuse::Failed | Refuse::Late => Answer::CannotKeep,
-            Refuse::NotProven(_) => Answer::NotProven,
+            Refuse::NotProven(_) | Refuse::NoHandshake => Answer::NotProven,
         }
     }
 
@@ -209,6 +212,18 @@ pub(super) fn kept_all(source: &Source, events: &[(EventId, bool)]) -> Response<
         return with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"events":[{}],"duplicates":{repeated}}}"#, ids.join(","))));
     };
     with(StatusCode::OK, TEXT, text.clone())
+}
+
+/// The answer to a handshake: never a page, whatever it is that is given back.
+pub(super) fn shaken(reply: Reply) -> Response<Full<Bytes>> {
+    let mut response = match reply {
+        Reply::Text(text) => with(StatusCode::OK, TEXT, text.into()),
+        Reply::Json(json) => with(StatusCode::OK, JSON, json.into()),
+        Reply::Nothing => with(StatusCode::NO_CONTENT, TEXT, Bytes::new()),
+        Reply::No => with(StatusCode::UNAUTHORIZED, JSON, Bytes::from_static(Answer::NotProven.body().as_bytes())),
+    };
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 fn with(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<Full<Bytes>> {

@@ -10,7 +10,7 @@ use super::cut;
 use super::sources::{Limits, Source, Sources};
 use crate::fail;
 use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, Timestamp, envelope};
-use crate::verify::{Request, Verified};
+use crate::verify::{Reply, Request, Verified};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
@@ -128,6 +128,7 @@ impl<K: Keep> Ingest<K> {
                     Appended::Duplicate { of } => answer::kept(source, of, true),
                 }
             }
+            Ok(Taken::Handshake(reply)) => answer::shaken(reply),
             Ok(Taken::Several(events)) => {
                 source.tally.answered(true);
                 answer::kept_all(source, &events)
@@ -141,6 +142,13 @@ impl<K: Keep> Ingest<K> {
         B: Body<Data = Bytes>,
     {
         if parts.method != Method::POST {
+            let challenged =
+                (parts.method == Method::GET).then(|| source.verifier.challenged(parts.uri.query().unwrap_or_default())).flatten();
+            match challenged {
+                Some(Reply::No) => return Err(Refuse::NoHandshake),
+                Some(reply) => return Ok(Taken::Handshake(reply)),
+                None => {}
+            }
             return Err(Refuse::WrongMethod);
         }
         let head: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
@@ -152,7 +160,11 @@ impl<K: Keep> Ingest<K> {
         let now = self.clock.wall();
         fail::point("accepted");
         let certificate = parts.extensions.get::<Shown>().map(|shown| &*shown.0);
-        let verified = source.verifier.verify(&Request { headers: &parts.headers, body: &body, peer, certificate }, now)?;
+        let request = Request { headers: &parts.headers, body: &body, peer, certificate };
+        let verified = source.verifier.verify(&request, now)?;
+        if let Some(reply) = source.verifier.shaken(&request) {
+            return Ok(Taken::Handshake(reply));
+        }
         fail::point("verified");
         source.tally.heard(now);
         let headers = kept_headers(&parts.headers, head, source.verifier.secret_header());
@@ -280,6 +292,8 @@ impl<K: Keep> Ingest<K> {
 enum Taken {
     One(EventId, Appended),
     Several(Vec<(EventId, bool)>),
+    /// It was no event.
+    Handshake(Reply),
 }
 
 /// The certificate that the connection's other side showed and that `server.tls.client_ca` issued.

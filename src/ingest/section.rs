@@ -60,6 +60,8 @@ pub struct SourceSection {
     pub secret: Option<At<Secrets>>,
     /// Where it posts to, as it is written at the sender's; for those that sign it.   example: https://hooks.example.com/square
     pub url: Option<At<String>>,
+    /// What the sender shows when it is set up, and is given back its challenge for (Meta); one or a list.
+    pub verify_token: Option<At<Secrets>>,
     /// Where the topic is read.
     pub topic: Option<At<Pick>>,
     /// Where the sender's id is read.
@@ -121,6 +123,7 @@ impl SourceSection {
             secret: self.secret.clone(),
             topic: self.topic.clone(),
             url: self.url.clone(),
+            verify_token: self.verify_token.clone(),
             id: self.id.clone(),
             dedupe: self.dedupe,
         }

@@ -58,10 +58,36 @@ impl Build<'_> {
         let Period(window) = section.dedupe.or(preset.map(|p| p.dedupe)).unwrap_or(DEDUPE);
         let form = form?;
         let allow = self.networks(form.spelled.allow.as_deref().unwrap_or_default());
+        let verify_tokens = self.verify_tokens(form.preset, section);
         let proof = self.proof(&form, section)?;
         let gives_up_after = preset.and_then(|preset| preset.gives_up_after);
         let window = (window > Duration::ZERO).then_some(window);
-        Some(Verifier { allow, proof, topic, id, fallback: self.name.into(), window, gives_up_after, preset })
+        Some(Verifier {
+            allow,
+            proof,
+            topic,
+            id,
+            fallback: self.name.into(),
+            window,
+            gives_up_after,
+            preset,
+            verify_tokens: verify_tokens?,
+        })
+    }
+
+    /// What the sender shows in its handshake; `None`: something is wrong with it.
+    fn verify_tokens(&mut self, preset: Option<&'static Preset>, section: &Section) -> Option<Box<[Secret]>> {
+        let asked = preset.is_some_and(|preset| preset.handshake.iter().any(|handshake| handshake.token.is_some()));
+        match &section.verify_token {
+            Some(tokens) if asked => self.secrets(tokens.span, &tokens.value.0).map(Into::into),
+            Some(tokens) => {
+                let title = format!("the sender of `{}` shows no token in a handshake", self.name);
+                self.error("unused-key", tokens.span, title, "not used").help = Some("take it away".into());
+                None
+            }
+            // Until it is set up again nobody asks.
+            None => Some(Box::default()),
+        }
     }
 
     /// The form with its preset's parts filled in.

@@ -6,6 +6,7 @@
 //! Proven by the tests here and by `vectors.rs` over `tests/data/signatures.json`.
 
 mod build;
+pub mod handshake;
 mod hmac;
 mod pick;
 pub(crate) mod presets;
@@ -18,6 +19,7 @@ mod token;
 mod vectors;
 
 pub use build::network_of;
+pub use handshake::Reply;
 pub use hmac::MOST_CANDIDATES;
 pub use pick::MOST_BYTES;
 pub use presets::{Preset, preset, presets};
@@ -32,6 +34,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use switchyard_api::Secret;
 
 /// One source's proof, built.
 pub struct Verifier {
@@ -45,6 +48,8 @@ pub struct Verifier {
     window: Option<Duration>,
     gives_up_after: Option<u32>,
     preset: Option<&'static Preset>,
+    /// What a handshake must show, where its preset says so.
+    verify_tokens: Box<[Secret]>,
 }
 
 enum Proof {

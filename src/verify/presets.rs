@@ -1,5 +1,6 @@
 //! The senders of `presets.yaml`, read by the same reader as the file: a preset is a source's section written beforehand.
 
+use super::handshake;
 use super::section::{Pick, Shows, Spelled};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -27,6 +28,8 @@ pub struct Preset {
     pub dedupe: Period,
     /// What its sender shows in place of a signature.
     pub shows: Option<Shows>,
+    /// What it asks before it sends events.
+    pub handshake: Vec<handshake::Section>,
     /// Where the list stands whose elements are an event each.
     pub each: Option<At<String>>,
     /// The text of a good answer, where it insists on one.
@@ -59,6 +62,8 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         id: Option<At<Pick>>,
         dedupe: Period,
         shows: Option<Shows>,
+        #[serde(default)]
+        handshake: Vec<handshake::Section>,
         each: Option<At<String>>,
         answer: Option<String>,
         #[serde(default)]
@@ -69,9 +74,23 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
     let entry = |(key, node): &(Key, Node)| {
         let mut problems = vec![];
         let read = tree::read::<Entry>(node, &mut problems).filter(|_| problems.is_empty());
-        let Entry { docs, signed, verify, topic, id, dedupe, shows, each, answer, unverified, gives_up_after } =
+        let Entry { docs, signed, verify, topic, id, dedupe, shows, handshake, each, answer, unverified, gives_up_after } =
             read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
-        Ok(Preset { name: key.name.clone(), docs, signed, verify, topic, id, dedupe, shows, each, answer, unverified, gives_up_after })
+        Ok(Preset {
+            name: key.name.clone(),
+            docs,
+            signed,
+            verify,
+            topic,
+            id,
+            dedupe,
+            shows,
+            handshake,
+            each,
+            answer,
+            unverified,
+            gives_up_after,
+        })
     };
     tree.entries().iter().map(entry).collect()
 }

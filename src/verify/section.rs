@@ -19,6 +19,8 @@ pub struct Section {
     pub topic: Option<At<Pick>>,
     /// `url`: where the sender posts to, as it is written at the sender's; for those that sign it.
     pub url: Option<At<String>>,
+    /// `verify_token`: what the sender shows in its handshake, where it does.
+    pub verify_token: Option<At<Secrets>>,
     /// `id`: where the sender's id is read; without it the preset's, else repeats are told by topic and body.
     pub id: Option<At<Pick>>,
     /// `dedupe`: how long a repeat is a repeat; `0s`: never. Default: the preset's, else 3 days.
