@@ -41,6 +41,7 @@ fn without_a_daemon_every_command_says_so_on_one_line() {
         "deliveries",
         "dead",
         "refused",
+        "top",
         "audit",
         "erase --where true",
         "tail",

@@ -203,3 +203,28 @@ fn another_file_is_compared_over_kept_events_and_a_test_is_written_of_one() {
     assert_eq!(wrong.status.code(), Some(2));
     assert!(both(&wrong).contains("saved.jsonl:1: not a saved event"), "{}", both(&wrong));
 }
+
+#[test]
+fn a_file_with_every_key_is_good_where_nobody_has_its_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = include_str!("data/routes.yaml");
+    std::fs::write(folder.path().join("routes.yaml"), text).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        command.current_dir(folder.path()).env_clear().args(args).output().unwrap()
+    };
+    let without = run(&["check", "--without-secrets"]);
+    assert_eq!(
+        (without.status.code(), both(&without).as_str()),
+        (Some(0), "routes.yaml is good, as far as can be told without its secrets\n")
+    );
+    let with = run(&["check"]);
+    assert!(with.status.code() == Some(1) && both(&with).contains("the variable `ADMIN_TOKEN` is not set"), "{}", both(&with));
+    std::fs::write(folder.path().join("routes.yaml"), text.replace("gt: 1000", "gtt: 1000")).unwrap();
+    let wrong = run(&["check", "--without-secrets"]);
+    assert!(
+        wrong.status.code() == Some(1) && both(&wrong).contains("did you mean `gt`?") && !both(&wrong).contains("is not set"),
+        "{}",
+        both(&wrong)
+    );
+}

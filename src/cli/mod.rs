@@ -34,6 +34,7 @@ mod skip;
 mod tail;
 mod test;
 mod time;
+mod top;
 
 pub use exit::Exit;
 
@@ -104,6 +105,8 @@ enum Command {
     Listen(listen::Listen),
     /// Shows events and deliveries as they happen.
     Tail(tail::Tail),
+    /// Shows what each output does, again and again.
+    Top(top::Top),
     /// Proves that every planned delivery is accounted for.
     Audit(audit::Audit),
     /// Looks after the journal's file: is it sound, what is in it, a copy, what can be saved of a damaged one.
@@ -147,6 +150,7 @@ pub fn main(args: Args) -> Exit {
         Command::Login(login) => login.run(),
         Command::Listen(listen) => listen.run(),
         Command::Tail(tail) => tail.run(),
+        Command::Top(top) => top.run(),
         Command::Audit(audit) => audit.run(),
         Command::Journal(journal) => journal.run(),
         Command::Erase(erase) => erase.run(),
