@@ -149,7 +149,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake("retain: { delivered: 3d", "retain: { «deliverd»: 3d", "unknown-key", "did you mean `delivered`?"),
     // sources
     Mistake("  shop:\n    verify: orderchamp", "  shop:\n    verify: «orchamp»", "unknown-preset", "did you mean `orderchamp`?"),
-    Mistake("verify: orderchamp\n    secret", "verify: «woocommerce»\n    secret", "unknown-preset", "known are orderchamp"),
+    Mistake("verify: orderchamp\n    secret", "verify: «ebay»\n    secret", "unknown-preset", "known are adyen-platform, bitbucket"),
     Mistake("verify: orderchamp\n    secret", "«verfy»: orderchamp\n    secret", "unknown-key", "did you mean `verify`?"),
     Mistake(
         "    verify: orderchamp\n    secret: \"${SHOP_SECRET}\"",
@@ -183,7 +183,7 @@ const MISTAKES: &[Mistake] = &[
         "signs: \"{timestamp}.{body}\"",
         "signs: \"{timestamp}.«{bdy}»\"",
         "bad-signs",
-        "`{body}`, `{timestamp}` and `{header:X-Name}`",
+        "`{body}`, `{timestamp}`, `{header:X-Name}`, `{url}` and `{method}`",
     ),
     Mistake("signs: \"{timestamp}.{body}\"", "signs: «\"{timestamp}\"»", "unsigned-body", "add `{body}`"),
     Mistake("key: text", "key: «bas64»", "unknown-word", "did you mean `base64`?"),
@@ -314,7 +314,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake("each: data.events", "each: «events»", "unknown-path", "`each: data.events`"),
     Mistake("redact: [data.customer.iban]", "redact: [«customer.iban»]", "unknown-path", "it begins with `data`"),
     Mistake("redact: [data.customer.iban]", "«redacts»: [data.customer.iban]", "unknown-key", "did you mean `redact`?"),
-    Mistake("verify: orderchamp", "verify: «mtls»", "no-client-ca", "add `client_ca: FILE` to `server.tls`"),
+    Mistake("verify: { bearer: \"${INTERNAL_TOKEN}\" }", "verify: «mtls»", "no-client-ca", "add `client_ca: FILE` to `server.tls`"),
     Mistake("on_dead: archive", "on_dead: «archiv»", "unknown-output", "did you mean `archive`?"),
     Mistake("on_dead: archive", "on_dead: «shipper»", "on-dead-circle", "name another output"),
     Mistake("late_after: 15m", "late_after: «10ms»", "delivery-late", "at least 1s, such as `15m`"),

@@ -57,6 +57,10 @@ fn one_request_is_several_events_in_their_order_and_each_is_known_again() {
     assert_eq!(&again.json()["duplicates"], 3);
     assert_eq!(again.json()["events"][0], ids[0]);
     far.wait(4);
+    // Two that are the same in one request are two, and the request sent again is none.
+    let twins = r#"{"events":[{"event":"twin"},{"event":"twin"}]}"#;
+    assert_eq!(&post(&yard, "/mails", twins).json()["duplicates"], 0);
+    assert_eq!(&post(&yard, "/mails", twins).json()["duplicates"], 2);
     // No list there: kept whole, as one event.
     let whole = post(&yard, "/mails", r#"{"event":"other","to":"ann@shop.example"}"#).json()["event"].as_str().unwrap().to_owned();
     yard.wait_state(&whole, "far", "delivered");

@@ -34,6 +34,8 @@ pub const MOST_HEADERS: usize = 100;
 pub const MOST_HEADER_BYTES: usize = 32 << 10;
 /// An event must be durable by then, else 503: senders give up after 5 s.
 pub const KEPT_WITHIN: Duration = Duration::from_secs(4);
+/// How far the keys of elements without an id are from each other by which a repeat is recognised.
+const PLACES_APART: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Most addresses of `X-Forwarded-For` that are looked at, from the nearest on.
 const MOST_HOPS: usize = 16;
 
@@ -203,7 +205,11 @@ impl<K: Keep> Ingest<K> {
             dedupe: request.dedupe,
         };
         let event = self.event(source, verified, headers.clone(), parts, body, now);
-        let dedupe = request.dedupe.map(|window| Dedupe::of(&event, window));
+        let mut dedupe = request.dedupe.map(|window| Dedupe::of(&event, window));
+        // Two that are the same in one request are two; the request sent again has each at its place.
+        if let (Some(dedupe), None) = (&mut dedupe, &event.sender_id) {
+            dedupe.key = dedupe.key.wrapping_add((nth as u64).wrapping_mul(PLACES_APART));
+        }
         (redacted(source, event), dedupe)
     }
 
