@@ -61,6 +61,9 @@ fn one_request_is_several_events_in_their_order_and_each_is_known_again() {
     let twins = r#"{"events":[{"event":"twin"},{"event":"twin"}]}"#;
     assert_eq!(&post(&yard, "/mails", twins).json()["duplicates"], 0);
     assert_eq!(&post(&yard, "/mails", twins).json()["duplicates"], 2);
+    // Too many: kept whole, and what is not kept of each is not kept of these either.
+    let many = format!(r#"{{"events":[{}]}}"#, vec![r#"{"to":"ann@shop.example"}"#; 5_001].join(","));
+    assert!(post(&yard, "/mails", &many).json()["event"].is_string());
     // No list there: kept whole, as one event.
     let whole = post(&yard, "/mails", r#"{"event":"other","to":"ann@shop.example"}"#).json()["event"].as_str().unwrap().to_owned();
     yard.wait_state(&whole, "far", "delivered");

@@ -2,7 +2,7 @@
 
 use super::client::{Admin, Client};
 use super::{Exit, block_on, check, feed, show, time};
-use crate::config::prose::thousands;
+use crate::config::prose::{count, thousands};
 use crate::daemon::blueprint::Blueprint;
 use crate::model::{Event, Message, NotRendered, Plan, Rendered, Target, Timestamp};
 use crate::route::filter::shorten;
@@ -83,7 +83,7 @@ impl Diff {
                             let event = feed::event_of(line).context("the daemon's answer is not what this program knows")?;
                             self.look(&event, &both, &mut found).await;
                         }
-                        Ok(true)
+                        Ok(())
                     })
                     .await?;
                 }
@@ -123,11 +123,11 @@ impl Diff {
         }
         let (old, new) = (both.old.router.plan(event, &both.jq).await, both.new.router.plan(event, &both.jq).await);
         for (nth, target) in old.targets.iter().enumerate() {
-            let before = self.made(&both.old, event, &old, nth, &both.jq).await;
+            let before = made(&both.old, event, &old, nth, &both.jq).await;
             match new.targets.iter().position(|other| other == target) {
                 None => self.changed(event, target, Change::Gone, &before, &Ok(vec![]), found),
                 Some(place) => {
-                    let after = self.made(&both.new, event, &new, place, &both.jq).await;
+                    let after = made(&both.new, event, &new, place, &both.jq).await;
                     if before == after {
                         found.same += 1;
                     } else {
@@ -137,16 +137,9 @@ impl Diff {
             }
         }
         for (nth, target) in new.targets.iter().enumerate().filter(|(_, target)| !old.targets.contains(target)) {
-            let after = self.made(&both.new, event, &new, nth, &both.jq).await;
+            let after = made(&both.new, event, &new, nth, &both.jq).await;
             self.changed(event, target, Change::Added, &Ok(vec![]), &after, found);
         }
-    }
-
-    async fn made(&self, of: &Blueprint, event: &Event, plan: &Plan, nth: usize, jq: &JqPool) -> Made {
-        if let Some((_, why)) = plan.failed.iter().find(|(failed, _)| *failed == nth) {
-            return Err(NotRendered::Failed(why.clone()));
-        }
-        of.router.render(event, &plan.targets[nth], jq).await
     }
 
     fn changed(&self, event: &Event, target: &Arc<Target>, change: Change, before: &Made, after: &Made, found: &mut Found) {
@@ -197,8 +190,8 @@ impl Diff {
                 show::say(&format!("{} {:>9} {}  {target}", change.sign(), thousands(*count as usize), change.word()));
             }
             let [added, gone, different] = totals.map(|total| thousands(total as usize));
-            let (events, same) = (thousands(found.events as usize), thousands(found.same as usize));
-            show::say(&format!("{events} events: {added} deliveries added, {gone} gone, {different} different, {same} the same"));
+            let (events, same) = (count(found.events as usize, "event"), thousands(found.same as usize));
+            show::say(&format!("{events}: {added} deliveries added, {gone} gone, {different} different, {same} the same"));
         }
         if changed == 0 { Exit::Done } else { Exit::No }
     }
@@ -219,6 +212,14 @@ impl Change {
             Change::Different => "~",
         }
     }
+}
+
+/// A target's messages under a file.
+async fn made(of: &Blueprint, event: &Event, plan: &Plan, nth: usize, jq: &JqPool) -> Made {
+    if let Some((_, why)) = plan.failed.iter().find(|(failed, _)| *failed == nth) {
+        return Err(NotRendered::Failed(why.clone()));
+    }
+    of.router.render(event, &plan.targets[nth], jq).await
 }
 
 /// What differs between two makes of a delivery: of what, before, after.

@@ -62,7 +62,7 @@ impl Events {
             };
             feed::since(&client, self.since.unwrap_or_default(), async |page| {
                 page.iter().filter(meant).for_each(&mut print);
-                Ok(true)
+                Ok(())
             })
             .await?;
         }

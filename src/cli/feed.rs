@@ -26,8 +26,8 @@ pub fn event_of(value: &Value) -> Option<Event> {
     })
 }
 
-/// Every event that is kept since then and was when this was asked first, a page at a time, the oldest first; until `each` says to stop.
-pub async fn since(client: &Client, since: Timestamp, mut each: impl AsyncFnMut(&[Value]) -> Result<bool>) -> Result<()> {
+/// Every event that is kept since then and was when this was asked first, a page at a time, the oldest first.
+pub async fn since(client: &Client, since: Timestamp, mut each: impl AsyncFnMut(&[Value]) -> Result<()>) -> Result<()> {
     let end = client.get("/api/feed").await?["next"].as_i64().unwrap_or_default();
     let mut path = format!("/api/feed?since={}&most={PAGE}", since.0);
     loop {
@@ -35,7 +35,10 @@ pub async fn since(client: &Client, since: Timestamp, mut each: impl AsyncFnMut(
         let next = page["next"].as_i64().unwrap_or_default();
         let events = page["events"].as_array().map(Vec::as_slice).unwrap_or_default();
         let events: Vec<Value> = events.iter().filter(|event| event["seq"].as_i64().is_some_and(|seq| seq <= end)).cloned().collect();
-        if events.is_empty() || !each(&events).await? || next >= end {
+        if !events.is_empty() {
+            each(&events).await?;
+        }
+        if events.is_empty() || next >= end {
             return Ok(());
         }
         path = format!("/api/feed?after={next}&most={PAGE}");

@@ -346,10 +346,11 @@ fn is_reference(written: &str) -> bool {
 
 /// Where secrets stand in the file as they are: a report must not quote them (L7).
 pub fn literal_secrets(tree: &Node) -> Vec<Span> {
-    const KEYS: [&str; 14] = [
+    const KEYS: [&str; 15] = [
         "secret",
         "token",
         "read_token",
+        "verify_token",
         "bearer",
         "password",
         "value",

@@ -98,7 +98,10 @@ impl Sources {
             let silent_after = section.silent_after.and_then(|after| silence(after, problems));
             let preset = verifier.as_ref().and_then(Verifier::preset);
             let each = section.each.as_ref().or_else(|| preset?.each.as_ref()).and_then(|path| cut::path(path, "each", problems));
-            let redact = section.redact.iter().filter_map(|path| cut::path(path, "redact", problems)).collect();
+            let redact: Vec<Path> = section.redact.iter().filter_map(|path| cut::path(path, "redact", problems)).collect();
+            // Of the elements; and where a request is kept whole, of those in it.
+            let inside = each.iter().flat_map(|each| redact.iter().map(move |path| each.iter().chain(path).cloned().collect()));
+            let redact = redact.iter().cloned().chain(inside).collect();
             if let Some(verifier) = verifier {
                 let answer = section.answer.clone().or_else(|| preset?.answer.clone()).map(Bytes::from);
                 let name = name.as_str().into();

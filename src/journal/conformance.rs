@@ -606,3 +606,36 @@ fn of_two_targets_of_one_event_one_has_the_turn_on_every_store() {
     of_two_targets_of_one_event_one_has_the_turn(&mut InMemory { disk, store });
     of_two_targets_of_one_event_one_has_the_turn(&mut OnSqlite::new());
 }
+
+/// What is dead and still to be given to its `on_dead` stays, whatever its age; given once, it goes with its time.
+fn what_is_to_be_passed_on_is_not_swept(bench: &mut dyn Bench) {
+    let now = Timestamp(START);
+    let (target, fallback) = (samples::target("a", "x"), Arc::new(samples::target("a", "x").on_dead(&"y".into())));
+    let appends = vec![Append { event: samples::event(1, "1", now), plan: samples::plan(&[&target]), dedupe: None }];
+    let dead = Settlement { on_dead: true, ..samples::settled(1, &target, State::Dead, now) };
+    let batch = Batch { appends, settlements: vec![dead.clone()], at: now, watermark: Some(Seq(2)) };
+    bench.store().commit(&batch).unwrap();
+    let long_after = now + WINDOW * 1_000;
+    let retain = Retain { delivered: WINDOW, dead: WINDOW, max_bytes: None };
+    assert_eq!(bench.store().sweep(retain, long_after, Seq(0)).unwrap().deleted, 0);
+    let listed = bench.reads().on_dead(9).unwrap();
+    assert_eq!(listed.iter().map(|dead| &dead.key).collect::<Vec<_>>(), [&dead.row.key]);
+    assert_eq!(bench.reads().why_dead(Seq(1), &target).unwrap().as_deref(), Some("200"));
+    let mut pass_on =
+        |plan: Plan| bench.store().operate(&Operation::PassOn(vec![(dead.row.key.clone(), plan)]), now, Mark::default()).unwrap().changed;
+    assert_eq!((pass_on(samples::plan(&[&fallback])), pass_on(samples::plan(&[&fallback]))), (1, 0), "once");
+    assert_eq!(bench.reads().on_dead(9).unwrap(), []);
+    let waiting: Vec<_> = all_waiting(bench.reads(), "y", false, now).into_iter().map(|(_, (_, row))| row.key.target).collect();
+    assert_eq!(waiting, [Arc::clone(&fallback)]);
+    let settlements = vec![samples::settled(1, &fallback, State::Delivered, now)];
+    bench.store().commit(&Batch { settlements, at: now, ..Batch::default() }).unwrap();
+    assert_eq!(bench.store().sweep(retain, long_after, Seq(0)).unwrap().deleted, 1);
+}
+
+#[test]
+fn what_is_to_be_passed_on_is_not_swept_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    what_is_to_be_passed_on_is_not_swept(&mut InMemory { disk, store });
+    what_is_to_be_passed_on_is_not_swept(&mut OnSqlite::new());
+}

@@ -344,3 +344,25 @@ impl Queue {
         self.bytes -= bytes;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::samples;
+    use super::*;
+    use crate::model::{Plan, Timestamp};
+
+    #[test]
+    fn what_came_in_one_request_is_never_parted() {
+        let append = |nth: usize| Append { event: samples::event(nth as u64, "1", Timestamp(1)), plan: Plan::default(), dedupe: None };
+        let inbox = Inbox::default();
+        let _one = inbox.append(append(0)).unwrap();
+        let _several = inbox.append_all((1..=BATCH_EVENTS + 500).map(append).collect()).unwrap();
+        let _after = [inbox.append(append(2_000)).unwrap(), inbox.append(append(2_001)).unwrap()];
+        let take = || inbox.take(Duration::ZERO, Instant::default, Work::default()).unwrap();
+        let first = take();
+        assert_eq!((first.appends.len(), first.answers.len()), (BATCH_EVENTS + 501, BATCH_EVENTS + 501));
+        assert_eq!(take().appends.len(), 2);
+        assert!(inbox.append_all((0..=QUEUE_EVENTS_MAX).map(append).collect()).is_err(), "more than there is room for: none of them");
+        assert_eq!(inbox.lock().appends.len(), 0);
+    }
+}

@@ -494,6 +494,7 @@ impl Store for MemoryStore {
     fn sweep(&mut self, retain: Retain, now: Timestamp, _: Seq) -> Result<Swept, StoreError> {
         let mut disk = self.disk.lock();
         let received_before = now - retain.delivered.max(self.window);
+        let to_pass_on = |place: &Place| disk.on_dead.get(place) == Some(&false);
         let over = |(row, _): &(DeliveryRow, bool)| match row.state {
             State::Delivered => row.updated_at < now - retain.delivered,
             State::Dead => row.updated_at < now - retain.dead,
@@ -503,7 +504,7 @@ impl Store for MemoryStore {
             **seq < disk.watermark
                 && stored.event.received_at < received_before
                 && disk.open(**seq) == 0
-                && disk.rows_of(**seq).all(|(place, row)| over(row) && !disk.line.contains_key(place))
+                && disk.rows_of(**seq).all(|(place, row)| over(row) && !disk.line.contains_key(place) && !to_pass_on(place))
         };
         let gone: Vec<i64> = disk.events.iter().filter(past).map(|(seq, _)| *seq).collect();
         disk.events.retain(|seq, _| !gone.contains(seq));

@@ -2,10 +2,10 @@
 //!
 //! A source is never open by mistake: without `verify`, or with a secret that is missing or empty, nothing is built.
 
-use super::hmac::{Key, Moment, MomentAt, Part, Scheme};
 use super::pick::Pick;
 use super::presets::{Preset, preset, presets};
 use super::section::{BasicSection, Form, KeyForm, Secrets, Section, Shows, Spelled, TimestampSection, Unit};
+use super::signature::{Key, Moment, MomentAt, Part, Scheme};
 use super::token::{Token, Word};
 use super::{Proof, Verifier, section};
 use base64::Engine as _;
@@ -165,7 +165,7 @@ impl Build<'_> {
             self.strays(form, section);
         }
         match kinds.first().map(|(kind, _)| *kind) {
-            Some("hmac" | "public") => self.scheme(form, section).map(Proof::Hmac),
+            Some("hmac" | "public") => self.scheme(form, section).map(Proof::Signature),
             Some("bearer") => {
                 let bearer = spelled.bearer.as_ref()?;
                 let secrets = self.secrets(bearer.span, &bearer.value.0)?;
@@ -396,7 +396,13 @@ impl Build<'_> {
     fn signs(&mut self, spelled: &Spelled, section: &Section, moment: Option<&Moment>) -> Option<Box<[Part]>> {
         let whole = At { span: Span::default(), value: "{body}".to_owned() };
         let text = spelled.signs.as_ref().unwrap_or(&whole);
-        let parts = match parts(&text.value) {
+        if section.url.is_none() && text.value.contains("{url}") {
+            let title = format!("the sender of `{}` signs the URL that it posts to", self.name);
+            self.error("missing-url", self.at, title, "this needs `url`").help =
+                Some("add `url: https://…`, as it is written in the sender's settings".into());
+            return None;
+        }
+        let parts = match parts(&text.value, section.url.as_ref().map_or("", |url| &url.value)) {
             Ok(parts) => parts,
             Err((within, label)) => {
                 let problem = self.error("bad-signs", text.span, "cannot read what is signed".into(), label);
@@ -410,25 +416,6 @@ impl Build<'_> {
             // The body holds it.
             (Part::Body, Some(MomentAt::Json(_))) => true,
             _ => *part == Part::Timestamp,
-        };
-        let parts = match (&section.url, parts.contains(&Part::Url)) {
-            (None, true) => {
-                self.error(
-                    "missing-url",
-                    self.at,
-                    format!("the sender of `{}` signs the URL that it posts to", self.name),
-                    "this needs `url`",
-                )
-                .help = Some("add `url: https://…`, as it is written in the sender's settings".into());
-                return None;
-            }
-            (url, _) => parts
-                .into_iter()
-                .map(|part| match (part, url) {
-                    (Part::Url, Some(url)) => Part::Text(url.value.as_str().into()),
-                    (part, _) => part,
-                })
-                .collect::<Vec<_>>(),
         };
         if !parts.contains(&Part::Body) {
             let title = "the signature does not cover the body: whoever sees one could send anything".into();
@@ -549,7 +536,7 @@ fn key_bytes(form: KeyForm, secret: &str) -> Option<Cow<'_, [u8]>> {
 }
 
 /// What is signed, from its text; `Err` says where in it what is wrong.
-fn parts(text: &str) -> Result<Vec<Part>, (std::ops::Range<usize>, String)> {
+fn parts(text: &str, url: &str) -> Result<Vec<Part>, (std::ops::Range<usize>, String)> {
     let mut parts = vec![];
     let mut rest = text;
     while let Some(brace) = rest.find(['{', '}']) {
@@ -565,7 +552,7 @@ fn parts(text: &str) -> Result<Vec<Part>, (std::ops::Range<usize>, String)> {
         parts.push(match inner.split_once(':') {
             None if inner == "body" => Part::Body,
             None if inner == "timestamp" => Part::Timestamp,
-            None if inner == "url" => Part::Url,
+            None if inner == "url" => Part::Text(url.into()),
             // Nothing else is taken.
             None if inner == "method" => Part::Text("POST".into()),
             Some(("header", name)) => match HeaderName::from_bytes(name.as_bytes()) {

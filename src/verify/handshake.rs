@@ -3,9 +3,9 @@
 //! Does: says the answer, as text or JSON. Never: takes a handshake for an event, answers one that is not proven where the sender proves it, reflects
 //! more than [`MOST_BYTES`] or anything as HTML.
 
-use super::hmac::Key;
 use super::pick::Pick;
 use super::section::{self, Encoding};
+use super::signature::Key;
 use super::{Proof, Request, Verifier};
 use crate::model::envelope;
 use serde::Deserialize;
@@ -86,7 +86,7 @@ impl Verifier {
     }
 
     fn hashed(&self, plain: &str) -> Option<Reply> {
-        let Proof::Hmac(scheme) = &self.proof else { return None };
+        let Proof::Signature(scheme) = &self.proof else { return None };
         let hash = |key: &Key| key.tag(std::iter::once(plain.as_bytes())).map(|tag| tag.written(Encoding::Hex));
         let encrypted = scheme.keys.first().and_then(hash)?;
         Some(Reply::Json(serde_json::json!({ "plainToken": plain, "encryptedToken": encrypted }).to_string()))

@@ -7,11 +7,11 @@
 
 mod build;
 pub mod handshake;
-mod hmac;
 mod pick;
 pub(crate) mod presets;
 pub mod section;
 mod sign;
+mod signature;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -20,11 +20,11 @@ mod vectors;
 
 pub use build::network_of;
 pub use handshake::Reply;
-pub use hmac::MOST_CANDIDATES;
 pub use pick::MOST_BYTES;
 pub use presets::{Preset, preset, presets};
 pub use section::Section;
 pub use sign::{CannotSign, Draft};
+pub use signature::MOST_CANDIDATES;
 
 use crate::model::Timestamp;
 use http::{HeaderMap, HeaderName};
@@ -55,7 +55,7 @@ pub struct Verifier {
 enum Proof {
     /// Said out loud: `verify: none`, or `allow` alone.
     None,
-    Hmac(hmac::Scheme),
+    Signature(signature::Scheme),
     Token(token::Token),
     /// A certificate that the listener proved, of one of these names; without any, of whatever name.
     Certificate(Box<[ServerName<'static>]>),
@@ -140,7 +140,7 @@ impl Verifier {
         }
         match &self.proof {
             Proof::None => {}
-            Proof::Hmac(scheme) => scheme.verify(request.headers, request.body, now)?,
+            Proof::Signature(scheme) => scheme.verify(request.headers, request.body, now)?,
             Proof::Token(token) => token.verify(request.headers)?,
             Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names)?,
         }
@@ -151,7 +151,7 @@ impl Verifier {
     pub fn secret_header(&self) -> Option<&HeaderName> {
         match &self.proof {
             Proof::Token(token) => Some(&token.header),
-            Proof::None | Proof::Hmac(_) | Proof::Certificate(_) => None,
+            Proof::None | Proof::Signature(_) | Proof::Certificate(_) => None,
         }
     }
 

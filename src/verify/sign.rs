@@ -1,8 +1,8 @@
 //! Signing as a sender would: what `switchyard send` and `switchyard sign` add to an event so that it is accepted.
 
-use super::hmac::{MomentAt, Part, Scheme};
 use super::pick::Pick;
 use super::section::Unit;
+use super::signature::{MomentAt, Part, Scheme};
 use super::{Proof, Verifier};
 use crate::model::Timestamp;
 use http::{HeaderName, HeaderValue};
@@ -53,7 +53,7 @@ impl Verifier {
         match &self.proof {
             Proof::None | Proof::Certificate(_) => {}
             Proof::Token(token) => headers.push((token.header.clone(), token.written().ok_or(CannotSign::NoSecret)?)),
-            Proof::Hmac(scheme) => self.signature(scheme, draft, now, &mut headers)?,
+            Proof::Signature(scheme) => self.signature(scheme, draft, now, &mut headers)?,
         }
         match headers.iter().find(|(_, value)| HeaderValue::from_str(value).is_err()) {
             Some((name, _)) => Err(CannotSign::NotAHeader(name.clone())),
@@ -81,7 +81,6 @@ impl Verifier {
         for part in &scheme.signs {
             pieces.push(match part {
                 Part::Text(text) => text.as_bytes(),
-                Part::Url => b"",
                 Part::Body => draft.body,
                 Part::Timestamp => stamp.as_bytes(),
                 Part::Header(name) => match headers.iter().find(|(there, _)| there == name) {

@@ -428,7 +428,7 @@ proptest! {
         let verifier = build(FORMS[form]).unwrap();
         let request = signed(&verifier, &topic, &body, Some(&id));
         prop_assert!(check(&verifier, &request, &body, NOW).is_ok());
-        let signature = matches!(verifier.proof, Proof::Hmac(_));
+        let signature = matches!(verifier.proof, Proof::Signature(_));
         let mut other = body.clone();
         let bit = bit % (other.len() * 8);
         other[bit / 8] ^= 1 << (bit % 8);

@@ -2,7 +2,7 @@
 //! neither content nor length shows in the time it takes.
 
 use super::Refused;
-use super::hmac::only;
+use super::signature::only;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;

@@ -105,7 +105,7 @@ fn count(db: &Connection, schema: i64, retain: Retain, now: Timestamp, figures: 
             figures.day_bytes += row.get::<_, f64>(5)? as u64;
             Ok(())
         })?;
-        if schema >= sqlite::SCHEMA_WITH_ORDER {
+        if schema >= sqlite::SCHEMA_WITH_ON_DEAD {
             let over = format!("SELECT count(*), total({size}) FROM events WHERE {} AND seq < ?6", sqlite::OVER);
             let (received, delivered, dead) = ((now - retain.delivered).0, (now - retain.delivered).0, (now - retain.dead).0);
             db.prepare_cached(&over)?.query_row(params![after, last, received, delivered, dead, watermark], |row| {

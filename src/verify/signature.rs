@@ -41,8 +41,6 @@ pub(super) enum Part {
     Body,
     Timestamp,
     Header(HeaderName),
-    /// Until the file says which.
-    Url,
 }
 
 /// Where the moment of signing stands.
@@ -182,7 +180,6 @@ impl Scheme {
     fn pieces<'r>(&'r self, headers: &'r HeaderMap, stamp: &'r [u8], body: &'r [u8]) -> Result<Vec<&'r [u8]>, Refused> {
         let piece = |part: &'r Part| match part {
             Part::Text(text) => Ok(text.as_bytes()),
-            Part::Url => Ok(b"".as_slice()),
             Part::Body => Ok(body),
             Part::Timestamp => Ok(stamp),
             Part::Header(name) => only(headers, name),
