@@ -89,6 +89,10 @@ impl Store for FaultyStore {
                 state.freed.extend(line.difference(&left).cloned());
                 state.passed.extend(line.difference(&left).cloned());
             }
+            if let Operation::PassOn(found) = operation {
+                let plans = this.disk.plans();
+                this.world.judge(|state| state.after_pass_on(found, &plans));
+            }
             done
         })
     }

@@ -75,6 +75,10 @@ impl Kind for FarKind {
             return Err(ConnectError("as the scenario has it".to_owned()));
         }
         let far = kit.output.trim_start_matches('o').parse().unwrap_or(0);
+        if let Some(side) = self.world.lock().fars.get_mut(far) {
+            side.connection += 1;
+            side.hurried |= side.down.is_some();
+        }
         Ok(FarOutput {
             far,
             name: Arc::clone(&kit.output),

@@ -48,7 +48,8 @@ pub fn scenario(seed: u64) -> Scenario {
     let mut chance = Chance::of(seed, "scenario");
     let swarm = Swarm::of(&mut chance);
     let fars = chance.within(1, FARS_MAX);
-    let first = file(&mut chance, &swarm, fars);
+    let mut first = file(&mut chance, &swarm, fars);
+    name_on_dead(&mut Chance::of(seed, "on_dead"), &mut first);
     let mut files = vec![first];
     if swarm.reload {
         for _ in 0..chance.within(1, 2) {
@@ -81,6 +82,17 @@ fn file(chance: &mut Chance, swarm: &Swarm, fars: u64) -> File {
     File { outputs, routes }
 }
 
+/// In three of ten the dead of outputs go to another: upwards, so that there are no circles. By draws of its own: the rest of a seed stays.
+fn name_on_dead(chance: &mut Chance, file: &mut File) {
+    let fars = file.outputs.len() as u64;
+    if chance.percent(30) {
+        for output in &mut file.outputs {
+            let next = u64::from(output.far) + 1;
+            output.on_dead = (next < fars).then(|| chance.within(next, fars - 1) as u8);
+        }
+    }
+}
+
 fn output(chance: &mut Chance, swarm: &Swarm, far: u8) -> Output {
     let order = if swarm.order && chance.percent(60) {
         if chance.percent(50) { Order::Hold } else { Order::Skip(chance.within(2, 20) as u32) }
@@ -99,6 +111,7 @@ fn output(chance: &mut Chance, swarm: &Swarm, far: u8) -> Output {
         order,
         batch: chance.one(&[1, 1, 1, 3, 8]),
         splits: swarm.splits && chance.percent(50),
+        on_dead: None,
     }
 }
 
@@ -129,6 +142,7 @@ fn changed(chance: &mut Chance, first: &File, fars: u64) -> File {
     if chance.percent(60) && file.outputs.len() > 1 {
         let gone = file.outputs.remove(chance.below(file.outputs.len() as u64) as usize).far;
         file.routes.iter_mut().for_each(|route| route.to.retain(|far| *far != gone));
+        file.outputs.iter_mut().for_each(|output| output.on_dead = output.on_dead.filter(|far| *far != gone));
     }
     if chance.percent(30) && file.routes.len() > 1 {
         file.routes.remove(chance.below(file.routes.len() as u64) as usize);

@@ -3,10 +3,11 @@
 
 use crate::scenario::{Order, Output};
 use crate::world::{Fact, Held, State, World};
+use std::sync::Arc;
 use std::time::Duration;
 use switchyard::daemon::GONE;
 use switchyard::journal::store::{Batch, Fate, Retain};
-use switchyard::model::{DeliveryId, DeliveryKey, DeliveryRow, Seq, State as Stands, Target, Timestamp};
+use switchyard::model::{DeliveryId, DeliveryKey, DeliveryRow, Plan, Seq, State as Stands, Target, Timestamp};
 use switchyard_api::{Outcome, Parcel};
 
 const SECOND: u64 = 1_000_000_000;
@@ -118,6 +119,23 @@ impl State {
         }
     }
 
+    /// I3: a plan grows by what is dead where there is an `on_dead`, and by nothing else.
+    pub fn after_pass_on(&mut self, found: &[(DeliveryKey, Plan)], plans: &[(Seq, Plan)]) {
+        for (key, _) in found {
+            let Some((_, plan)) = plans.iter().find(|(seq, _)| *seq == key.seq) else { continue };
+            // Somebody may have asked for it again in between.
+            let tried = |target: &Target| self.disk.rows().iter().any(|row| row.key.seq == key.seq && *row.key.target == *target);
+            let new = |target: &&Arc<Target>| !self.facts.get(&key.seq.0).is_some_and(|fact| fact.plan.targets.contains(target));
+            let odd = plan.targets.iter().filter(new).find(|target| !target.is_on_dead_of().is_some_and(|of| tried(&of)));
+            if let Some(target) = odd {
+                return self.broke("I3", &format!("event {} is planned for {target} too, of which nothing was tried", key.seq.0));
+            }
+            if let Some(fact) = self.facts.get_mut(&key.seq.0) {
+                fact.plan = plan.clone();
+            }
+        }
+    }
+
     /// I1: nothing is deleted before it is over and past its time.
     pub fn after_sweep(&mut self, rows: &[DeliveryRow], left: &[Seq], retain: Retain, now: Timestamp) {
         let gone: Vec<i64> =
@@ -172,7 +190,7 @@ impl State {
         far.probing |= probe;
         for parcel in parcels {
             if let Some(track) = self.tracks.get_mut(&parcel.delivery) {
-                (track.probe, track.engine) = (probe, far.engine);
+                (track.probe, track.engine, track.connection) = (probe, far.engine, far.connection);
             }
         }
     }
@@ -243,7 +261,9 @@ impl State {
     fn right_text(&mut self, fact: &Fact, key: &DeliveryKey, parcel: &Parcel) {
         let text = parcel.message.text("text").unwrap_or_default();
         let ours = fact.event.sender_id.as_deref().unwrap_or_default();
-        if key.ordinal == 0 && !text.contains(&format!("{ours}:")) {
+        // What is said before an event of a dead delivery may leave no room for its own.
+        let own = if key.target.is_on_dead_of().is_some() { "[NOT DELIVERED".to_owned() } else { format!("{ours}:") };
+        if key.ordinal == 0 && !text.contains(&own) {
             return self.broke("I4", &format!("{} carries another event's text: {text}", parcel.delivery));
         }
         let before = self.tracks.get(&parcel.delivery).map(|track| track.text.as_str());
@@ -272,7 +292,9 @@ impl State {
         }
         let mut stuck = None;
         for (seq, earlier) in self.facts.range(..key.seq.0).filter(|(_, fact)| !fact.swept) {
-            let alike = earlier.plan.targets.iter().filter(|target| target.output == key.target.output);
+            // What was planned late for an `on_dead` lines up where it stands; who had the turn by then, or was in memory, does not wait for it.
+            let in_time = |target: &&Arc<Target>| target.is_on_dead_of().is_none();
+            let alike = earlier.plan.targets.iter().filter(in_time).filter(|target| target.output == key.target.output);
             let passed = |target: &Target| self.passed.iter().any(|key| key.seq.0 == *seq && *key.target == *target);
             for target in alike.filter(|target| earlier.plan.order_of(target) == Some(order) && !passed(target)) {
                 let of = |ordinal| DeliveryKey { seq: Seq(*seq), target: target.clone(), ordinal };
@@ -411,7 +433,7 @@ impl State {
         if track.probe {
             side.probing = false;
         }
-        side.hurried &= !matches!(outcome, Outcome::Delivered { .. });
+        side.hurried &= !matches!(outcome, Outcome::Delivered { .. }) || track.connection < side.connection;
     }
 }
 

@@ -19,7 +19,7 @@ use switchyard::daemon::silences::Silences;
 use switchyard::daemon::{GONE, Hub, Laid, Lent, Parts, Reading, Works, connect};
 use switchyard::ingest::Ingest;
 use switchyard::journal::{DeliveryFilter, Driven, JobState, Journal, Operation, Reads, Render, ReplayJob, SealedVault, Settings, Wants};
-use switchyard::model::{BEHIND, Clock, DeliveryRow, Instant, State as Stands};
+use switchyard::model::{BEHIND, Clock, DeliveryKey, DeliveryRow, Instant, State as Stands, Target};
 use switchyard::route::JqPool;
 use switchyard_api::AnyKind;
 use tokio::runtime::Handle;
@@ -377,10 +377,12 @@ impl Running {
         let lowest = state.disk.lowest_open();
         open.extend((lowest.0 < next).then(|| format!("the plan of event {} is open", lowest.0)));
         open.extend(state.fars.iter().position(|far| far.calls > 0).map(|far| format!("o{far} has calls out")));
+        open.extend(state.disk.on_dead(1).unwrap_or_default().first().map(|dead| format!("{:?} is yet to go to its `on_dead`", dead.key)));
         open
     }
 
-    /// I2, I13, I14, I18, I20: when all is over the numbers agree, and what is held is held for a reason.
+    /// I2, I3, I13, I14, I18, I20: when all is over the numbers agree, what is held is held for a reason, and what is dead where there is an
+    /// `on_dead` went there.
     fn at_rest(&self) {
         let counts = self.works.hub.journal().counts();
         let statuses = self.works.fleet.status();
@@ -397,6 +399,9 @@ impl Running {
                 if !good {
                     return state.broke("I14", &format!("{:?} is held for no reason: {}", row.key, row.detail));
                 }
+            }
+            if let Some(key) = not_passed_on(state) {
+                return state.broke("I3", &format!("{key:?} is dead, and its event did not go to the `on_dead` of its output"));
             }
             if (counts.events, counts.duplicates) != state.kept {
                 let (events, repeats) = state.kept;
@@ -438,6 +443,23 @@ impl Running {
         }
         End::Over
     }
+}
+
+/// What is dead where one configuration alone ran and names an `on_dead`, and whose event was not planned for it.
+fn not_passed_on(state: &crate::world::State) -> Option<DeliveryKey> {
+    let there = |row: &DeliveryRow| {
+        let far = state.output(far_of(&row.key.target.output)).and_then(|output| output.on_dead)?;
+        // One step, and no further.
+        row.key.target.is_on_dead_of().is_none().then(|| row.key.target.on_dead(&format!("o{far}").into()))
+    };
+    let planned = |row: &DeliveryRow, target: &Target| {
+        state.facts.get(&row.key.seq.0).is_none_or(|fact| fact.swept || fact.plan.targets.iter().any(|planned| **planned == *target))
+    };
+    let dead = |row: &&DeliveryRow| row.state == Stands::Dead && there(row).is_some_and(|target| !planned(row, &target));
+    if state.scenario.files.len() > 1 {
+        return None;
+    }
+    state.disk.rows().iter().find(dead).map(|row| row.key.clone())
 }
 
 /// Whether the row stands behind another that keeps it waiting.

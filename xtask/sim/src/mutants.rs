@@ -24,7 +24,7 @@ pub struct Mutant {
 }
 
 /// The bugs.
-pub const MUTANTS: [Mutant; 18] = [
+pub const MUTANTS: [Mutant; 19] = [
     Mutant {
         bug: "senders are answered although the commit found no space",
         file: "src/journal/writer.rs",
@@ -132,6 +132,12 @@ pub const MUTANTS: [Mutant; 18] = [
         file: "src/model/clock.rs",
         good: "wall: clock.wall().max(least)",
         bad: "wall: clock.wall().max(Timestamp(least.0.min(0)))",
+    },
+    Mutant {
+        bug: "what is dead is taken off the list of `on_dead`, and planned nowhere",
+        file: "src/daemon/works.rs",
+        good: "router.plan_on_dead(&kept.event, &dead.key.target)",
+        bad: "router.plan_on_dead(&kept.event, &dead.key.target.on_dead(&dead.key.target.output))",
     },
 ];
 

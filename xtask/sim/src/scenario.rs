@@ -63,6 +63,9 @@ pub struct Output {
     pub batch: u32,
     /// Whether a long text becomes several deliveries.
     pub splits: bool,
+    /// Which far side gets the event of what is dead here.
+    #[serde(default)]
+    pub on_dead: Option<u8>,
 }
 
 /// How deliveries of a key follow each other.
@@ -244,6 +247,9 @@ impl Output {
         }
         if self.hold_unknown {
             out.push_str(", on_unknown: hold");
+        }
+        if let Some(far) = self.on_dead {
+            let _ = write!(out, ", on_dead: o{far}");
         }
         match self.order {
             Order::Free => {}

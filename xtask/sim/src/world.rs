@@ -83,6 +83,8 @@ pub struct Track {
     pub probe: bool,
     /// By which engine of its output it was sent last.
     pub engine: u32,
+    /// Over which connection.
+    pub connection: u32,
 }
 
 /// A kept event.
@@ -117,6 +119,8 @@ pub struct Far {
     pub engine: u32,
     /// The destination was changed: it may be probed at once, until it answers.
     pub hurried: bool,
+    /// Which connection; what is heard over an earlier one is no answer of a changed destination.
+    pub connection: u32,
     /// It asked not to be sent anything before.
     pub held: Held,
 }
@@ -242,6 +246,7 @@ impl World {
             down: None,
             probing: false,
             hurried: false,
+            connection: 0,
             engine: 0,
             held: Held::default(),
         };
