@@ -13,6 +13,7 @@ mod door;
 pub mod drill;
 pub mod erase;
 pub mod explain;
+mod foreign;
 mod gate;
 mod homes;
 mod hub;
