@@ -28,6 +28,7 @@ mod reload;
 pub mod replays;
 mod rounds;
 mod run;
+pub mod schema;
 pub mod sections;
 mod signals;
 pub mod silences;

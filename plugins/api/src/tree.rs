@@ -137,9 +137,9 @@ pub struct Verbatim<const KIND: u8> {
     pub text: String,
 }
 
-const AT: &str = "$switchyard::At";
-const VERBATIM: &str = "$switchyard::Verbatim";
-const PLACED: [&str; 3] = ["start", "end", "value"];
+pub(crate) const AT: &str = "$switchyard::At";
+pub(crate) const VERBATIM: &str = "$switchyard::Verbatim";
+pub(crate) const PLACED: [&str; 3] = ["start", "end", "value"];
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -262,6 +262,10 @@ impl Kind for Http {
         Some(config)
     }
 
+    fn shape(&self) -> switchyard_api::shape::Shape {
+        settings::shape(self.0.as_deref())
+    }
+
     fn validate(&self, config: &Config) -> Vec<Problem> {
         let assembly = self.assembly(config);
         let mut problems = vec![];
