@@ -1,8 +1,8 @@
 #!/bin/sh
 # The second command of the README: installs what the tests need and runs all of them. Says how long each step took.
 #
-# After the tests proper the real daemon under load is killed, loses power, meets a bad disk, is stopped, reloaded, surrounded by bad outputs, and
-# buried under a backlog; long runs are `cargo xtask torture --help`.
+# After the tests proper the real daemon under load is killed, loses power, meets a bad disk, is stopped, reloaded, surrounded by bad outputs and
+# stuck sockets, and buried under a backlog; long runs are `cargo xtask torture --help`.
 # All of it uses the dev profile, so that dependencies are built once.
 set -eu
 cd "$(dirname "$0")/.."
@@ -41,6 +41,8 @@ step 'reload' cargo xtask torture reload --cycles 20
 step 'a clock that somebody sets' cargo xtask torture clock --jumps 40
 step 'bad outputs' cargo xtask torture outputs --seconds 6
 step 'bad outputs, control' cargo xtask torture outputs --seconds 4 --slow
+step 'hostile networks' cargo xtask torture network --seconds 5
+step 'hostile networks, control' cargo xtask torture network --seconds 3 --unbounded
 step 'bombs' cargo xtask torture bombs --seconds 4
 step 'a backlog' cargo xtask torture backlog --profile dev --waiting 100000
 step 'a backlog, control' cargo xtask torture backlog --profile dev --waiting 4000 --forget

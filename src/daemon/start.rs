@@ -24,13 +24,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use switchyard_api::kind::Wall;
 use switchyard_api::{AnyKind, ConnectError, Kit, Output, Secret};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio_util::context::TokioContext;
 
 /// jq processes of a pool: one waits for the next program while the other runs.
 const JQ_WORKERS: usize = 2;
+/// Connections that the system holds until they are accepted; it may hold fewer (`net.core.somaxconn`).
+const BACKLOG: u32 = 4096;
 
 /// A running daemon.
 pub struct Daemon {
@@ -196,7 +198,7 @@ pub async fn start(
     let specs = connect(&blueprint, &fleet, &paused_now, &Lent { clock: &clock, vault: &vault }).await?;
     works.begin(specs, Laid::of(&blueprint.outputs, &blueprint.router)).await?;
     let tls = blueprint.server.tls.as_ref().map(|files| Tls::load(files, &blueprint.base)).transpose()?;
-    let (doors, admin) = open_doors(&blueprint, recovered, &folder).await?;
+    let (doors, admin) = open_doors(&blueprint, recovered, &folder)?;
     let running = Running::of(config, &blueprint, vault);
     let ingest = Arc::new(Ingest::new(blueprint.sources, Arc::clone(&hub), Arc::clone(&clock), rand::random()));
     let daemon = Daemon {
@@ -223,12 +225,19 @@ pub async fn start(
     Ok((Arc::new(daemon), doors, admin))
 }
 
-async fn open_doors(blueprint: &Blueprint, recovered: Recovered, folder: &Path) -> Result<(Doors, AdminDoor), StartError> {
-    let listen = |address: SocketAddr, key: &'static str| async move {
-        TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, key, cause })
-    };
-    let events = listen(blueprint.server.listen, "server.listen").await?;
-    let admin = listen(blueprint.admin.listen.value, "server.admin.listen").await?;
+/// Listens there. The system's queue is longer than the usual 128: when it overflows, who connects is told nothing and tries again a second later.
+fn listener_at(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As usual: what is left of connections of a daemon before does not keep the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn open_doors(blueprint: &Blueprint, recovered: Recovered, folder: &Path) -> Result<(Doors, AdminDoor), StartError> {
+    let listen = |address: SocketAddr, key: &'static str| listener_at(address).map_err(|cause| StartError::Listen { address, key, cause });
+    let events = listen(blueprint.server.listen, "server.listen")?;
+    let admin = listen(blueprint.admin.listen.value, "server.admin.listen")?;
     let token = blueprint.admin.token.as_ref().map_or_else(door::token, |token| token.value.clone());
     let address = admin.local_addr().unwrap_or(blueprint.admin.listen.value);
     match door::open(folder, address, &token) {

@@ -4,23 +4,22 @@
 //! reader's timer runs from the connection's first moment); bodies and answers have their own times in `body` and `handle`.
 
 use super::handle::{Ingest, Keep, Shown};
+use super::room::{Caps, Place, Room};
 use http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -39,21 +38,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_secs(1);
 const MOST_LINGERED: usize = 256 << 10;
 
-/// Bounds of connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caps {
-    /// At a time; beyond it new ones wait in the system's queue.
-    pub connections: usize,
-    /// At a time of one address (of IPv6, one /64), trusted proxies apart; beyond it they are closed.
-    pub per_address: usize,
-}
-
-impl Default for Caps {
-    fn default() -> Self {
-        Caps { connections: 1024, per_address: 256 }
-    }
-}
-
 /// Accepts and answers until `stop`; then accepts no more, lets what is under way end within `grace`, and closes the rest.
 /// Events whose sender is gone are kept to their end before this returns.
 pub async fn serve<K: Keep>(
@@ -65,21 +49,20 @@ pub async fn serve<K: Keep>(
     grace: Duration,
 ) {
     let shared = Arc::new(Shared { ingest, http: http(), tls: tls.map(TlsAcceptor::from), stop, cut: CancellationToken::new() });
-    let (room, addresses, open) = (Arc::new(Semaphore::new(caps.connections)), Arc::new(Addresses::default()), TaskTracker::new());
-    while let Some((socket, peer, permit)) = accept(&listener, &room, &shared.stop).await {
-        let exempt = shared.ingest.sources().limits.trusts(peer.ip().to_canonical());
-        let Some(place) = addresses.enter(peer.ip(), if exempt { usize::MAX } else { caps.per_address }) else {
+    let (room, open) = (Room::new(caps), TaskTracker::new());
+    while let Some((socket, peer)) = accept(&listener, &room, &shared.stop).await {
+        let trusted = shared.ingest.sources().limits.trusts(peer.ip().to_canonical());
+        let Some(place) = room.enter(peer.ip(), trusted) else {
             tracing::debug!(%peer, "closed: too many connections of this address");
             continue;
         };
         let shared = Arc::clone(&shared);
         open.spawn(async move {
-            let _held = (permit, place);
             let cut = shared.cut.clone();
             tokio::select! {
                 biased;
                 () = cut.cancelled() => {}
-                () = shared.connection(socket, peer) => {}
+                () = shared.connection(socket, peer, &place) => {}
             }
         });
     }
@@ -94,16 +77,12 @@ pub async fn serve<K: Keep>(
 }
 
 /// The next connection once there is room for it; `None` when it is time to stop.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, room: &Room, stop: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
     let next = async {
-        let permit = Arc::clone(room).acquire_owned().await.ok()?;
+        room.settled().await;
         loop {
             match listener.accept().await {
-                Ok((socket, peer)) => return Some((socket, peer, permit)),
+                Ok(accepted) => return accepted,
                 Err(wrong) => {
                     tracing::warn!("cannot accept a connection: {wrong}");
                     sleep(ACCEPT_PAUSE).await;
@@ -114,7 +93,7 @@ async fn accept(
     tokio::select! {
         biased;
         () = stop.cancelled() => None,
-        accepted = next => accepted,
+        accepted = next => Some(accepted),
     }
 }
 
@@ -122,6 +101,8 @@ fn http() -> http1::Builder {
     let mut http = http1::Builder::new();
     // The reader's own bound of 100 headers stays: naming it would cost an allocation a request.
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(MOST_HEAD);
+    // Who has said all may close its half and wait for the answer.
+    http.half_close(true);
     http
 }
 
@@ -136,22 +117,27 @@ struct Shared<K> {
 }
 
 impl<K: Keep> Shared<K> {
-    async fn connection(&self, socket: TcpStream, peer: SocketAddr) {
+    async fn connection(&self, socket: TcpStream, peer: SocketAddr, place: &Place) {
         // An answer is one small packet that nothing follows.
         let _ = socket.set_nodelay(true);
         match &self.tls {
-            None => self.requests(socket, peer, None).await,
+            None => self.requests(socket, peer, None, place).await,
             // In a box: a handshake's state is 5 KiB, which every plain connection would hold too.
-            Some(acceptor) => Box::pin(self.secured(acceptor, socket, peer)).await,
+            Some(acceptor) => Box::pin(self.secured(acceptor, socket, peer, place)).await,
         }
     }
 
-    async fn secured(&self, acceptor: &TlsAcceptor, socket: TcpStream, peer: SocketAddr) {
-        match timeout(HANDSHAKE_WITHIN, acceptor.accept(socket)).await {
+    async fn secured(&self, acceptor: &TlsAcceptor, socket: TcpStream, peer: SocketAddr, place: &Place) {
+        let shaken = tokio::select! {
+            biased;
+            shaken = timeout(HANDSHAKE_WITHIN, acceptor.accept(socket)) => shaken,
+            () = place.asked_to_leave() => return made_room(peer),
+        };
+        match shaken {
             Ok(Ok(stream)) => {
                 let certificates = stream.get_ref().1.peer_certificates();
                 let shown = certificates.and_then(|shown| shown.first()).map(|shown| Shown(shown.as_ref().into()));
-                self.requests(stream, peer, shown).await;
+                self.requests(stream, peer, shown, place).await;
             }
             Ok(Err(wrong)) => tracing::debug!(%peer, "no TLS: {wrong}"),
             Err(_) => tracing::debug!(%peer, "no TLS: the handshake took too long"),
@@ -159,7 +145,7 @@ impl<K: Keep> Shared<K> {
     }
 
     /// Answers the requests of one connection, one after the other.
-    async fn requests<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr, shown: Option<Shown>) {
+    async fn requests<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr, shown: Option<Shown>, place: &Place) {
         let unread = Arc::new(AtomicBool::new(false));
         let service = service_fn(|request: http::Request<Incoming>| {
             let (unread, shown) = (&unread, &shown);
@@ -168,19 +154,28 @@ impl<K: Keep> Shared<K> {
                 if let Some(shown) = shown {
                     parts.extensions.insert(shown.clone());
                 }
-                let response = self.ingest.handle(parts, body, peer).await;
+                let response = self.ingest.handle(parts, place.watch(body), peer).await;
+                place.answered();
                 if response.headers().contains_key(CONNECTION) {
                     unread.store(true, Ordering::Relaxed);
                 }
                 Ok::<_, Infallible>(response)
             }
         });
-        let stream = Lingering { stream, unread: Arc::clone(&unread), left: MOST_LINGERED, until: None };
+        let stream = Lingering { stream, place, unread: Arc::clone(&unread), left: MOST_LINGERED, until: None };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
             () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = place.asked_to_leave() => {
+                if place.waits() {
+                    return made_room(peer);
+                }
+                // A whole request came in the same moment.
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -191,64 +186,27 @@ impl<K: Keep> Shared<K> {
     }
 }
 
-/// How many connections each address has.
-#[derive(Default)]
-struct Addresses(Mutex<HashMap<IpAddr, usize>>);
-
-/// One connection's place under its address.
-struct Place {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
+fn made_room(peer: SocketAddr) {
+    tracing::debug!(%peer, "closed: it waited, and made room for another");
 }
 
-impl Addresses {
-    fn enter(self: &Arc<Self>, peer: IpAddr, most: usize) -> Option<Place> {
-        let address = neighbourhood(peer);
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = open.entry(address).or_default();
-        if *here >= most {
-            return None;
-        }
-        *here += 1;
-        Some(Place { addresses: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(here) = open.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
-                open.remove(&self.address);
-            }
-        }
-    }
-}
-
-/// An address as it is counted: who has one of IPv6 has its whole /64.
-fn neighbourhood(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
-/// A stream that, where a request was not read to its end, throws some of the rest away before it closes.
-struct Lingering<S> {
+/// A stream that, where a request was not read to its end, throws some of the rest away before it closes. It tells the connection's place when
+/// an answer is sent.
+struct Lingering<'a, S> {
     stream: S,
+    place: &'a Place,
     unread: Arc<AtomicBool>,
     left: usize,
     until: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Lingering<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Lingering<'_, S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -259,7 +217,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         self.stream.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        self.place.sent();
+        Poll::Ready(flushed)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use switchyard_api::{At, Node, Period, Problem, Size, Span, tree};
 
-use super::listener::Caps;
+use super::room::Caps;
 use super::sources::Limits;
 
 /// `server`: where and within which bounds events arrive.
@@ -28,7 +28,7 @@ pub struct ServerSection {
     /// Networks whose `X-Forwarded-For` is believed. Default: none.
     #[serde(default)]
     pub trusted_proxies: Vec<At<String>>,
-    /// Most connections at a time; beyond it new ones wait in the system's queue. Default: 1024.
+    /// Most connections at a time; beyond it who comes takes the place of one that only waits. Default: 1024.
     pub max_connections: Option<At<u32>>,
     /// Most connections of one address (of IPv6, one /64), trusted proxies apart; beyond it they are closed. Default: 256.
     pub max_connections_per_address: Option<At<u32>>,

@@ -96,9 +96,15 @@ impl Home {
 
     /// The same with routes and outputs as text.
     pub fn write_with(&self, keep: &str, note: &str, rest: &str) -> anyhow::Result<()> {
+        self.write_with_caps(Some(2048), keep, note, rest)
+    }
+
+    /// The same with so many connections at most, or as many as there are when nothing is said.
+    pub fn write_with_caps(&self, most: Option<u32>, keep: &str, note: &str, rest: &str) -> anyhow::Result<()> {
+        let caps = most.map_or(String::new(), |most| format!("max_connections: {most}, max_connections_per_address: {most}, "));
         self.replace_file(&format!(
             "# {note}
-server: {{ listen: {}, max_connections: 2048, max_connections_per_address: 2048, admin: {{ listen: {}, token: {TOKEN} }} }}
+server: {{ listen: {}, {caps}admin: {{ listen: {}, token: {TOKEN} }} }}
 journal: {{ url: \"sqlite:{}\", retain: {{ delivered: {keep}, dead: 30d }} }}
 sources:
   bench:

@@ -179,7 +179,9 @@ fn pipe_of(bytes: usize) -> (tokio::io::DuplexStream, Arc<Memory>, JoinHandle<()
     let (keep, ingest) = ingest(Limits::default());
     let (near, far) = duplex(bytes);
     let shared = Shared { ingest, http: http(), tls: None, stop: CancellationToken::new(), cut: CancellationToken::new() };
-    let served = tokio::spawn(async move { shared.requests(far, "192.0.2.1:1".parse().unwrap(), None).await });
+    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    let place = Room::new(Caps::default()).enter(peer.ip(), false).unwrap();
+    let served = tokio::spawn(async move { shared.requests(far, peer, None, &place).await });
     (near, keep, served)
 }
 
@@ -315,8 +317,7 @@ async fn a_sender_that_is_gone_before_its_answer_does_not_undo_its_event() {
 }
 
 #[tokio::test]
-async fn connections_are_capped_in_all_and_by_address() {
-    let limits = || Limits { trusted_proxies: ["127.0.0.1/32".parse().unwrap()].into(), ..Limits::default() };
+async fn connections_of_an_address_are_capped() {
     let yard = Yard::new(Limits::default(), Caps { connections: 10, per_address: 2 }, None, GRACE).await;
     let (mut first, mut second, mut third) = (yard.connect().await, yard.connect().await, yard.connect().await);
     assert_eq!(rest(&mut third).await, "", "closed");
@@ -335,21 +336,55 @@ async fn connections_are_capped_in_all_and_by_address() {
     assert_eq!(statuses(&said), ["200"]);
     second.write_all(&post("2", "connection: close\r\n")).await.unwrap();
     assert_eq!(statuses(&rest(&mut second).await), ["200"]);
-
-    // A proxy speaks for many; and the cap in all lets the next one wait, not fail.
-    let yard = Yard::new(limits(), Caps { connections: 2, per_address: 1 }, None, GRACE).await;
-    let (mut first, _second, mut third) = (yard.connect().await, yard.connect().await, yard.connect().await);
-    third.write_all(&post("waits", "connection: close\r\n")).await.unwrap();
-    first.write_all(&post("1", "connection: close\r\n")).await.unwrap();
-    assert_eq!(statuses(&rest(&mut first).await), ["200"]);
-    assert_eq!(statuses(&rest(&mut third).await), ["200"]);
 }
 
-#[test]
-fn an_ipv6_neighbourhood_counts_as_one_address() {
-    let same = |a: &str, b: &str| neighbourhood(a.parse().unwrap()) == neighbourhood(b.parse().unwrap());
-    assert!(same("2001:db8::1", "2001:db8::ffff:1:2:3") && !same("2001:db8::1", "2001:db8:0:1::1"));
-    assert!(same("::ffff:192.0.2.1", "192.0.2.1") && !same("192.0.2.1", "192.0.2.2"));
+#[tokio::test]
+async fn who_comes_too_many_takes_the_place_of_one_that_waits_and_not_of_one_at_work() {
+    let yard = Yard::new(Limits::default(), Caps { connections: 3, per_address: 9 }, None, GRACE).await;
+    yard.keep.allowed.forget_permits(1_000);
+    let mut works = yard.connect().await;
+    works.write_all(&post("works", "")).await.unwrap();
+    eventually(|| yard.ingest.body_bytes() > 0).await;
+    let (mut half, mut idle) = (yard.connect().await, yard.connect().await);
+    half.write_all(b"POST /in HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nx").await.unwrap();
+    eventually(|| yard.ingest.body_bytes() > "works".len()).await;
+    let mut next = [yard.connect().await, yard.connect().await];
+    assert_eq!(gone(&mut half).await, "", "half a body waits too");
+    assert_eq!(gone(&mut idle).await, "");
+    for (nth, socket) in next.iter_mut().enumerate() {
+        socket.write_all(&post(&format!("next {nth}"), "")).await.unwrap();
+    }
+    eventually(|| yard.ingest.body_bytes() == "worksnext 0next 1".len()).await;
+    // Now everybody is at work: there is one too many, and a further one waits until those who are done have left.
+    let mut last = [yard.connect().await, yard.connect().await];
+    for (nth, socket) in last.iter_mut().enumerate() {
+        socket.write_all(&post(&format!("last {nth}"), "")).await.unwrap();
+    }
+    eventually(|| yard.ingest.body_bytes() == "worksnext 0next 1last 0".len()).await;
+    yard.keep.allowed.add_permits(1_000);
+    for socket in [&mut works].into_iter().chain(&mut next).chain(&mut last) {
+        assert!(until(socket, "\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(yard.keep.events().len(), 5);
+}
+
+/// Reads until the other side closes, or resets.
+async fn gone(stream: &mut TcpStream) -> String {
+    let mut said = vec![];
+    let _ = stream.read_to_end(&mut said).await;
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[tokio::test]
+async fn who_has_said_all_may_close_its_half_and_hears_the_answer() {
+    let yard = Yard::plain().await;
+    yard.keep.allowed.forget_permits(1_000);
+    let mut half = yard.connect().await;
+    half.write_all(&post("half", "")).await.unwrap();
+    half.shutdown().await.unwrap();
+    eventually(|| yard.ingest.body_bytes() > 0).await;
+    yard.keep.allowed.add_permits(1);
+    assert_eq!(statuses(&rest(&mut half).await), ["200"]);
 }
 
 fn write_pair(folder: &std::path::Path) -> rcgen::Certificate {

@@ -39,7 +39,7 @@ const PROBES_A_SECOND: u32 = 200;
 const PROBED_FOR: Duration = Duration::from_secs(5);
 /// A figure of a list is the median of so many.
 const LOOKS: usize = 9;
-/// Bounds at any size (`limits.md` of the design: start, lists, memory at ten million).
+/// Bounds at any size, those of time for an optimised build (`limits.md` of the design: start, lists, memory at ten million).
 const LIST_MOST: Duration = Duration::from_millis(100);
 const START_MOST: Duration = Duration::from_secs(2);
 const RSS_MOST_MIB: u64 = 300;
@@ -116,7 +116,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     let (figures, daemon) = run.measure(&binary, nobody)?;
     let audit = run.home.api("/api/audit")?;
     drop(daemon);
-    let (kept, broken) = (figures.report(), run.judge(&audit));
+    let (kept, broken) = (figures.report(options.profile != "dev"), run.judge(&audit));
     let clean = broken == 0;
     println!("  took        {:.0} s in all", began.elapsed().as_secs_f64());
     if options.forget {
@@ -333,8 +333,8 @@ impl Far {
 }
 
 impl Figures {
-    /// Prints them; whether every bound was kept.
-    fn report(&self) -> bool {
+    /// Prints them; whether every bound was kept. Bounds of time are for an optimised build: of an unoptimised one on a busy machine they say nothing.
+    fn report(&self, timed: bool) -> bool {
         let ms = |took: Duration| took.as_secs_f64() * 1_000.0;
         let mut kept = true;
         let mut bound = |holds: bool, what: String| {
@@ -342,11 +342,11 @@ impl Figures {
             kept &= holds;
         };
         bound(
-            self.listening <= START_MOST,
+            !timed || self.listening <= START_MOST,
             format!("start to the first 200 {:.0} ms, ready after {:.0} ms", ms(self.listening), ms(self.ready)),
         );
         for (name, took) in &self.lists {
-            bound(*took <= LIST_MOST, format!("{:>7.1} ms  {name}", ms(*took)));
+            bound(!timed || *took <= LIST_MOST, format!("{:>7.1} ms  {name}", ms(*took)));
         }
         bound(
             self.rss_mib.max(self.rss_draining_mib) <= RSS_MOST_MIB,

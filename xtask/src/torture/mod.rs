@@ -7,10 +7,12 @@ mod backlog;
 mod bombs;
 mod clock;
 mod far_side;
+mod hostile;
 mod io;
 mod kill;
 mod ledger;
 mod load;
+mod network;
 mod orderly;
 mod outputs;
 mod power;
@@ -40,6 +42,8 @@ pub enum Command {
     Clock(clock::Options),
     /// A good output beside seventeen bad ones.
     Outputs(outputs::Options),
+    /// Thousands of stuck sockets and hostile requests beside a good sender.
+    Network(network::Options),
 }
 
 /// Runs; whether nothing was lost (or, in a control run, whether something was).
@@ -55,5 +59,6 @@ pub fn run(command: &Command) -> anyhow::Result<bool> {
         Command::Bombs(options) => bombs::run(options),
         Command::Clock(options) => clock::run(options),
         Command::Outputs(options) => outputs::run(options),
+        Command::Network(options) => network::run(options),
     }
 }
