@@ -1,12 +1,14 @@
 //! `switchyard check`: everything that would keep the file from running, at once, with exact places.
 
 use super::{Exit, show};
-use crate::config::{self, Process, Report};
+use crate::config::{self, Process, Report, rules};
 use crate::daemon::blueprint;
 use crate::daemon::reach::{self, Said};
 use crate::ingest::Tls;
+use crate::model::printable::Printable;
 use crate::model::{Clock, SystemClock};
 use crate::trial::Tests;
+use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,10 +33,16 @@ pub struct Check {
     /// Warnings count as errors.
     #[arg(long)]
     deny_warnings: bool,
+    /// Explains a rule by the id that stands in brackets behind `error`, and reads no file; without an id it lists all.
+    #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["connect", "without_secrets", "deny_warnings"])]
+    explain: Option<String>,
 }
 
 impl Check {
     pub fn run(self) -> anyhow::Result<Exit> {
+        if let Some(id) = &self.explain {
+            return Ok(explain(id, self.json));
+        }
         let read = config::load(&self.file, &Process::beside(&self.file))?;
         let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
         drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| unreadable(&read, blueprint)));
@@ -58,11 +66,40 @@ impl Check {
             ));
         } else {
             print(&read, &drawn.problems);
+            hint(&drawn.problems);
             if let (false, Some(blueprint)) = (refused, &drawn.blueprint) {
                 show::say(&format!("{} runs: {}", self.file.display(), blueprint.summary()));
             }
         }
         Ok(if refused { Exit::No } else { Exit::Done })
+    }
+}
+
+/// Prints a rule's page, or where there is none of this id all rules.
+fn explain(id: &str, json: bool) -> Exit {
+    match rules::named(id) {
+        Ok(rule) if json => {
+            show::line(&json!({ "id": rule.id, "title": rule.title, "why": rule.why, "wrong": rule.wrong, "right": rule.right }));
+        }
+        Ok(rule) => show::say(rule.page().trim_end()),
+        Err(near) if !id.is_empty() => {
+            let near = near.map_or_else(|| "`switchyard check --explain` lists them".to_owned(), |near| format!("did you mean `{near}`?"));
+            eprintln!("switchyard: there is no rule `{}`: {near}", Printable(id));
+            return Exit::No;
+        }
+        Err(_) => {
+            let row = |rule: &rules::Rule| json!({ "id": rule.id, "title": rule.title });
+            let rows: Vec<_> = rules::all().iter().map(row).collect();
+            show::rows(&rows, &[("RULE", "/id"), ("WHAT", "/title")], json, "");
+        }
+    }
+    Exit::Done
+}
+
+/// Says once where more stands about what was found.
+fn hint(problems: &[Problem]) {
+    if let Some(problem) = problems.iter().min_by_key(|problem| problem.at) {
+        let _ = writeln!(anstream::stderr(), "`switchyard check --explain {}` says more about the first", problem.id);
     }
 }
 

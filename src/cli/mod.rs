@@ -27,6 +27,7 @@ mod purge;
 mod refused;
 mod replay;
 mod run;
+mod schema;
 mod send;
 mod show;
 mod silence;
@@ -71,6 +72,8 @@ enum Command {
     Test(test::Test),
     /// Shows what another configuration would change about what was delivered lately; sends nothing.
     Diff(diff::Diff),
+    /// Prints the JSON Schema of routes.yaml, for editors.
+    Schema(schema::Schema),
     /// Draws sources, routes and outputs, as Mermaid or SVG.
     Graph(graph::Graph),
     /// Signs an event as its sender would, posts it to the daemon and shows where it went.
@@ -133,6 +136,7 @@ pub fn main(args: Args) -> Exit {
         Command::Explain(explain) => explain.run(),
         Command::Test(test) => test.run(),
         Command::Diff(diff) => diff.run(),
+        Command::Schema(schema) => schema.run(),
         Command::Graph(graph) => graph.run(),
         Command::Send(send) => send.run(),
         Command::Sign(sign) => sign.run(),

@@ -10,6 +10,7 @@ pub mod parse;
 pub mod place;
 pub mod prose;
 pub mod report;
+pub mod rules;
 mod scalar;
 pub mod secrets;
 mod syntax;

@@ -3,6 +3,7 @@
 //! Drawing touches nothing: no network, no folder, no process. `check` draws, `run` and a reload draw and then build, so they
 //! refuse the same things (L5).
 
+use super::foreign;
 use super::homes;
 use super::outputs::{self, OutputPlan};
 use super::sections::{AdminSection, EgressSection};
@@ -73,6 +74,7 @@ pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
         let mut pen = Pen { kinds, problems: &mut problems };
         pen.whole(tree, version(file), base)
     });
+    problems.extend(literal_variables(file, &problems));
     // What could not be put in there was told; that its place is empty now is nothing new.
     let missing: Vec<Span> = file.problems.iter().filter(|p| NOT_THERE.contains(&p.id)).map(|p| p.at).collect();
     let found = problems.split_off(file.problems.len());
@@ -191,7 +193,7 @@ impl Pen<'_> {
         let router = self.router(tree.get("routes"), &names, section("outputs"), &messages);
         let tests = Tests::read(section("tests"), Wanted { sources: &names, outputs: &messages }, self.problems);
         let link = admin.as_ref().and_then(AdminSection::base);
-        homes::suggest(&mut self.problems[before..], tree, self.kinds);
+        self.homeless(before, tree);
         Some(Blueprint {
             version,
             server: server?,
@@ -206,6 +208,27 @@ impl Pen<'_> {
             egress: Egress::new(egress?),
             base,
         })
+    }
+
+    /// Says of each unknown key what was meant; what is told only because a section has another name is left out.
+    fn homeless(&mut self, from: usize, tree: &Node) {
+        let unknown: Vec<&str> = tree.entries().iter().map(|(key, _)| key.name.as_str()).filter(|name| !SECTIONS.contains(name)).collect();
+        let elsewhere = |section: &str, title: &str| {
+            !unknown.is_empty() && tree.get(section).is_none() || unknown.iter().any(|name| title.contains(&format!("`{name}`")))
+        };
+        let mut nth = 0;
+        self.problems.retain(|p| {
+            nth += 1;
+            let section = match p.id {
+                _ if nth <= from => return true,
+                "unknown-output" => "outputs",
+                "unknown-source" => "sources",
+                _ => return true,
+            };
+            !elsewhere(section, &p.title)
+        });
+        homes::suggest(&mut self.problems[from..], tree, self.kinds);
+        foreign::translate(self.problems, from, tree);
     }
 
     /// Events and the admin side can't have one port.
@@ -363,12 +386,30 @@ pub fn literal_secrets(tree: &Node) -> Vec<Span> {
         "service_account",
         "proxy",
     ];
+    // What other programs call those: the file is refused, and the report must not quote them either.
+    const FOREIGN: [&str; 15] = [
+        "access_token",
+        "api_key",
+        "apikey",
+        "auth",
+        "authorization",
+        "basic",
+        "bearer_token",
+        "credentials",
+        "dsn",
+        "endpoint",
+        "private_key",
+        "smtp",
+        "target_url",
+        "uri",
+        "webhook_url",
+    ];
     // Keys that look like one of those and are others.
     const WORDS: [&str; 5] = ["breaker", "header", "open", "proof", "then"];
     let mut found = vec![];
     for (key, node) in tree.entries() {
         // A misspelt key holds what the right one would; a word of the language is none.
-        let secret = !WORDS.contains(&key.name.as_str()) && nearest(&key.name, KEYS).is_some();
+        let secret = FOREIGN.contains(&key.name.as_str()) || !WORDS.contains(&key.name.as_str()) && nearest(&key.name, KEYS).is_some();
         match &node.value {
             Value::Text(text) if secret => found.extend((!is_reference(&text.written)).then_some(node.span)),
             Value::List(items) if secret => {
@@ -382,6 +423,18 @@ pub fn literal_secrets(tree: &Node) -> Vec<Span> {
         }
     }
     found
+}
+
+/// Secrets that are another program's way to name a variable: they would be used as they are.
+fn literal_variables(file: &config::File, told: &[Problem]) -> Vec<Problem> {
+    let spans = file.tree.as_ref().map(literal_secrets).unwrap_or_default();
+    let found = spans.into_iter().filter(|at| !told.iter().any(|problem| at.contains(problem.at))).filter_map(|at| {
+        let written = file.text.get(at.start..at.end)?.trim().trim_matches(['"', '\'']);
+        let name = foreign::variable(written)?;
+        let title = "this is the text as it stands, not the value of a variable";
+        Some(Problem::warning("literal-variable", at, title, "used as it is").help(format!("write `\"${{{name}}}\"`")))
+    });
+    found.collect()
 }
 
 /// Where the values of all keys below stand.

@@ -13,7 +13,12 @@ use switchyard_api::{AnyKind, Node, Problem, Span, Value};
 
 /// Adds to each unknown key that no name is near to where such a key has its place.
 pub fn suggest(problems: &mut [Problem], tree: &Node, kinds: &[Arc<dyn AnyKind>]) {
+    let outputs = tree.get("outputs").map(Node::entries).unwrap_or_default();
     for problem in problems.iter_mut().filter(|problem| problem.id == "unknown-key" && problem.patch.is_none()) {
+        // The list says what its type has; the delivery's own keys are everybody's.
+        if outputs.iter().any(|(_, output)| output.entries().iter().any(|(key, _)| key.span == problem.at)) {
+            problem.help = problem.help.as_deref().map(|help| format!("{help}; every output has: {}", section::KEYS.join(", ")));
+        }
         let Some(home) = key_at(tree, problem.at).and_then(|key| home(&key.name, kinds)) else { continue };
         let more = problem.help.as_deref().map(|help| format!("; here {help}")).unwrap_or_default();
         problem.help = Some(format!("it belongs {home}{more}"));

@@ -117,9 +117,12 @@ fn kind<'k>(key: &Key, node: &Node, kinds: &'k [Arc<dyn AnyKind>], problems: &mu
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     let Some(word) = node.get("type") else {
         let title = format!("the output `{}` has no `type`", key.name);
-        problems.push(
-            Problem::error("missing-key", key.span, title, "of what type?").help(format!("write `type:` and one of: {}", names.join(", "))),
-        );
+        let other = node.entries().iter().find(|(key, _)| ["kind", "provider", "driver"].contains(&key.name.as_str()));
+        let help = match other {
+            Some((other, _)) => format!("write `type` for `{}`", other.name),
+            None => format!("write `type:` and one of: {}", names.join(", ")),
+        };
+        problems.push(Problem::error("missing-key", key.span, title, "of what type?").help(help));
         return None;
     };
     let found = word.as_text().and_then(|text| kinds.iter().find(|kind| kind.name() == text));

@@ -43,6 +43,11 @@ struct Keys {
 }
 
 impl Hours {
+    /// What a window may be.
+    pub fn shape() -> switchyard_api::shape::Shape {
+        switchyard_api::shape::of::<Keys>()
+    }
+
     /// The keys of a window.
     pub fn keys() -> &'static [&'static str] {
         tree::keys::<Keys>()

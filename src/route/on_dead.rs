@@ -89,12 +89,15 @@ impl Builder<'_> {
         good.then_some(stops)
     }
 
-    /// Whether one that follows each `on_dead` from this output on does not come back to it.
+    /// Whether one that follows each `on_dead` from this output on does not come back to it. A circle is told once: at the first of its outputs.
     fn ends(&mut self, start: usize, first: &At<String>) -> bool {
-        let (mut at, mut last) = (start, first);
+        let (mut at, mut last, mut told) = (start, first, false);
         // As many steps as there are outputs: one that never comes back here is another's circle, and told there.
         for _ in 0..self.outputs.len() {
             let Some(next) = self.outputs.iter().position(|other| *other.name == *last.value) else { return true };
+            if next == start && told {
+                return false;
+            }
             if next == start {
                 let name = &self.outputs[start].name;
                 let title = format!("the dead of `{name}` would come back to it");
@@ -107,7 +110,7 @@ impl Builder<'_> {
                 return false;
             }
             let Some(further) = &self.outputs[next].on_dead else { return true };
-            (at, last) = (next, further);
+            (at, last, told) = (next, further, told || next < start);
         }
         true
     }

@@ -299,6 +299,7 @@ impl Builder<'_> {
             Problem::error("unknown-source", written.span, format!("`{}` is not a source", written.value), "no source has this name");
         let names: Vec<(&str, Span)> = self.sources.iter().map(|(name, span)| (&**name, *span)).collect();
         self.problems.push(match nearest(&written.value, names.iter().map(|(name, _)| *name).chain([OWN_SOURCE])) {
+            _ if ["*", "any", "all"].contains(&written.value.as_str()) => problem.help("leave `from` out to take from every source"),
             Some(OWN_SOURCE) => problem.help(format!("did you mean `{OWN_SOURCE}`, the daemon's own events?")).patch(OWN_SOURCE),
             _ => near_miss(problem, &written.value, &names),
         });
@@ -327,6 +328,15 @@ impl Builder<'_> {
 
     fn topic(&mut self, written: &At<String>) -> Option<Glob> {
         let wrong = |e: GlobError| Problem::error("wrong-glob", written.span, "not a topic", e.why).within(e.within).help(GLOB_HELP);
+        if let Some((within, help)) = like_a_regex(&written.value) {
+            let problem = Problem::warning(
+                "regex-as-topic",
+                written.span,
+                "this topic looks like a regular expression",
+                "a glob takes this as it is",
+            );
+            self.problems.push(problem.within(within).help(help));
+        }
         Glob::parse(&written.value).map_err(|error| self.problems.push(wrong(error))).ok()
     }
 
@@ -368,8 +378,25 @@ impl Builder<'_> {
     }
 }
 
+/// What of a topic means something in a regular expression and nothing in a glob, and what to write.
+fn like_a_regex(topic: &str) -> Option<(std::ops::Range<usize>, String)> {
+    if let Some(at) = topic.find('|') {
+        let several = topic.split('|').map(str::trim).collect::<Vec<_>>().join(", ");
+        return Some((at..at + 1, format!("several topics are a list: `[{several}]`")));
+    }
+    let signs = ["_.*", "-.*", ".+", "\\", "^", "$"];
+    let (at, sign) = signs.iter().filter_map(|sign| Some((topic.find(sign)?, sign))).min()?;
+    let glob =
+        topic.trim_matches(['/', '^', '$']).replace("\\.", "\0").replace(".*", "*").replace(".+", "*").replace('\\', "").replace('\0', ".");
+    Some((at..at + sign.len(), format!("a topic is a glob, in which `*` alone is any text: write `{glob}`")))
+}
+
 pub(super) fn near_miss(problem: Problem, word: &str, all: &[(&str, Span)]) -> Problem {
     let names = || all.iter().map(|(name, _)| *name);
+    if word.contains(',') {
+        let list = format!("[{}]", word.split(',').map(str::trim).collect::<Vec<_>>().join(", "));
+        return problem.help(format!("several are a list: `{list}`")).patch(list);
+    }
     let near = nearest(word, names()).and_then(|near| all.iter().find(|(name, _)| *name == near));
     match near {
         Some((near, span)) => problem.help(format!("did you mean `{near}`?")).patch(*near).also(*span, format!("`{near}` is defined here")),

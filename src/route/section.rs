@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use switchyard_api::problem::nearest;
+use switchyard_api::shape::{self, Shape};
 use switchyard_api::tree::{self, Key, Node, Value};
 use switchyard_api::{At, Jq, Problem, Span};
 
@@ -60,6 +61,18 @@ impl RouteSection {
     /// The keys of a route.
     pub fn keys() -> &'static [&'static str] {
         tree::keys::<Keys>()
+    }
+
+    /// What a route may be; `hours` and `to` are other rooms' and read by hand.
+    pub fn shape() -> Shape {
+        let Shape::Keys(fields, required) = shape::of::<Keys>() else { return Shape::Any };
+        let words = || Shape::Optional(Box::new(Shape::OneOf(vec![Shape::Text, Shape::List(Box::new(Shape::Text))])));
+        let of = |name: String, shape| match name.as_str() {
+            "from" | "topic" => (name, words()),
+            "filter" => (name, Shape::Optional(Box::new(Shape::Names(Box::new(Shape::Any))))),
+            _ => (name, shape),
+        };
+        Shape::Keys(fields.into_iter().map(|(name, shape)| of(name, shape)).collect(), required)
     }
 
     /// Reads all routes of the section; every problem is pushed, `None` if any of them keeps a route from being read.

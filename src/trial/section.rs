@@ -131,6 +131,11 @@ struct ExpectKeys {
 const EXPECT: [&str; 5] = ["output", "route", "count", "after", "within"];
 
 impl Tests {
+    /// What a test may be; events and expectations are read by hand.
+    pub fn shape() -> switchyard_api::shape::Shape {
+        switchyard_api::shape::of::<Keys>()
+    }
+
     /// The keys of a test.
     pub fn keys() -> &'static [&'static str] {
         tree::keys::<Keys>()

@@ -5,6 +5,7 @@ use crate::escape::Escape;
 use crate::fit::{Cap, Total};
 use crate::output::Output;
 use crate::problem::{Problem, Span};
+use crate::shape;
 use crate::tls::NamedFiles;
 use crate::tree::{self, At, Key, Node};
 use crate::units::Rate;
@@ -202,6 +203,10 @@ pub trait Kind: Send + Sync + 'static {
     fn read(&self, settings: &Node, problems: &mut Vec<Problem>) -> Option<Self::Config> {
         tree::read(settings, problems)
     }
+    /// What its settings may be, for editors. For a kind whose keys are data.
+    fn shape(&self) -> shape::Shape {
+        shape::of::<Self::Config>()
+    }
     /// Finds what reading could not: touches nothing, no network, no files.
     fn validate(&self, config: &Self::Config) -> Vec<Problem>;
     /// The PEM files that settings name, for the host to read before the output is made. For a kind whose `ca` or `tls` is something else.
@@ -230,6 +235,8 @@ pub trait AnyKind: Send + Sync {
     fn fields(&self) -> Vec<Field>;
     /// The limit that several of them share.
     fn total(&self) -> Option<Total>;
+    /// As [`Kind::shape`].
+    fn shape(&self) -> shape::Shape;
     /// As [`Kind::files`].
     fn files(&self, settings: &Node) -> NamedFiles;
     /// Reads and validates the settings; problems are pushed, `None` if it can't run.
@@ -268,6 +275,9 @@ impl<K: Kind> AnyKind for Wrapped<K> {
     }
     fn total(&self) -> Option<Total> {
         self.0.total()
+    }
+    fn shape(&self) -> shape::Shape {
+        self.0.shape()
     }
     fn files(&self, settings: &Node) -> NamedFiles {
         self.0.files(settings)

@@ -27,6 +27,7 @@ pub mod printable;
 pub mod problem;
 pub mod record;
 pub mod secret;
+pub mod shape;
 pub mod stream;
 pub mod tls;
 pub mod tree;

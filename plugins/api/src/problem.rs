@@ -104,7 +104,8 @@ impl Problem {
 pub fn nearest<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     all.into_iter()
         .map(|name| (strsim::damerau_levenshtein(&word.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        // Two wrong letters of four make another word.
+        .filter(|(distance, name)| *distance <= if name.len() < 5 { 1 } else { 1 + name.len() / 4 })
         .min()
         .map(|(_, name)| name)
 }

@@ -137,9 +137,9 @@ pub struct Verbatim<const KIND: u8> {
     pub text: String,
 }
 
-const AT: &str = "$switchyard::At";
-const VERBATIM: &str = "$switchyard::Verbatim";
-const PLACED: [&str; 3] = ["start", "end", "value"];
+pub(crate) const AT: &str = "$switchyard::At";
+pub(crate) const VERBATIM: &str = "$switchyard::Verbatim";
+pub(crate) const PLACED: [&str; 3] = ["start", "end", "value"];
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -250,7 +250,9 @@ impl Reading {
     /// Whether this is only the shadow of a problem told already: a value whose wrong part was left out, or a key that is misspelt.
     fn explains(&self, wrong: &Wrong, at: Span) -> bool {
         let meant = |patch: &str| wrong.missing.is_none_or(|field| patch == field);
-        let misspelt = |p: &Problem| p.id == "unknown-key" && p.at != at && at.contains(p.at) && p.patch.as_deref().is_some_and(meant);
+        // What a struct says of itself as a whole may only be for want of what stands under an unknown key.
+        let any = wrong.id == "wrong-value" && wrong.missing.is_none();
+        let misspelt = |p: &Problem| p.id == "unknown-key" && p.at != at && at.contains(p.at) && p.patch.as_deref().map_or(any, meant);
         self.left_out.iter().any(|out| at.contains(*out)) || self.problems.iter().any(misspelt)
     }
 }

@@ -262,6 +262,10 @@ impl Kind for Http {
         Some(config)
     }
 
+    fn shape(&self) -> switchyard_api::shape::Shape {
+        settings::shape(self.0.as_deref())
+    }
+
     fn validate(&self, config: &Config) -> Vec<Problem> {
         let assembly = self.assembly(config);
         let mut problems = vec![];
@@ -269,6 +273,10 @@ impl Kind for Http {
             Err(no) => {
                 let help = match no.wrong {
                     UrlError::User => "take them out of the URL and write `auth: { basic: { user: …, password: \"${NAME}\" } }`".into(),
+                    // What stands in a URL is the same for every event.
+                    _ if config.url.as_ref().is_some_and(|url| url.span == no.span && url.value.expose().contains("{{")) => {
+                        "a value of the event stands in the message: `path: \"orders/{{ data.id }}\"` behind `url: https://HOST`".into()
+                    }
                     _ => self.url_help(),
                 };
                 problems.push(Problem::error("bad-url", no.span, no.wrong.to_string(), "here").help(help));

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::fmt;
 use switchyard_api::problem::nearest;
+use switchyard_api::shape::{self, Shape};
 use switchyard_api::tree::{self, Key, Value};
 use switchyard_api::{At, Node, Problem};
 
@@ -59,6 +60,14 @@ pub fn read(preset: Option<&Preset>, node: &Node, problems: &mut Vec<Problem>) -
     Some(Config { own: Own(found), ..config })
 }
 
+/// What the settings of an output may be: of those that every one has, and of the row's.
+pub fn shape(preset: Option<&Preset>) -> Shape {
+    let Shape::Keys(common, _) = shape::of::<Config>() else { return Shape::Any };
+    let known = known(preset);
+    let own = preset.iter().flat_map(|preset| &preset.settings).map(|setting| (setting.name.clone(), setting.shape()));
+    Shape::Keys(common.into_iter().filter(|(name, _)| known.contains(&name.as_str())).chain(own).collect(), None)
+}
+
 /// The keys that an output may have.
 fn known(preset: Option<&Preset>) -> Vec<&str> {
     let base = preset.map_or(Some("url"), Preset::base);
@@ -88,6 +97,17 @@ fn missing(node: &Node, name: &str, docs: &str) -> Problem {
 }
 
 impl Setting {
+    fn shape(&self) -> Shape {
+        match self.kind {
+            // A number or a truth is a text too.
+            SettingKind::Text => Shape::OneOf(vec![Shape::Text, Shape::Truth]),
+            SettingKind::Number => Shape::Number,
+            SettingKind::Bool => Shape::OneOf(vec![Shape::Truth, Shape::Text]),
+            SettingKind::List => Shape::OneOf(vec![Shape::List(Box::new(Shape::Any)), Shape::Text, Shape::Truth]),
+            SettingKind::Map => Shape::Names(Box::new(Shape::Any)),
+        }
+    }
+
     /// Never quotes a value: it may be a secret.
     fn read(&self, node: &Node) -> Result<Json, Problem> {
         let wrong = |expected: &str| {

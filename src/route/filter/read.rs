@@ -14,6 +14,27 @@ const REGEX_MAX: usize = 1 << 20;
 const OPERATORS: [&str; 15] =
     ["eq", "gt", "ge", "lt", "le", "prefix", "suffix", "contains", "glob", "regex", "cidr", "exists", "type", "not", "any"];
 const IGNORE_CASE: &str = "ignore_case";
+/// What the body is called elsewhere.
+const BODY: [&str; 6] = ["body", "payload", "json", "event", "$json", "message"];
+/// Other words for an operator, and what to do.
+const FOREIGN: [(&[&str], &str, Option<&str>); 16] = [
+    (&["=", "==", "equals", "equal", "is"], "write `eq`, or the value alone", Some("eq")),
+    (&["!=", "<>", "ne", "neq", "not_equal", "not_equals", "notEquals"], "write `{ not: VALUE }`", Some("not")),
+    (&[">", "greater", "greater_than", "above"], "write `gt`", Some("gt")),
+    (&[">=", "gte", "$gte", "min"], "write `ge`", Some("ge")),
+    (&["<", "less", "less_than", "below"], "write `lt`", Some("lt")),
+    (&["<=", "lte", "$lte", "max"], "write `le`", Some("le")),
+    (&["in", "$in", "one_of", "any_of", "oneOf", "values"], "one of several is a list alone: `[NL, BE]`", None),
+    (&["not_in", "nin", "$nin", "notIn", "none_of"], "none of several is `{ not: [NL, BE] }`", Some("not")),
+    (&["starts_with", "startsWith", "startswith", "begins_with"], "write `prefix`", Some("prefix")),
+    (&["ends_with", "endsWith", "endswith"], "write `suffix`", Some("suffix")),
+    (&["includes", "contain", "has", "substring"], "write `contains`", Some("contains")),
+    (&["matches", "match", "=~", "re", "pattern", "$regex"], "write `regex`, or `glob`", Some("regex")),
+    (&["like", "wildcard"], "write `glob`", Some("glob")),
+    (&["between", "range"], "write both ends: `{ ge: 10, le: 20 }`", None),
+    (&["present", "defined", "is_null", "null"], "write `exists: true`, or `exists: false`", Some("exists")),
+    (&["or", "$or", "any_matches"], "write `any: [ {…}, {…} ]`", Some("any")),
+];
 const KINDS: [&str; 6] = ["string", "number", "boolean", "array", "object", "null"];
 
 impl Filter {
@@ -41,6 +62,7 @@ fn clause(key: &Key, node: &Node, paths: &mut Paths, problems: &mut Vec<Problem>
         return Some(Clause::Any(key.span, filters.into_iter().collect::<Option<_>>()?));
     }
     let place = paths.add(&key.name).map_err(|error| problems.push(wrong_path(key, &error)));
+    problems.extend(odd_path(key));
     let check = condition(node, problems);
     let at = Span { start: key.span.start, end: node.span.end.max(key.span.end) };
     Some(Clause::Path(Condition { place: place.ok()?, check: check?, at, written: written(node), path: key.name.clone() }))
@@ -49,6 +71,15 @@ fn clause(key: &Key, node: &Node, paths: &mut Paths, problems: &mut Vec<Problem>
 fn wrong_path(key: &Key, error: &PathError) -> Problem {
     let problem = Problem::error("unknown-path", key.span, error.to_string(), "not a path");
     let PathError::Root(root) = error else { return problem };
+    // As jq and JSONPath write it, or with the body's name in other programs.
+    let path = key.name.trim_start_matches('$').trim_start_matches('.');
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    if path != key.name && ROOTS.contains(&first) {
+        return problem.help(format!("a path begins with the name itself: `{path}`")).patch(path);
+    }
+    if BODY.contains(&first) && !rest.is_empty() {
+        return problem.help(format!("the body is `data`: `data.{rest}`")).patch(format!("data.{rest}"));
+    }
     match nearest(root, ROOTS) {
         Some(near) => problem.help(format!("did you mean `{near}`?")).patch(key.name.replacen(root, near, 1)),
         None => {
@@ -62,8 +93,41 @@ fn condition(node: &Node, problems: &mut Vec<Problem>) -> Option<Check> {
     match &node.value {
         Value::List(items) => any_of(node, items, problems),
         Value::Map(entries) => operators(node, entries, problems),
-        _ => Some(Check::Some(vec![Test::Equal(operand(node, problems)?)])),
+        _ => {
+            problems.extend(odd_value(node));
+            Some(Check::Some(vec![Test::Equal(operand(node, problems)?)]))
+        }
     }
+}
+
+/// A path that JSON has only as a key with such signs in it: lists are written otherwise here.
+fn odd_path(key: &Key) -> Option<Problem> {
+    let wild = key.name.split('.').any(|part| part == "*" || part == "[*]");
+    let bracket = key.name.split('.').find_map(|part| part.strip_suffix(']')?.split_once('[')).filter(|(_, inside)| {
+        // A form may well have keys such as `merges[EMAIL]`.
+        matches!(*inside, "" | "*") || inside.bytes().all(|b| b.is_ascii_digit())
+    });
+    let path = key.name.replace("[*]", "").replace("[]", "").replace('[', ".").replace(']', "").replace(".*", "");
+    let help = match bracket {
+        _ if wild => format!("a path into a list looks at each element: write `{path}`"),
+        Some((_, "" | "*")) => format!("a path into a list looks at each element: write `{path}`"),
+        Some(_) => format!("one element of a list is a number between dots: write `{path}`"),
+        None => return None,
+    };
+    let title = format!("`{}` is looked for as a key with these signs in its name", key.name);
+    Some(Problem::warning("odd-path", key.span, title, "no list is meant by this").help(help).patch(path))
+}
+
+/// A text that looks like a comparison and is only equal to itself.
+fn odd_value(node: &Node) -> Option<Problem> {
+    let text = node.as_text()?;
+    let (sign, name) = [(">=", "ge"), ("<=", "le"), ("!=", "not"), ("==", "eq"), (">", "gt"), ("<", "lt"), ("=~", "regex")]
+        .into_iter()
+        .find(|(sign, _)| text.starts_with(sign))?;
+    let value = text[sign.len()..].trim();
+    let plain = !value.is_empty() && !value.contains(['<', '>']);
+    let title = format!("this is the text `{text}`, not a comparison");
+    plain.then(|| Problem::warning("odd-value", node.span, title, "compared as it is").help(format!("write `{{ {name}: {value} }}`")))
 }
 
 fn any_of(node: &Node, items: &[Node], problems: &mut Vec<Problem>) -> Option<Check> {
@@ -139,7 +203,15 @@ fn operator(key: &Key, node: &Node, fold: bool, problems: &mut Vec<Problem>) -> 
         name => {
             let all = OPERATORS.into_iter().chain([IGNORE_CASE]);
             let problem = Problem::error("unknown-operator", key.span, format!("unknown operator `{name}`"), "not an operator");
+            let foreign = FOREIGN.iter().find(|(words, ..)| words.contains(&name));
             problems.push(match nearest(name, all.clone()) {
+                _ if foreign.is_some() => {
+                    let (_, help, patch) = foreign.copied().unwrap_or_default();
+                    Problem { patch: patch.map(str::to_owned), ..problem.help(help) }
+                }
+                _ if name.bytes().all(|b| b.is_ascii_digit()) && node.value == Value::Null => {
+                    problem.help("a number is written without commas: `1000`; inside `{…}` a comma ends the value")
+                }
                 Some(near) => problem.help(format!("did you mean `{near}`?")).patch(near),
                 None => problem.help(format!("expected one of: {}", all.collect::<Vec<_>>().join(", "))),
             });

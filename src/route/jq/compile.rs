@@ -6,6 +6,7 @@
 
 use super::{JqError, PROGRAM_MAX, RESULTS_MAX};
 use crate::model::{Json, envelope};
+use crate::route::facts::ROOTS;
 use jaq_core::compile::Undefined;
 use jaq_core::data::{DataT, HasLut};
 use jaq_core::load::lex::StrPart;
@@ -128,7 +129,7 @@ pub fn compile(text: &str) -> Result<Compiled, Vec<JqProblem>> {
         errors
             .into_iter()
             .flat_map(|(_, error)| unread(error))
-            .map(|(part, why)| JqProblem::new(place(part), why, SYNTAX_HELP))
+            .map(|(part, why)| JqProblem::new(place(part), why, syntax_help(part)))
             .collect::<Vec<_>>()
     })?;
     if !parsed {
@@ -170,8 +171,30 @@ fn unread(error: LoadError<&str>) -> Vec<(&str, String)> {
     }
 }
 
+/// What to do about a piece that cannot be read: other languages' signs have words here.
+fn syntax_help(part: &str) -> &'static str {
+    match part.as_bytes() {
+        [b'&', b'&', ..] | [b'|', b'|', ..] | [b'!', b' ' | b'.' | b'(', ..] => {
+            "write `and`, `or` and `|not`, as in `.data.paid and .data.total > 1000`"
+        }
+        [b'\'', ..] => "a text in jq stands in \"…\"; put the whole program in '…'",
+        _ => SYNTAX_HELP,
+    }
+}
+
 fn undefined_name(name: &str, what: &Undefined, within: Range<usize>) -> JqProblem {
+    if matches!(what, Undefined::Var) && ["$env", "$ENV", "$__prog_args"].contains(&name) {
+        return JqProblem::new(within, format!("`{name}` is not available in routes"), BANNED_HELP);
+    }
     let Undefined::Filter(_) = what else { return JqProblem::new(within, unknown(name, what), SYNTAX_HELP) };
+    if ROOTS.contains(&name) {
+        let problem = JqProblem::new(within, unknown(name, what), "");
+        return JqProblem {
+            help: format!("a value of the event begins with a dot: `.{name}`"),
+            patch: Some(format!(".{name}")),
+            ..problem
+        };
+    }
     if BANNED.contains(&name) {
         return JqProblem::new(within, format!("`{name}` is not available in routes"), BANNED_HELP);
     }

@@ -96,15 +96,21 @@ pub fn before(text: &str) -> Vec<TemplateProblem> {
     let Some(at) = text.find("${") else { return vec![] };
     let end = text[at..].find('}').map_or(text.len(), |end| at + end + 1);
     let why = "`${…}` is not replaced in a template: a secret would end up in a message".to_owned();
-    vec![TemplateProblem::new("secret-in-template", at..end, why).help("for these characters themselves write `{{ '$' }}{`".into())]
+    let help = if text[at..].starts_with("${{") {
+        "a value of the event has no `$` in front: write `{{ data.x }}`; for the sign itself `{{ '$' }}`"
+    } else {
+        "for these characters themselves write `{{ '$' }}{`"
+    };
+    vec![TemplateProblem::new("secret-in-template", at..end, why).help(help.into())]
 }
 
 /// An error of syntax.
 pub fn syntax(error: &Error, text: &str) -> TemplateProblem {
     let why = error.detail().unwrap_or("not a template").to_owned();
     let range = error.range().filter(|range| range.end <= text.len() && range.start < range.end);
-    TemplateProblem::new("wrong-template", range.unwrap_or_else(|| line(text, error.line().unwrap_or(1))), why)
-        .help("write a value as `{{ data.x }}`, a condition as `{% if data.x %}…{% endif %}`".into())
+    let range = range.unwrap_or_else(|| line(text, error.line().unwrap_or(1)));
+    let help = foreign(text, range.start);
+    TemplateProblem::new("wrong-template", range, why).help(help.into())
 }
 
 /// The bytes of a line, from 1.
@@ -149,7 +155,7 @@ pub fn names(engine: &Environment<'static>, text: &str, rules: Rules) -> Vec<Tem
                 Some((*name, "function", nearest(name, FUNCTIONS), format!("functions: {}", FUNCTIONS.join(", "))))
             }
             Instruction::Lookup(name) if unknown.contains(*name) && !ROOTS.contains(name) && *name != DEAD && !FUNCTIONS.contains(name) => {
-                Some((*name, "name", nearest(name, ROOTS), format!("an event has: {}", ROOTS.join(", "))))
+                Some((*name, "name", nearest(name, ROOTS), unknown_name(name)))
             }
             _ => None,
         };
@@ -164,6 +170,38 @@ pub fn names(engine: &Environment<'static>, text: &str, rules: Rules) -> Vec<Tem
         }
     }
     problems
+}
+
+/// What to do about a name that no event has.
+fn unknown_name(name: &str) -> String {
+    match name {
+        "env" | "secrets" | "vars" | "config" => {
+            "secrets and the environment are never reachable from templates; use them in settings of the output, such as `auth`".into()
+        }
+        "event" | "payload" | "body" | "json" | "message" => {
+            format!("the body is `data`: write `data.x` for `{name}.x`; an event has: {}", ROOTS.join(", "))
+        }
+        _ => format!("what the sender wrote stands under `data`: `data.{name}`; an event has: {}", ROOTS.join(", ")),
+    }
+}
+
+/// What to do about a sign that other template languages have.
+fn foreign(text: &str, at: usize) -> &'static str {
+    let (before, here) = (text.get(..at).unwrap_or_default(), text.get(at..).unwrap_or_default());
+    match here.as_bytes().first() {
+        Some(b'.') if before.trim_end().ends_with("{{") => "a value has no dot in front: write `{{ data.x }}`",
+        Some(b'$') => "a value has no `$` in front: write `{{ data.x }}`",
+        Some(b'&' | b'!') => "write `and`, `or` and `not`",
+        Some(b'|') if here.starts_with("||") || before.ends_with('|') => {
+            "write `and`, `or` and `not`; another value for none is `{{ data.x|default('none') }}`"
+        }
+        Some(b'?') => "write `{{ 'yes' if data.x else 'no' }}`",
+        Some(b'#' | b'/') if before.ends_with("{{") => {
+            "write `{% if data.x %}…{% endif %}`, or `{% for item in data.items %}…{% endfor %}`"
+        }
+        Some(b':') => "what a filter takes stands in brackets: `{{ data.x|default('none') }}`",
+        _ => "write a value as `{{ data.x }}`, a condition as `{% if data.x %}…{% endif %}`",
+    }
 }
 
 fn unknown_filter(name: &str, rules: Rules) -> (&str, &'static str, Option<&'static str>, String) {

@@ -1,0 +1,116 @@
+//! Mistakes in outputs.
+
+use super::Mistake;
+
+/// As [`super::MISTAKES`].
+pub const OUTPUTS: &[Mistake] = &[
+    // outputs
+    Mistake("type: slack", "type: «slakc»", "unknown-word", "did you mean `slack`?"),
+    Mistake("type: slack", "type: «carrier-pigeon»", "unknown-word", "expected one of: afas, "),
+    Mistake("chat: { type: slack,", "«chat»: {", "missing-key", "write `type:` and one of"),
+    Mistake("method: PUT", "«mehtod»: PUT", "unknown-key", "did you mean `method`?"),
+    Mistake("method: PUT", "method: «put»", "unknown-word", "did you mean `PUT`?"),
+    Mistake("concurrency: 8", "«concurency»: 8", "unknown-key", "did you mean `concurrency`?"),
+    Mistake("each: data.events", "each: «events»", "unknown-path", "`each: data.events`"),
+    Mistake("redact: [data.customer.iban]", "redact: [«customer.iban»]", "unknown-path", "it begins with `data`"),
+    Mistake("redact: [data.customer.iban]", "«redacts»: [data.customer.iban]", "unknown-key", "did you mean `redact`?"),
+    Mistake("verify: { bearer: \"${INTERNAL_TOKEN}\" }", "verify: «mtls»", "no-client-ca", "add `client_ca: FILE` to `server.tls`"),
+    Mistake("on_dead: archive", "on_dead: «archiv»", "unknown-output", "did you mean `archive`?"),
+    Mistake("on_dead: archive", "on_dead: «shipper»", "on-dead-circle", "name another output"),
+    Mistake("late_after: 15m", "late_after: «10ms»", "delivery-late", "at least 1s, such as `15m`"),
+    Mistake("late_after: 15m", "«late_aftr»: 15m", "unknown-key", "did you mean `late_after`?"),
+    Mistake("silent_after: 6h", "silent_after: «0s»", "bad-silence", "at least 1s, such as `6h`"),
+    Mistake("silent_after: 6h", "«silentafter»: 6h", "unknown-key", "did you mean `silent_after`?"),
+    Mistake("reserve: 1GiB", "reserve: «much»", "wrong-value", "`64KiB`, `1MiB` or `20GiB`"),
+    Mistake("concurrency: 8", "concurrency: «0»", "delivery-concurrency", "write a number from 1 to 1024"),
+    Mistake("timeout: 10s", "timeout: «0s»", "delivery-timeout", "at most 1h"),
+    Mistake("timeout: 10s", "timeout: «10»", "wrong-value", "such as `500ms`, `5s`, `10m`, `48h` or `3d`"),
+    Mistake("rate: 30/min", "rate: «5»", "wrong-type", "`30/min`"),
+    Mistake("rate: 30/min", "rate: «5/fortnight»", "wrong-value", "`30/min`"),
+    Mistake("rate: 30/min", "rate: { limit: 30/min, «brust»: 3 }", "unknown-key", "did you mean `burst`?"),
+    Mistake("rate: 30/min", "rate: { limit: 30/min, «kye»: \"{{ data.shop }}\" }", "unknown-key", "did you mean `key`?"),
+    Mistake("rate: 30/min", "rate: { limit: 30/min, key: \"{{ «dta».shop }}\" }", "unknown-name", "did you mean `data`?"),
+    Mistake("rate: 30/min", "rate: { limit: 30/min, key: «data.shop» }", "constant-key", "write `\"{{ data.shop }}\"`"),
+    Mistake("concurrency: 8", "replay: { share: «95%» }", "delivery-replay", "write at most 90%"),
+    Mistake("concurrency: 8", "replay: { share: «half» }", "wrong-value", "such as `20%`"),
+    Mistake("concurrency: 8", "replay: { «shaer»: 20% }", "unknown-key", "did you mean `share`?"),
+    Mistake("retry: { attempts: 5, over: 1h }", "retry: { attempts: «5», schedule: [5s] }", "delivery-retry", "keep one of the two"),
+    Mistake("retry: { attempts: 5, over: 1h }", "retry: { attempts: «0» }", "delivery-retry", "write at least 1"),
+    Mistake("retry: { attempts: 5, over: 1h }", "retry: { on: [«200»] }", "delivery-retry", "from 300 to 599"),
+    Mistake("retry: { attempts: 5, over: 1h }", "retry: { «atempts»: 5 }", "unknown-key", "did you mean `attempts`?"),
+    Mistake("retry: { attempts: 5, over: 1h }", "retry: «5»", "wrong-type", "write `retry: { attempts: 5"),
+    Mistake("archive: { type: file,", "archive: { type: file, retry: { reject: [«410»] },", "delivery-retry", "take `reject` away"),
+    Mistake("archive: { type: file, path: \"data/{date}.ndjson\" }", "archive: «file»", "wrong-type", "write `archive: { type: file"),
+    Mistake(
+        "auth: { bearer: \"${SHIPPER_TOKEN}\" }",
+        "auth: { header: { name: X-Key, «vlaue»: hush-key } }",
+        "unknown-key",
+        "did you mean `value`?",
+    ),
+    Mistake("auth: { bearer: \"${SHIPPER_TOKEN}\" }", "auth: «{ header: { name: Host, value: hush-key } }»", "bad-auth", "write `bearer:"),
+    Mistake("on_unknown: retry", "on_unknown: «rerty»", "unknown-word", "did you mean `retry`?"),
+    Mistake("url: https://api.shipper.example/orders", "url: «api.shipper.example/hush»", "bad-url", "write `https://HOST/PATH`"),
+    Mistake("url: https://api.shipper.example/orders", "url: «https://ann:hush@api.shipper.example/»", "bad-url", "`auth"),
+    Mistake("    url: https://api.shipper.example/orders\n", "", "missing-key", "add `url:`"),
+    Mistake("url: \"${SLACK_URL}\"", "url: «https://hooks.slak.com/services/hush»", "wrong-host", "hooks.slack.com"),
+    Mistake("auth: { bearer: \"${SHIPPER_TOKEN}\" }", "auth: { «baerer»: \"${SHIPPER_TOKEN}\" }", "unknown-key", "did you mean `bearer`?"),
+    Mistake("auth: { bearer: \"${SHIPPER_TOKEN}\" }", "auth: «\"${SHIPPER_TOKEN}\"»", "wrong-type", "write `auth: { bearer:"),
+    Mistake(
+        "sign: { secret: \"${SHIPPER_SIGNING}\" }",
+        "sign: { secret: «hush-no-base64» }",
+        "bad-signing-secret",
+        "openssl rand -base64 32",
+    ),
+    Mistake("headers: { X-Shop:", "headers: { «X Shop»:", "bad-header", "letters, digits and `-`"),
+    Mistake("headers: { X-Shop:", "headers: { «Host»:", "bad-header", "take it away"),
+    Mistake("headers: { X-Shop:", "headers: { «Switchyard-Event»:", "bad-header", "take it away"),
+    Mistake("path: \"data/{date}.ndjson\"", "path: \"data/{date}/«..»/x.ndjson\"", "bad-path", "take `.` and `..` out"),
+    Mistake("path: \"data/{date}.ndjson\"", "path: \"data/«{dat}».ndjson\"", "bad-path", "did you mean `{date}`?"),
+    Mistake("path: \"data/{date}.ndjson\"", "«paht»: \"data/{date}.ndjson\"", "unknown-key", "did you mean `path`?"),
+];
+
+/// The settings of one output of each kind that names a file, and of each key that does.
+pub const FILES: [(&str, &str); 16] = [
+    ("http", "url: https://a.example, ca: «nope.pem»"),
+    ("http", "url: https://a.example, tls: { cert: «nope.pem», key: nope.key }"),
+    ("http", "url: https://a.example, tls: { cert: cert.pem, key: «nope.key» }"),
+    ("http", "url: https://a.example, ca: «routes.yaml»"),
+    ("email", "smtp: \"smtps://a.example\", from: a@a.example, to: [b@a.example], ca: «nope.pem»"),
+    ("sql", "url: \"postgres://u:p@a.example/d\", sql: DELETE FROM a, tls: { ca: «nope.pem» }"),
+    ("kafka", "brokers: [a.example:9092], topic: a, tls: { ca: «nope.pem» }"),
+    ("kafka", "brokers: [a.example:9092], topic: a, tls: { cert: «nope.pem», key: nope.key }"),
+    ("redis", "url: \"rediss://a.example\", stream: a, ca: «nope.pem»"),
+    ("redis", "url: \"rediss://a.example\", stream: a, tls: { ca: «nope.pem» }"),
+    ("nats", "url: \"tls://a.example\", subject: a, ca: «nope.pem»"),
+    ("amqp", "url: \"amqps://a.example\", routing_key: a, ca: «nope.pem»"),
+    ("mqtt", "url: \"mqtts://a.example\", topic: a, ca: «nope.pem»"),
+    ("syslog", "url: \"tls://a.example\", ca: «nope.pem»"),
+    ("s3", "bucket: a, region: eu-west-1, access_key: a, secret_key: a, ca: «nope.pem»"),
+    ("slack", "url: \"https://hooks.slack.com/services/T0/B0/x\", text: a, ca: «nope.pem»"),
+];
+
+/// Hosts that no output may reach, whatever speaks to them.
+pub const METADATA: [(&str, &str); 9] = [
+    ("http", "url: «\"http://169.254.169.254/latest\"»"),
+    ("email", "smtp: «\"smtps://169.254.169.254\"», from: a@a.example, to: [b@a.example]"),
+    ("sql", "url: «\"postgres://u:p@169.254.169.254/d\"», sql: DELETE FROM a"),
+    ("sql", "url: «\"mysql://u:p@metadata.google.internal/d\"», sql: DELETE FROM a"),
+    ("kafka", "brokers: [«\"169.254.169.254:80\"»], topic: a"),
+    ("redis", "url: «\"rediss://169.254.169.254\"», stream: a"),
+    ("nats", "url: «\"tls://169.254.169.254\"», subject: a"),
+    ("amqp", "url: «\"amqps://0xa9fea9fe\"», routing_key: a"),
+    ("mqtt", "url: «\"mqtts://[::ffff:169.254.169.254]\"», topic: a"),
+];
+
+/// What is the same for every event and cannot be sent.
+pub const CONSTANT: [(&str, &str, &str); 9] = [
+    ("email", "smtp: \"smtps://a.example\", from: a@a.example, to: [b@a.example], «recipient»: \"{{ data.to }}\"", "no-recipients-from"),
+    ("syslog", "url: \"tls://a.example\", severity: «bad»", "bad-severity"),
+    ("kafka", "brokers: [localhost:9092], topic: «a b»", "bad-topic"),
+    ("kafka", "brokers: [localhost:9092], topics: [a, b], topic: «c»", "bad-topic"),
+    ("nats", "url: \"tls://a.example\", subject: «\"a.*\"»", "bad-subject"),
+    ("nats", "url: \"tls://a.example\", subject: «a b»", "bad-subject"),
+    ("mqtt", "url: \"mqtts://a.example\", topic: «\"a/#\"»", "bad-topic"),
+    ("amqp", "url: \"amqps://a.example\", routing_key: a, exchange: «\"{{ topic }}\"»", "bad-exchange"),
+    ("syslog", "url: \"tls://a.example\", severity: «Warning»", "bad-severity"),
+];
