@@ -183,7 +183,7 @@ const MISTAKES: &[Mistake] = &[
         "signs: \"{timestamp}.{body}\"",
         "signs: \"{timestamp}.«{bdy}»\"",
         "bad-signs",
-        "`{body}`, `{timestamp}`, `{header:X-Name}`, `{url}` and `{method}`",
+        "`{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{form}`, `{url}` and `{method}`",
     ),
     Mistake("signs: \"{timestamp}.{body}\"", "signs: «\"{timestamp}\"»", "unsigned-body", "add `{body}`"),
     Mistake("key: text", "key: «bas64»", "unknown-word", "did you mean `base64`?"),
