@@ -149,7 +149,7 @@ const MISTAKES: &[Mistake] = &[
     Mistake("retain: { delivered: 3d", "retain: { «deliverd»: 3d", "unknown-key", "did you mean `delivered`?"),
     // sources
     Mistake("  shop:\n    verify: orderchamp", "  shop:\n    verify: «orchamp»", "unknown-preset", "did you mean `orderchamp`?"),
-    Mistake("verify: orderchamp\n    secret", "verify: «ebay»\n    secret", "unknown-preset", "known are adyen-platform, bitbucket"),
+    Mistake("verify: orderchamp\n    secret", "verify: «ebay»\n    secret", "unknown-preset", "known are adyen, adyen-platform, bitbucket"),
     Mistake("verify: orderchamp\n    secret", "«verfy»: orderchamp\n    secret", "unknown-key", "did you mean `verify`?"),
     Mistake(
         "    verify: orderchamp\n    secret: \"${SHOP_SECRET}\"",
