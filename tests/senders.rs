@@ -171,6 +171,37 @@ fn a_certificate_proves_a_sender_and_its_issuer_may_change_while_it_runs() {
 }
 
 #[test]
+fn proofs_inside_the_body_hold_for_every_item_and_are_not_kept() {
+    let far = FarSide::start();
+    let yard = Yard::new("");
+    let sources = "  graph: { verify: microsoft-graph, secret: made-up-client-state }
+  twilio: { verify: twilio, secret: '12345', url: 'https://mycompany.com/myapp.php?foo=1&bar=2' }";
+    yard.write_whole(&whole(sources, &far, ""));
+    let mut yard = yard.start();
+    let greeted = post(&yard, "/graph?validationToken=Validation%3A+Testing+client+application+reachability", "");
+    assert_eq!(
+        (greeted.status, greeted.header("content-type"), String::from_utf8(greeted.body.clone()).unwrap().as_str()),
+        (200, Some("text/plain; charset=utf-8"), "Validation: Testing client application reachability")
+    );
+    let change = |state: &str| format!(r#"{{"clientState":"{state}","changeType":"created"}}"#);
+    let (good, forged) = (change("made-up-client-state"), change("forged"));
+    assert_eq!(post(&yard, "/graph", &format!(r#"{{"value":[{good},{forged}]}}"#)).status, 401, "one of them is not theirs");
+    assert_eq!(post(&yard, "/graph?validationToken=x", &format!(r#"{{"value":[{forged}]}}"#)).status, 401, "not empty: an event");
+    assert_eq!(post(&yard, "/graph", r#"{"value":[]}"#).status, 401, "nothing that proves it");
+    assert_eq!(post(&yard, "/graph", &format!(r#"{{"value":[{good}]}}"#)).status, 200);
+    assert_eq!(far.wait(1)[0].text(), r#"{"clientState":"[redacted]","changeType":"created"}"#);
+    let form = |signature: &str| {
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-twilio-signature", signature)];
+        let body = b"CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&To=%2B18005551212&Caller=%2B14158675309";
+        http::request(&yard.daemon().events, "POST", "/twilio?foo=1&bar=2", &headers, body).unwrap().status
+    };
+    // With the port and without; not with another.
+    assert_eq!((form("RSOYDt4T1cUTdK1PDd93/VVr8B8="), form("kvajT1Ptam85bY51eRf/AJRuM3w=")), (200, 200));
+    assert_eq!(form("Zmvh+3yNM1Phv2jhDCwEM3q5ebU="), 401);
+    yard.kill();
+}
+
+#[test]
 fn handshakes_are_answered_and_are_no_events() {
     let far = FarSide::start();
     let yard = Yard::new("");

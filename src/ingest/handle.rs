@@ -159,10 +159,14 @@ impl<K: Keep> Ingest<K> {
         }
         let mut reserved = self.budget.open();
         let body = body::read(body, limits.max_body, &mut reserved, limits.body_budget).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        if let Some(reply) = source.verifier.posted(query).filter(|_| body.is_empty()) {
+            return Ok(Taken::Handshake(reply));
+        }
         let now = self.clock.wall();
         fail::point("accepted");
         let certificate = parts.extensions.get::<Shown>().map(|shown| &*shown.0);
-        let request = Request { headers: &parts.headers, body: &body, peer, certificate };
+        let request = Request { headers: &parts.headers, body: &body, peer, certificate, query };
         let verified = source.verifier.verify(&request, now)?;
         if let Some(reply) = source.verifier.shaken(&request) {
             return Ok(Taken::Handshake(reply));

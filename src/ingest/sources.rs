@@ -101,7 +101,8 @@ impl Sources {
             let redact: Vec<Path> = section.redact.iter().filter_map(|path| cut::path(path, "redact", problems)).collect();
             // Of the elements; and where a request is kept whole, of those in it.
             let inside = each.iter().flat_map(|each| redact.iter().map(move |path| each.iter().chain(path).cloned().collect()));
-            let redact = redact.iter().cloned().chain(inside).collect();
+            let secret = verifier.as_ref().map(Verifier::secret_paths).unwrap_or_default();
+            let redact = redact.iter().cloned().chain(inside).chain(secret).collect();
             if let Some(verifier) = verifier {
                 let answer = section.answer.clone().or_else(|| preset?.answer.clone()).map(Bytes::from);
                 let name = name.as_str().into();

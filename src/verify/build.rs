@@ -2,18 +2,19 @@
 //!
 //! A source is never open by mistake: without `verify`, or with a secret that is missing or empty, nothing is built.
 
+mod over;
+mod scheme;
+
+use self::over::over;
 use super::pick::Pick;
 use super::presets::{Preset, preset, presets};
-use super::section::{BasicSection, Form, KeyForm, Secrets, Section, Shows, Spelled, TimestampSection, Unit};
-use super::signature::{Key, Moment, MomentAt, Part, Scheme};
+use super::section::{BasicSection, Form, Secrets, Section, Shows, Spelled};
+use super::signature::Place;
 use super::token::{Token, Word};
 use super::{Proof, Verifier, section};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderName;
 use ipnet::IpNet;
 use rustls::pki_types::ServerName;
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 use switchyard_api::problem::nearest;
@@ -141,6 +142,7 @@ impl Build<'_> {
         let spelled = &form.spelled;
         let kinds: Vec<(&str, Span)> = [
             spelled.hmac.as_ref().map(|hmac| ("hmac", hmac.span)),
+            spelled.hash.as_ref().map(|hash| ("hash", hash.span)),
             spelled.public.as_ref().map(|public| ("public", public.span)),
             spelled.bearer.as_ref().map(|bearer| ("bearer", bearer.span)),
             spelled.token.as_ref().map(|token| ("token", token.span)),
@@ -161,11 +163,11 @@ impl Build<'_> {
         if let Some(shows) = shows {
             return self.shown(shows, form, section).map(Proof::Token);
         }
-        if spelled.hmac.is_none() && spelled.public.is_none() {
+        if spelled.hmac.is_none() && spelled.hash.is_none() && spelled.public.is_none() {
             self.strays(form, section);
         }
         match kinds.first().map(|(kind, _)| *kind) {
-            Some("hmac" | "public") => self.scheme(form, section).map(Proof::Signature),
+            Some("hmac" | "hash" | "public") => self.scheme(form, section).map(Proof::Signature),
             Some("bearer") => {
                 let bearer = spelled.bearer.as_ref()?;
                 let secrets = self.secrets(bearer.span, &bearer.value.0)?;
@@ -174,8 +176,8 @@ impl Build<'_> {
             Some("token") => {
                 let token = spelled.token.as_ref()?;
                 let secrets = self.secrets(token.span, &token.value.0);
-                let header = self.needed_header(form)?;
-                Some(Proof::Token(Token::new(header, Word::None, secrets?.to_vec())))
+                let (place, items) = (self.place(form)?, self.items(spelled)?);
+                Some(Proof::Token(Token::new(place, items, Word::None, secrets?.to_vec())))
             }
             Some("mtls") => {
                 let names = &spelled.mtls.as_ref()?.value;
@@ -207,8 +209,8 @@ impl Build<'_> {
         let secrets = self.given(form, section)?;
         let secrets = self.secrets(secrets.span, &secrets.value.0)?.to_vec();
         Some(match shows {
-            Shows::Token => Token::new(self.needed_header(form)?, Word::None, secrets),
-            Shows::Basic => Token::new(http::header::AUTHORIZATION, Word::Basic, secrets),
+            Shows::Token => Token::new(self.place(form)?, self.items(&form.spelled)?, Word::None, secrets),
+            Shows::Basic => Token::new(Place::Header(http::header::AUTHORIZATION), Box::default(), Word::Basic, secrets),
         })
     }
 
@@ -229,6 +231,8 @@ impl Build<'_> {
         let header = spelled.header.as_ref().filter(|_| spelled.token.is_none());
         let strays = [
             ("header", header.map(|k| k.span)),
+            ("json", spelled.json.as_ref().filter(|_| spelled.token.is_none()).map(|k| k.span)),
+            ("items", spelled.items.as_ref().filter(|_| spelled.token.is_none()).map(|k| k.span)),
             ("encoding", spelled.encoding.as_ref().map(|k| k.span)),
             ("prefix", spelled.prefix.as_ref().map(|k| k.span)),
             ("separator", spelled.separator.as_ref().map(|k| k.span)),
@@ -249,28 +253,6 @@ impl Build<'_> {
         }
     }
 
-    fn scheme(&mut self, form: &FullForm, section: &Section) -> Option<Scheme> {
-        let spelled = &form.spelled;
-        let header = self.needed_header(form);
-        let separator = self.separator(spelled);
-        let timestamp = match &spelled.timestamp {
-            Some(section) => self.moment(section, separator.as_deref().unwrap_or(" ")).map(Some),
-            None => Some(None),
-        };
-        let signs = self.signs(spelled, section, timestamp.as_ref().and_then(Option::as_ref));
-        let keys = self.keys(form, section);
-        let text = |at: &Option<At<String>>| at.as_ref().map_or_else(Box::default, |at| at.value.as_str().into());
-        Some(Scheme {
-            header: header?,
-            encoding: spelled.encoding.as_ref().map(|e| e.value).unwrap_or_default(),
-            prefix: text(&spelled.prefix),
-            separator: separator?,
-            signs: signs?,
-            timestamp: timestamp?,
-            keys: keys?,
-        })
-    }
-
     /// The secret, or why the source needs one.
     fn given<'s>(&mut self, form: &FullForm, section: &'s Section) -> Option<&'s At<Secrets>> {
         let Some(secrets) = &section.secret else {
@@ -287,39 +269,6 @@ impl Build<'_> {
             return None;
         };
         Some(secrets)
-    }
-
-    fn keys(&mut self, form: &FullForm, section: &Section) -> Option<Box<[Key]>> {
-        let secrets = self.given(form, section)?;
-        let (hash, public) = (form.spelled.hmac.as_ref().map(|hash| hash.value), form.spelled.public.as_ref().map(|kind| kind.value));
-        let form = form.spelled.key.as_ref().map(|key| key.value).unwrap_or_default();
-        let made = |bytes: &[u8]| match (hash, public) {
-            (_, Some(kind)) => Key::public(kind, bytes),
-            (Some(hash), None) => Key::new(hash, bytes),
-            (None, None) => None,
-        };
-        let mut keys = vec![];
-        for secret in self.secrets(secrets.span, &secrets.value.0)? {
-            let Some(key) = key_bytes(form, secret.expose()).filter(|bytes| !bytes.is_empty()).and_then(|bytes| made(&bytes)) else {
-                let expected = match form {
-                    _ if public.is_some() => "a public key of this kind",
-                    KeyForm::Hex => "hex digits",
-                    KeyForm::Base64 => "base64",
-                    KeyForm::Whsec => "base64, with or without `whsec_` before it",
-                    KeyForm::Text => "text",
-                };
-                self.error(
-                    "bad-secret",
-                    secrets.span,
-                    format!("the secret of source `{}` is not {expected}", self.name),
-                    "as this sender writes it",
-                )
-                .help = Some("copy it as the sender shows it, without quotes or spaces".into());
-                return None;
-            };
-            keys.push(key);
-        }
-        Some(keys.into())
     }
 
     /// Secrets that are there: at least one, and none of them empty.
@@ -348,97 +297,6 @@ impl Build<'_> {
                     Some("write letters, digits and `-`, such as `X-Signature`".into());
             })
             .ok()
-    }
-
-    fn separator(&mut self, spelled: &Spelled) -> Option<Box<str>> {
-        let Some(separator) = &spelled.separator else { return Some("".into()) };
-        let prefixed = spelled.prefix.as_ref().is_some_and(|prefix| prefix.value.contains(&separator.value));
-        if separator.value.len() != 1 || prefixed {
-            let title = "signatures are separated by one character that their prefix does not hold".into();
-            self.error("bad-separator", separator.span, title, "cannot separate").help =
-                Some("write it in quotes, as `\" \"` or `\",\"`".into());
-            return None;
-        }
-        Some(separator.value.as_str().into())
-    }
-
-    fn moment(&mut self, section: &At<TimestampSection>, separator: &str) -> Option<Moment> {
-        let TimestampSection { header, element, json, unit, tolerance } = &section.value;
-        if let (Some(path), None, None) = (json, header, element) {
-            let pick = Pick::new(&section::Pick::Json(path.clone())).map_err(|(at, title)| {
-                self.error("bad-timestamp", at, title, "cannot be read there").help =
-                    Some("write `timestamp: { json: data.sent_at }`".into());
-            });
-            return Some(Moment {
-                at: MomentAt::Json(pick.ok()?),
-                unit: unit.unwrap_or(Unit::Ms),
-                tolerance: tolerance.unwrap_or(TOLERANCE).0,
-            });
-        }
-        let at = match (header, element) {
-            (Some(header), None) => MomentAt::Header(self.header(header)?),
-            (None, Some(element)) if separator.is_empty() => {
-                self.error("bad-timestamp", element.span, "an element stands between separators".into(), "of what?").help =
-                    Some("add `separator: \",\"`".into());
-                return None;
-            }
-            (None, Some(element)) => MomentAt::Element(element.value.as_str().into()),
-            _ => {
-                let title = "the moment of signing stands in a `header` or in an `element` of the signature's header".into();
-                self.error("bad-timestamp", section.span, title, "one of them").help =
-                    Some("write `timestamp: { header: X-Time, tolerance: 5m }`".into());
-                return None;
-            }
-        };
-        Some(Moment { at, unit: unit.unwrap_or(Unit::S), tolerance: tolerance.unwrap_or(TOLERANCE).0 })
-    }
-
-    fn signs(&mut self, spelled: &Spelled, section: &Section, moment: Option<&Moment>) -> Option<Box<[Part]>> {
-        let whole = At { span: Span::default(), value: "{body}".to_owned() };
-        let text = spelled.signs.as_ref().unwrap_or(&whole);
-        if section.url.is_none() && text.value.contains("{url}") {
-            let title = format!("the sender of `{}` signs the URL that it posts to", self.name);
-            self.error("missing-url", self.at, title, "this needs `url`").help =
-                Some("add `url: https://…`, as it is written in the sender's settings".into());
-            return None;
-        }
-        let parts = match parts(&text.value, section.url.as_ref().map_or("", |url| &url.value)) {
-            Ok(parts) => parts,
-            Err((within, label)) => {
-                let problem = self.error("bad-signs", text.span, "cannot read what is signed".into(), label);
-                problem.within = Some(within);
-                problem.help = Some("text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{url}` and `{method}`".into());
-                return None;
-            }
-        };
-        let stamped = |part: &Part| match (part, moment.map(|moment| &moment.at)) {
-            (Part::Header(name), Some(MomentAt::Header(at))) => name == at,
-            // The body holds it.
-            (Part::Body, Some(MomentAt::Json(_))) => true,
-            _ => *part == Part::Timestamp,
-        };
-        if !parts.contains(&Part::Body) {
-            let title = "the signature does not cover the body: whoever sees one could send anything".into();
-            self.error("unsigned-body", text.span, title, "no `{body}` in here").help =
-                Some("add `{body}` where the sender puts it".into());
-            return None;
-        }
-        match (parts.iter().any(stamped), moment) {
-            // Where it is written and wrong, that was told.
-            (true, None) if parts.contains(&Part::Timestamp) && spelled.timestamp.is_none() => {
-                self.error("bad-signs", text.span, "`{timestamp}` is signed, but nothing says where it stands".into(), "which one?").help =
-                    Some("add `timestamp: { header: X-Time }`".into());
-                return None;
-            }
-            (false, Some(_)) => {
-                let title = "the timestamp is not signed, so its tolerance protects nothing";
-                let at = spelled.timestamp.as_ref().map_or(text.span, |timestamp| timestamp.span);
-                let problem = Problem::warning("unsigned-timestamp", at, title, "anybody can change it");
-                self.problems.push(problem.help("add `{timestamp}` to `signs` if the sender signs it, or take `timestamp` away"));
-            }
-            _ => {}
-        }
-        Some(parts.into_iter().map(|part| if stamped(&part) && part != Part::Body { Part::Timestamp } else { part }).collect())
     }
 
     fn networks(&mut self, networks: &[At<String>]) -> Box<[IpNet]> {
@@ -481,38 +339,6 @@ struct FullForm {
     open: bool,
 }
 
-/// The parts of `above`, and where it has none those of `below`.
-fn over(above: Spelled, below: &Spelled) -> Spelled {
-    let below = below.clone();
-    let timestamp = match (above.timestamp, below.timestamp) {
-        (Some(At { span, value: above }), Some(At { value: below, .. })) => {
-            let moved = above.header.is_some() || above.element.is_some() || above.json.is_some();
-            let from = if moved { &above } else { &below };
-            let (header, element, json) = (from.header.clone(), from.element.clone(), from.json.clone());
-            let unit = above.unit.or(below.unit);
-            Some(At { span, value: TimestampSection { header, element, json, unit, tolerance: above.tolerance.or(below.tolerance) } })
-        }
-        (above, below) => above.or(below),
-    };
-    Spelled {
-        preset: above.preset,
-        hmac: above.hmac.or(below.hmac),
-        public: above.public.or(below.public),
-        header: above.header.or(below.header),
-        encoding: above.encoding.or(below.encoding),
-        prefix: above.prefix.or(below.prefix),
-        separator: above.separator.or(below.separator),
-        signs: above.signs.or(below.signs),
-        key: above.key.or(below.key),
-        timestamp,
-        bearer: above.bearer.or(below.bearer),
-        token: above.token.or(below.token),
-        basic: above.basic.or(below.basic),
-        mtls: above.mtls.or(below.mtls),
-        allow: above.allow.or(below.allow),
-    }
-}
-
 /// A header's name as the file writes it.
 pub(super) fn header_name(header: &At<String>) -> Result<HeaderName, (Span, String)> {
     HeaderName::from_bytes(header.value.as_bytes()).map_err(|_| (header.span, "this is not a header's name".into()))
@@ -522,51 +348,6 @@ pub(super) fn header_name(header: &At<String>) -> Result<HeaderName, (Span, Stri
 pub fn network_of(text: &str) -> Option<IpNet> {
     let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     Some(net.trunc())
-}
-
-fn key_bytes(form: KeyForm, secret: &str) -> Option<Cow<'_, [u8]>> {
-    match form {
-        KeyForm::Text => Some(Cow::Borrowed(secret.as_bytes())),
-        KeyForm::Hex => hex::decode(secret).ok().map(Cow::Owned),
-        KeyForm::Base64 => STANDARD.decode(secret).ok().map(Cow::Owned),
-        KeyForm::Whsec => {
-            STANDARD.decode(["whsec_", "whpk_"].iter().find_map(|start| secret.strip_prefix(start)).unwrap_or(secret)).ok().map(Cow::Owned)
-        }
-    }
-}
-
-/// What is signed, from its text; `Err` says where in it what is wrong.
-fn parts(text: &str, url: &str) -> Result<Vec<Part>, (std::ops::Range<usize>, String)> {
-    let mut parts = vec![];
-    let mut rest = text;
-    while let Some(brace) = rest.find(['{', '}']) {
-        let at = text.len() - rest.len() + brace;
-        let (literal, from) = rest.split_at(brace);
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal.into()));
-        }
-        let Some((inner, after)) = from.strip_prefix('{').and_then(|from| from.split_once('}')) else {
-            return Err((at..at + 1, "this brace has no other".into()));
-        };
-        let within = at..at + inner.len() + 2;
-        parts.push(match inner.split_once(':') {
-            None if inner == "body" => Part::Body,
-            None if inner == "timestamp" => Part::Timestamp,
-            None if inner == "url" => Part::Text(url.into()),
-            // Nothing else is taken.
-            None if inner == "method" => Part::Text("POST".into()),
-            Some(("header", name)) => match HeaderName::from_bytes(name.as_bytes()) {
-                Ok(name) => Part::Header(name),
-                Err(_) => return Err((within, "not a header's name".into())),
-            },
-            _ => return Err((within, "not a part of a request".into())),
-        });
-        rest = after;
-    }
-    if !rest.is_empty() {
-        parts.push(Part::Text(rest.into()));
-    }
-    Ok(parts)
 }
 
 fn names() -> String {

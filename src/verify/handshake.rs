@@ -23,6 +23,8 @@ pub struct Section {
     pub query: Option<String>,
     /// Of a GET: the query's field that must be the source's `verify_token`.
     pub token: Option<String>,
+    /// Of an empty POST, before anything is proven: the query's field that is given back as text.
+    pub posted: Option<String>,
     /// Of a proven POST: the path in its body that says that it is one,
     pub json: Option<At<String>>,
     /// what stands there,
@@ -62,6 +64,14 @@ impl Verifier {
         }
         let challenge = form(section.query.as_deref()?).filter(|text| !text.is_empty() && text.len() <= MOST_BYTES);
         Some(challenge.map_or(Reply::No, Reply::Text))
+    }
+
+    /// The answer to an empty POST with this query, where the sender asks so.
+    pub fn posted(&self, query: &str) -> Option<Reply> {
+        let name = self.preset?.handshake.iter().find_map(|handshake| handshake.posted.as_deref())?;
+        let challenge = field(query)(name)?;
+        let fits = !challenge.is_empty() && challenge.len() <= MOST_BYTES;
+        Some(if fits { Reply::Text(challenge) } else { Reply::No })
     }
 
     /// The answer to a proven request that is a handshake; `None`: it is an event.

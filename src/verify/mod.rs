@@ -12,6 +12,7 @@ pub(crate) mod presets;
 pub mod section;
 mod sign;
 mod signature;
+mod signed;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -68,6 +69,8 @@ pub struct Request<'r> {
     pub headers: &'r HeaderMap,
     /// The exact bytes.
     pub body: &'r [u8],
+    /// The query of its URL, as it came.
+    pub query: &'r str,
     /// The sender's address, behind the proxies that are trusted.
     pub peer: IpAddr,
     /// The certificate (DER) that the connection's other side showed and that is proven to be of the listener's `client_ca`.
@@ -107,6 +110,18 @@ pub enum Refused {
     /// The header is there and does not hold what it should.
     #[error("`{0}` does not hold a signature or token in the expected form")]
     Malformed(HeaderName),
+    /// The body does not have what the proof needs.
+    #[error("there is no text at `{0}` in the body")]
+    MissingField(String),
+    /// It is there and does not hold what it should.
+    #[error("`{0}` in the body does not hold a signature or token in the expected form")]
+    MalformedField(String),
+    /// The body does not have the list whose elements carry the proof.
+    #[error("`{0}` in the body is no list with elements to prove, or a list of too many")]
+    NoItems(String),
+    /// The signature covers a form or the body's hash in the URL, and the request has neither.
+    #[error("the body is neither a form nor the one whose hash stands in the URL as `bodySHA256`")]
+    NotCovered,
     /// The moment of signing is not there, or not whole seconds since 1970.
     #[error("the timestamp is missing or is not whole seconds since 1970")]
     BadTimestamp,
@@ -140,8 +155,8 @@ impl Verifier {
         }
         match &self.proof {
             Proof::None => {}
-            Proof::Signature(scheme) => scheme.verify(request.headers, request.body, now)?,
-            Proof::Token(token) => token.verify(request.headers)?,
+            Proof::Signature(scheme) => scheme.verify(request, now)?,
+            Proof::Token(token) => token.verify(request.headers, request.body)?,
             Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names)?,
         }
         Ok(Verified { topic: self.topic(request), sender_id: self.sender_id(request), dedupe: self.window })
@@ -150,8 +165,16 @@ impl Verifier {
     /// The header that holds the secret itself, so must not be kept (L7).
     pub fn secret_header(&self) -> Option<&HeaderName> {
         match &self.proof {
-            Proof::Token(token) => Some(&token.header),
+            Proof::Token(token) => token.header(),
             Proof::None | Proof::Signature(_) | Proof::Certificate(_) => None,
+        }
+    }
+
+    /// The paths in the body at which the secret itself may stand, so must not be kept (L7).
+    pub fn secret_paths(&self) -> Vec<Box<[Box<str>]>> {
+        match &self.proof {
+            Proof::Token(token) => token.paths(),
+            Proof::None | Proof::Signature(_) | Proof::Certificate(_) => vec![],
         }
     }
 

@@ -15,11 +15,17 @@ use std::sync::Arc;
 /// Most bytes of a topic and of a sender's id. What is longer is cut (topic) or hashed (id), so that it stays distinct.
 pub const MOST_BYTES: usize = 256;
 
+/// The keys and places of lists on the way to a value of a JSON body.
+pub(super) type Steps = Box<[Box<str>]>;
+
+/// Elements of a list that are proven one by one; a body with more is not proven (L6).
+const ITEMS_MAX: usize = 5_000;
+
 /// Where a value is read, ready to use.
 #[derive(Debug, Clone)]
 pub(super) enum Pick {
     Header(HeaderName),
-    Json(Box<[Box<str>]>),
+    Json(Steps),
     Fixed(Arc<str>),
 }
 
@@ -39,15 +45,24 @@ impl Pick {
         match pick {
             section::Pick::Header(name) => super::build::header_name(name).map(Pick::Header),
             section::Pick::Json(path) => {
-                let steps: Box<[Box<str>]> = path.value.split('.').map(Box::from).collect();
-                if steps.iter().any(|step| step.is_empty()) {
-                    return Err((path.span, "this is not a path into a body".into()));
-                }
-                Ok(Pick::Json(steps))
+                steps(&path.value).map(Pick::Json).ok_or_else(|| (path.span, "this is not a path into a body".into()))
             }
             section::Pick::Fixed(word) => Ok(Pick::Fixed(word.as_str().into())),
         }
     }
+}
+
+/// A path as it is written: `data.items.0`.
+pub(super) fn steps(path: &str) -> Option<Steps> {
+    let steps: Steps = path.split('.').map(Box::from).collect();
+    steps.iter().all(|step| !step.is_empty()).then_some(steps)
+}
+
+/// The elements of the list at a path; `None` where there is none, where it is empty, or too long.
+pub(super) fn elements<'b>(body: &'b [u8], path: &[Box<str>]) -> Option<Vec<&'b [u8]>> {
+    let items: Vec<&RawValue> = serde_json::from_slice(raw_at(body, path)?).ok()?;
+    let within = !items.is_empty() && items.len() <= ITEMS_MAX;
+    within.then(|| items.into_iter().map(|item| item.get().as_bytes()).collect())
 }
 
 /// A topic within its bound: a longer one keeps its start and ends in a hash of the whole.
@@ -66,11 +81,8 @@ pub(super) fn bounded_id(id: &str) -> Box<str> {
 }
 
 /// The text, number or truth value at a path of a JSON document; `None` for anything else, and where the document is not JSON.
-fn at_path<'b>(body: &'b [u8], path: &[Box<str>]) -> Option<Cow<'b, str>> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let found = Walk { path }.deserialize(&mut json).ok()?;
-    json.end().ok()?;
-    let raw = found?.get();
+pub(super) fn at_path<'b>(body: &'b [u8], path: &[Box<str>]) -> Option<Cow<'b, str>> {
+    let raw = std::str::from_utf8(raw_at(body, path)?).ok()?;
     match raw.as_bytes().first()? {
         // Without an escape the text stands in the body as it is.
         b'"' if !raw.contains('\\') => raw.get(1..raw.len() - 1).map(Cow::Borrowed),
@@ -78,6 +90,14 @@ fn at_path<'b>(body: &'b [u8], path: &[Box<str>]) -> Option<Cow<'b, str>> {
         b'{' | b'[' | b'n' => None,
         _ => Some(Cow::Borrowed(raw)),
     }
+}
+
+/// The exact bytes of the value at a path.
+pub(super) fn raw_at<'b>(body: &'b [u8], path: &[Box<str>]) -> Option<&'b [u8]> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let found = Walk { path }.deserialize(&mut json).ok()?;
+    json.end().ok()?;
+    Some(found?.get().as_bytes())
 }
 
 struct Walk<'p> {

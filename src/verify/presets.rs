@@ -146,7 +146,7 @@ mod tests {
     fn the_file_is_read_without_a_problem() {
         let names: Vec<_> = read(include_str!("presets.yaml")).unwrap().into_iter().map(|p| p.name).collect();
         assert_eq!(&names[..5], ["orderchamp", "standard-webhooks", "github", "stripe", "shopify"]);
-        assert_eq!(names.len(), 36);
+        assert_eq!(names.len(), 43);
     }
 
     #[test]

@@ -44,17 +44,25 @@ pub struct Spelled {
     pub preset: Option<At<String>>,
     /// The hash of an HMAC signature.
     pub hmac: Option<At<Hash>>,
+    /// A plain hash that begins with the secret and goes on with what is signed; only for senders that have nothing better.
+    pub hash: Option<At<PlainHash>>,
     /// A signature that a public key proves; `secret` is that key.
     pub public: Option<At<PublicKey>>,
     /// The header that holds the signature, or the `token`.
     pub header: Option<At<String>>,
+    /// Or the path in the JSON body that holds it.
+    pub json: Option<At<String>>,
+    /// The path of a list in the JSON body whose elements are proven one by one; then `json` and `signs` look into an element.
+    pub items: Option<At<String>>,
     /// How the signature is written. Default: hex.
     pub encoding: Option<At<Encoding>>,
     /// What stands before each signature, such as `sha256=`; a signature without it is not looked at.
     pub prefix: Option<At<String>>,
     /// What stands between several signatures in the header, of which one must hold.
     pub separator: Option<At<String>>,
-    /// What is signed: text with `{body}`, `{timestamp}` and `{header:X-Name}`. Default: `{body}`.
+    /// What is signed: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{url}`, `{method}`, `{form}` (the fields of a form, sorted,
+    /// as Twilio does), `{json:path}` (a text or number of the body; nothing where there is none) and `{raw:path}` (its exact bytes).
+    /// Default: `{body}`.
     pub signs: Option<At<String>>,
     /// How the key is made from the secret. Default: its text as it is.
     pub key: Option<At<KeyForm>>,
@@ -122,7 +130,7 @@ pub enum PublicKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shows {
-    /// A token alone in the preset's `header`.
+    /// A token alone in the preset's `header`, or at its `json`.
     Token,
     /// `user:password`, as `Authorization: Basic …`.
     Basic,
@@ -142,6 +150,14 @@ pub enum Hash {
     Sha512,
 }
 
+/// A hash that is no HMAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlainHash {
+    /// 32 bytes.
+    Sha256,
+}
+
 /// How a signature is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -149,6 +165,9 @@ pub enum Encoding {
     /// Lower-case hex digits.
     #[default]
     Hex,
+    /// Upper-case hex digits.
+    #[serde(rename = "upper-hex")]
+    UpperHex,
     /// Base64 with padding, the standard alphabet.
     Base64,
 }

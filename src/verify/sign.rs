@@ -2,7 +2,8 @@
 
 use super::pick::Pick;
 use super::section::Unit;
-use super::signature::{MomentAt, Part, Scheme};
+use super::signature::{MomentAt, Place, Scheme};
+use super::signed::Part;
 use super::{Proof, Verifier};
 use crate::model::Timestamp;
 use http::{HeaderName, HeaderValue};
@@ -24,6 +25,9 @@ pub enum CannotSign {
     /// The sender signs with a private key, and the file has the public one.
     #[error("this source is proven by a public key: only its sender can sign")]
     PublicKey,
+    /// The signature or the token stands in the body, or covers pieces of it that a draft does not tell apart.
+    #[error("this sender puts its proof into the body, or signs pieces of a request: only the sender can make it")]
+    InBody,
     /// The signature covers a header that a draft does not fill.
     #[error("the signature covers the header `{0}`, which neither topic, id nor time fills")]
     NoValue(HeaderName),
@@ -52,7 +56,10 @@ impl Verifier {
         }
         match &self.proof {
             Proof::None | Proof::Certificate(_) => {}
-            Proof::Token(token) => headers.push((token.header.clone(), token.written().ok_or(CannotSign::NoSecret)?)),
+            Proof::Token(token) => {
+                let name = token.header().ok_or(CannotSign::InBody)?;
+                headers.push((name.clone(), token.written().ok_or(CannotSign::NoSecret)?));
+            }
             Proof::Signature(scheme) => self.signature(scheme, draft, now, &mut headers)?,
         }
         match headers.iter().find(|(_, value)| HeaderValue::from_str(value).is_err()) {
@@ -68,6 +75,7 @@ impl Verifier {
         now: Timestamp,
         headers: &mut Vec<(HeaderName, String)>,
     ) -> Result<(), CannotSign> {
+        let Place::Header(place) = &scheme.place else { return Err(CannotSign::InBody) };
         let in_millis = scheme.timestamp.as_ref().is_some_and(|moment| moment.unit == Unit::Ms);
         let stamp = if in_millis { now.0 } else { now.0.div_euclid(1_000) }.to_string();
         let mut written = String::new();
@@ -80,9 +88,10 @@ impl Verifier {
         let mut pieces: Vec<&[u8]> = vec![];
         for part in &scheme.signs {
             pieces.push(match part {
-                Part::Text(text) => text.as_bytes(),
+                Part::Text(text) | Part::Url { written: text, .. } => text.as_bytes(),
                 Part::Body => draft.body,
                 Part::Timestamp => stamp.as_bytes(),
+                Part::Form | Part::Json(_) | Part::Raw(_) => return Err(CannotSign::InBody),
                 Part::Header(name) => match headers.iter().find(|(there, _)| there == name) {
                     Some((_, value)) => value.as_bytes(),
                     None if matches!(&self.id, Some(Pick::Header(id)) if id == name) => return Err(CannotSign::NoId(name.clone())),
@@ -94,7 +103,7 @@ impl Verifier {
         let tag = key.tag(pieces.into_iter()).ok_or(CannotSign::PublicKey)?;
         written.push_str(&scheme.prefix);
         written.push_str(&tag.written(scheme.encoding));
-        headers.push((scheme.header.clone(), written));
+        headers.push((place.clone(), written));
         Ok(())
     }
 }

@@ -3,14 +3,17 @@
 //! The hash comes from the file alone, never from the request. The digests are compared in constant time.
 
 use super::Refused;
-use super::pick::Pick;
+use super::Request;
+use super::pick::{self, Pick, Steps};
 use super::section::{Encoding, Hash, PublicKey, Unit};
+use super::signed::{self, Body, Part};
 use crate::model::Timestamp;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName};
+use sha2::Digest as _;
 use std::borrow::Cow;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
@@ -23,7 +26,9 @@ const LONGEST: usize = 72;
 
 /// A signature scheme with its keys.
 pub(super) struct Scheme {
-    pub header: HeaderName,
+    pub place: Place,
+    /// The list whose elements are proven one by one; empty: the body is.
+    pub items: Steps,
     pub encoding: Encoding,
     pub prefix: Box<str>,
     /// What stands between several signatures; empty: there is one.
@@ -34,13 +39,12 @@ pub(super) struct Scheme {
     pub keys: Box<[Key]>,
 }
 
-/// A piece of the signed text.
+/// Where a signature or a token stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
-    Text(Box<str>),
-    Body,
-    Timestamp,
+pub(super) enum Place {
     Header(HeaderName),
+    /// In the body, or in each of its items.
+    Json(Steps),
 }
 
 /// Where the moment of signing stands.
@@ -65,6 +69,8 @@ pub(super) enum Key {
     Sha256(Hmac<sha2::Sha256>),
     Sha384(Hmac<sha2::Sha384>),
     Sha512(Hmac<sha2::Sha512>),
+    /// A plain hash that the secret begins.
+    Plain(sha2::Sha256),
     /// Proves and cannot sign: the sender has the other half.
     Public(PublicKey, Box<[u8]>),
 }
@@ -84,6 +90,11 @@ impl Key {
             Hash::Sha384 => Key::Sha384(KeyInit::new_from_slice(secret).ok()?),
             Hash::Sha512 => Key::Sha512(KeyInit::new_from_slice(secret).ok()?),
         })
+    }
+
+    /// A plain hash that this secret begins.
+    pub fn plain(secret: &[u8]) -> Self {
+        Key::Plain(sha2::Sha256::new_with_prefix(secret))
     }
 
     /// A public key; `None` where these bytes are none of this kind.
@@ -109,17 +120,14 @@ impl Key {
         fn finish<'p, M: Mac + Clone>(begun: &M, pieces: impl Iterator<Item = &'p [u8]>) -> Tag {
             let mut mac = begun.clone();
             pieces.for_each(|piece| mac.update(piece));
-            let digest = mac.finalize().into_bytes();
-            let mut bytes = [0; LONGEST];
-            let len = digest.len().min(LONGEST);
-            bytes[..len].copy_from_slice(&digest[..len]);
-            Tag { bytes, len }
+            Tag::of(&mac.finalize().into_bytes())
         }
         Some(match self {
             Key::Sha1(begun) => finish(begun, pieces),
             Key::Sha256(begun) => finish(begun, pieces),
             Key::Sha384(begun) => finish(begun, pieces),
             Key::Sha512(begun) => finish(begun, pieces),
+            Key::Plain(begun) => Tag::of(&pieces.fold(begun.clone(), sha2::Sha256::chain_update).finalize()),
             Key::Public(..) => return None,
         })
     }
@@ -142,7 +150,38 @@ fn point(bytes: &[u8]) -> Option<&[u8]> {
     (point.len() == 65 && point.first() == Some(&4)).then_some(point)
 }
 
+impl Place {
+    /// What stands there, once.
+    pub fn read<'r>(&self, headers: &'r HeaderMap, body: &'r [u8]) -> Result<Cow<'r, [u8]>, Refused> {
+        match self {
+            Place::Header(name) => only(headers, name).map(Cow::Borrowed),
+            Place::Json(path) => pick::at_path(body, path).map(bytes).ok_or_else(|| Refused::MissingField(path.join("."))),
+        }
+    }
+
+    pub fn malformed(&self) -> Refused {
+        match self {
+            Place::Header(name) => Refused::Malformed(name.clone()),
+            Place::Json(path) => Refused::MalformedField(path.join(".")),
+        }
+    }
+
+    fn ambiguous(&self) -> Refused {
+        match self {
+            Place::Header(name) => Refused::Ambiguous(name.clone()),
+            Place::Json(path) => Refused::MalformedField(path.join(".")),
+        }
+    }
+}
+
 impl Tag {
+    fn of(digest: &[u8]) -> Tag {
+        let mut bytes = [0; LONGEST];
+        let len = digest.len().min(LONGEST);
+        bytes[..len].copy_from_slice(&digest[..len]);
+        Tag { bytes, len }
+    }
+
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -151,40 +190,46 @@ impl Tag {
     pub fn written(&self, encoding: Encoding) -> String {
         match encoding {
             Encoding::Hex => hex::encode(self.bytes()),
+            Encoding::UpperHex => hex::encode_upper(self.bytes()),
             Encoding::Base64 => STANDARD.encode(self.bytes()),
         }
     }
 }
 
 impl Scheme {
-    /// Whether one signature of the request holds for one of the keys.
-    pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<(), Refused> {
-        let given = only(headers, &self.header)?;
-        let stamp = self.timestamp(headers, given, body, now)?;
-        let stamp = &*stamp;
-        let pieces = self.pieces(headers, stamp, body)?;
-        if self.candidates(given).next().is_none() {
-            return Err(Refused::Malformed(self.header.clone()));
+    /// Whether one signature of the request, or of each of its items, holds for one of the keys.
+    pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refused> {
+        if self.items.is_empty() {
+            return self.verify_one(request, request.body, now);
         }
-        let holds = |key: &Key| self.candidates(given).any(|candidate| key.holds(&pieces, candidate.bytes()));
-        if self.keys.iter().any(holds) { Ok(()) } else { Err(Refused::Mismatch) }
+        let items = pick::elements(request.body, &self.items).ok_or_else(|| Refused::NoItems(self.items.join(".")))?;
+        items.into_iter().try_for_each(|item| self.verify_one(request, item, now))
+    }
+
+    fn verify_one(&self, request: &Request<'_>, body: &[u8], now: Timestamp) -> Result<(), Refused> {
+        let given = self.place.read(request.headers, body)?;
+        let stamp = self.timestamp(request.headers, &given, body, now)?;
+        if self.candidates(&given).next().is_none() {
+            return Err(self.place.malformed());
+        }
+        // A sender may sign the URL with its port or without.
+        let ways = if self.signs.iter().any(signed::has_two_ways) { &[false, true][..] } else { &[false] };
+        for other_port in ways {
+            let covered = Body { bytes: body, stamp: &stamp, other_port: *other_port };
+            let pieces = signed::pieces(&self.signs, request, &covered)?;
+            let pieces: Vec<&[u8]> = pieces.iter().map(AsRef::as_ref).collect();
+            let holds = |key: &Key| self.candidates(&given).any(|candidate| key.holds(&pieces, candidate.bytes()));
+            if self.keys.iter().any(holds) {
+                return Ok(());
+            }
+        }
+        Err(Refused::Mismatch)
     }
 
     /// The first signatures of the header that are well formed.
     fn candidates<'h>(&'h self, given: &'h [u8]) -> impl Iterator<Item = Tag> + 'h {
         let prefixed = self.elements(given).filter_map(|element| element.strip_prefix(self.prefix.as_bytes()));
         prefixed.take(MOST_CANDIDATES).filter_map(|text| self.decode(text))
-    }
-
-    /// The pieces of the signed text, of this request.
-    fn pieces<'r>(&'r self, headers: &'r HeaderMap, stamp: &'r [u8], body: &'r [u8]) -> Result<Vec<&'r [u8]>, Refused> {
-        let piece = |part: &'r Part| match part {
-            Part::Text(text) => Ok(text.as_bytes()),
-            Part::Body => Ok(body),
-            Part::Timestamp => Ok(stamp),
-            Part::Header(name) => only(headers, name),
-        };
-        self.signs.iter().map(piece).collect()
     }
 
     /// The signature header's elements: one, or those between separators, without the spaces around them.
@@ -204,13 +249,10 @@ impl Scheme {
                 match (found.next(), found.next()) {
                     (Some(stamp), None) => Cow::Borrowed(stamp),
                     (None, _) => return Err(Refused::BadTimestamp),
-                    (Some(_), Some(_)) => return Err(Refused::Ambiguous(self.header.clone())),
+                    (Some(_), Some(_)) => return Err(self.place.ambiguous()),
                 }
             }
-            MomentAt::Json(pick) => match pick.read(headers, body).ok_or(Refused::BadTimestamp)? {
-                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-            },
+            MomentAt::Json(pick) => bytes(pick.read(headers, body).ok_or(Refused::BadTimestamp)?),
         };
         let at = match moment.unit {
             Unit::Ms => millis(&stamp),
@@ -224,15 +266,25 @@ impl Scheme {
         Ok(stamp)
     }
 
-    /// Strict: lower-case hex, or standard base64 with its padding; so each digest has one way of being written.
+    /// Strict: hex of one case, or standard base64 with its padding; so each digest has one way of being written.
     fn decode(&self, text: &[u8]) -> Option<Tag> {
         let mut bytes = [0; LONGEST];
         let len = match self.encoding {
             Encoding::Hex if text.iter().any(u8::is_ascii_uppercase) => return None,
-            Encoding::Hex => hex::decode_to_slice(text, bytes.get_mut(..text.len() / 2)?).ok().map(|()| text.len() / 2)?,
+            Encoding::UpperHex if text.iter().any(u8::is_ascii_lowercase) => return None,
+            Encoding::Hex | Encoding::UpperHex => {
+                hex::decode_to_slice(text, bytes.get_mut(..text.len() / 2)?).ok().map(|()| text.len() / 2)?
+            }
             Encoding::Base64 => STANDARD.decode_slice(text, &mut bytes).ok()?,
         };
         (len > 0).then_some(Tag { bytes, len })
+    }
+}
+
+fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 

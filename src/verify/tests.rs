@@ -30,7 +30,7 @@ fn signed(verifier: &Verifier, topic: &str, body: &[u8], id: Option<&str>) -> He
 }
 
 fn check(verifier: &Verifier, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Verified, Refused> {
-    verifier.verify(&Request { headers, body, peer: PEER, certificate: None }, now)
+    verifier.verify(&Request { headers, body, peer: PEER, certificate: None, query: "" }, now)
 }
 
 /// One section of every form.
@@ -59,18 +59,23 @@ fn the_presets_cover_what_they_say() {
             continue;
         }
         let signs = preset.verify.signs.as_ref().map_or("{body}", |signs| signs.value.as_str());
+        let whole = signs.contains("{body}");
+        let signed_piece = |path: &str| {
+            signs.contains(&format!("{{json:{path}}}"))
+                || signs.split("{raw:").skip(1).any(|raw| path.starts_with(raw.split('}').next().unwrap()))
+        };
         let pick = |pick: &Option<switchyard_api::At<section::Pick>>, what: &str| match pick.as_ref().map(|pick| &pick.value) {
             Some(section::Pick::Header(name)) if signs.contains(&format!("{{header:{}}}", name.value)) => Some(what.to_owned()),
-            Some(section::Pick::Json(_)) => Some(what.to_owned()),
+            // In the body, if that is signed; or it is one of the pieces.
+            Some(section::Pick::Json(path)) => (whole || signed_piece(&path.value)).then(|| what.to_owned()),
             _ => None,
         };
-        let mut covered = vec!["body".to_owned()];
+        let mut covered: Vec<String> = (whole || signs.contains("{form}")).then(|| "body".to_owned()).into_iter().collect();
         covered.extend(pick(&preset.id, "id"));
         let in_body = preset.verify.timestamp.as_ref().is_some_and(|timestamp| timestamp.value.json.is_some());
         let in_text = signs.contains("{timestamp}") || signs.to_ascii_lowercase().contains("timestamp}{body}");
         covered.extend((in_text || in_body).then(|| "timestamp".to_owned()));
         covered.extend(pick(&preset.topic, "topic"));
-        assert!(signs.contains("{body}"), "{}", preset.name);
         assert_eq!(preset.signed, covered, "{}", preset.name);
     }
 }
@@ -190,7 +195,9 @@ fn sixteen_signatures_are_looked_at_and_no_more() {
 fn networks_hold_beside_the_signature() {
     let allowed = build("{ verify: { preset: github, allow: ['192.0.2.7', '2001:db8::/32'] }, secret: s1 }").unwrap();
     let request = signed(&allowed, "push", b"b", None);
-    let from = |peer: &str| allowed.verify(&Request { headers: &request, body: b"b", peer: peer.parse().unwrap(), certificate: None }, NOW);
+    let from = |peer: &str| {
+        allowed.verify(&Request { headers: &request, body: b"b", peer: peer.parse().unwrap(), certificate: None, query: "" }, NOW)
+    };
     for peer in ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"] {
         assert!(from(peer).is_ok(), "{peer}");
     }
@@ -264,7 +271,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
     insta::assert_snapshot!(all.join("\n\n"), @r#"
         { secret: s1 }
         [missing-verify] source `shop` does not say how its sender is proven (no `verify` here)
-            help: add `verify:` with a preset (adyen-platform, bitbucket, cal-com, calendly, discord, dropbox, github, gitlab, gitlab-token, hubspot, intercom, jira, lemonsqueezy, linear, meta, mollie, notion, orderchamp, paddle, pagerduty, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, typeform, woocommerce, xero, zendesk, zoom), a form spelled out, or `none`
+            help: add `verify:` with a preset (adyen, adyen-platform, bitbucket, cal-com, calendly, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, notion, orderchamp, paddle, pagerduty, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom), a form spelled out, or `none`
 
         { verify: orderchmp, secret: s1 }
         [unknown-preset] unknown preset `orderchmp` (no sender has this name)
@@ -272,7 +279,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: paypal, secret: s1 }
         [unknown-preset] there is no such preset for `verify` (no sender has this name)
-            help: known are adyen-platform, bitbucket, cal-com, calendly, discord, dropbox, github, gitlab, gitlab-token, hubspot, intercom, jira, lemonsqueezy, linear, meta, mollie, notion, orderchamp, paddle, pagerduty, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, typeform, woocommerce, xero, zendesk, zoom, and `none`; or spell the form out: `hmac`, `bearer`, `token`, `basic`, `mtls`, `allow`
+            help: known are adyen, adyen-platform, bitbucket, cal-com, calendly, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, notion, orderchamp, paddle, pagerduty, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom, and `none`; or spell the form out: `hmac`, `bearer`, `token`, `basic`, `mtls`, `allow`
 
         { verify: orderchamp }
         [missing-secret] source `shop` has no secret to prove its signatures with (this needs `secret`)
@@ -340,7 +347,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: { hmac: sha256, header: X, signs: '{header:T}.{bdy}' }, secret: s1 }
         [bad-signs] cannot read what is signed (not a part of a request)
-            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{url}` and `{method}`
+            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{form}`, `{url}` and `{method}`
 
         { verify: { hmac: sha256, header: X, signs: '{header:T}' }, secret: s1 }
         [unsigned-body] the signature does not cover the body: whoever sees one could send anything (no `{body}` in here)
@@ -352,7 +359,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: { hmac: sha256, header: X, signs: 'a}{body}' }, secret: s1 }
         [bad-signs] cannot read what is signed (this brace has no other)
-            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{url}` and `{method}`
+            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{form}`, `{url}` and `{method}`
 
         { verify: { hmac: sha256, header: X, timestamp: { element: t } }, secret: s1 }
         [bad-timestamp] an element stands between separators (of what?)

@@ -2,7 +2,8 @@
 //! neither content nor length shows in the time it takes.
 
 use super::Refused;
-use super::signature::only;
+use super::pick::{self, Steps};
+use super::signature::Place;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
@@ -13,7 +14,9 @@ use switchyard_api::Secret;
 
 /// A token that the sender shows.
 pub(super) struct Token {
-    pub header: HeaderName,
+    pub place: Place,
+    /// The list each of whose elements shows it; empty: the body does.
+    pub items: Steps,
     pub word: Word,
     /// Of `Basic`, `user:password`. Any may hold.
     pub secrets: Box<[Secret]>,
@@ -30,22 +33,44 @@ pub(super) enum Word {
 }
 
 impl Token {
-    pub fn new(header: HeaderName, word: Word, secrets: Vec<Secret>) -> Self {
+    pub fn new(place: Place, items: Steps, word: Word, secrets: Vec<Secret>) -> Self {
         let digests = secrets.iter().map(|secret| Sha256::digest(secret.expose()).into()).collect();
-        Token { header, word, secrets: secrets.into(), digests }
+        Token { place, items, word, secrets: secrets.into(), digests }
     }
 
     pub fn bearer(secrets: Vec<Secret>) -> Self {
-        Token::new(AUTHORIZATION, Word::Bearer, secrets)
+        Token::new(Place::Header(AUTHORIZATION), Box::default(), Word::Bearer, secrets)
     }
 
     pub fn basic(user: &str, password: &Secret) -> Self {
-        Token::new(AUTHORIZATION, Word::Basic, vec![Secret::new(format!("{user}:{}", password.expose()))])
+        Token::new(Place::Header(AUTHORIZATION), Box::default(), Word::Basic, vec![Secret::new(format!("{user}:{}", password.expose()))])
     }
 
-    pub fn verify(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let given = only(headers, &self.header)?;
-        let malformed = || Refused::Malformed(self.header.clone());
+    /// The header that holds it, if one does.
+    pub fn header(&self) -> Option<&HeaderName> {
+        match &self.place {
+            Place::Header(name) => Some(name),
+            Place::Json(_) => None,
+        }
+    }
+
+    /// Where in a body, and in one of its elements, it stands.
+    pub fn paths(&self) -> Vec<Steps> {
+        let Place::Json(path) = &self.place else { return vec![] };
+        vec![path.clone(), self.items.iter().chain(path).cloned().collect()]
+    }
+
+    pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
+        if self.items.is_empty() {
+            return self.verify_one(headers, body);
+        }
+        let items = pick::elements(body, &self.items).ok_or_else(|| Refused::NoItems(self.items.join(".")))?;
+        items.into_iter().try_for_each(|item| self.verify_one(headers, item))
+    }
+
+    fn verify_one(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
+        let given = &*self.place.read(headers, body)?;
+        let malformed = || self.place.malformed();
         let digest: [u8; 32] = match self.word {
             Word::None => Sha256::digest(given),
             Word::Bearer => Sha256::digest(after(given, b"bearer").ok_or_else(malformed)?),

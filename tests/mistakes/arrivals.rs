@@ -57,7 +57,7 @@ pub const ARRIVALS: &[Mistake] = &[
     Mistake("retain: { delivered: 3d", "retain: { «deliverd»: 3d", "unknown-key", "did you mean `delivered`?"),
     // sources
     Mistake("  shop:\n    verify: orderchamp", "  shop:\n    verify: «orchamp»", "unknown-preset", "did you mean `orderchamp`?"),
-    Mistake("verify: orderchamp\n    secret", "verify: «ebay»\n    secret", "unknown-preset", "known are adyen-platform, bitbucket"),
+    Mistake("verify: orderchamp\n    secret", "verify: «ebay»\n    secret", "unknown-preset", "known are adyen, adyen-platform, bitbucket"),
     Mistake("verify: orderchamp\n    secret", "«verfy»: orderchamp\n    secret", "unknown-key", "did you mean `verify`?"),
     Mistake(
         "    verify: orderchamp\n    secret: \"${SHOP_SECRET}\"",
@@ -91,7 +91,7 @@ pub const ARRIVALS: &[Mistake] = &[
         "signs: \"{timestamp}.{body}\"",
         "signs: \"{timestamp}.«{bdy}»\"",
         "bad-signs",
-        "`{body}`, `{timestamp}`, `{header:X-Name}`, `{url}` and `{method}`",
+        "`{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{form}`, `{url}` and `{method}`",
     ),
     Mistake("signs: \"{timestamp}.{body}\"", "signs: «\"{timestamp}\"»", "unsigned-body", "add `{body}`"),
     Mistake("key: text", "key: «bas64»", "unknown-word", "did you mean `base64`?"),
