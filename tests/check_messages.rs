@@ -95,6 +95,27 @@ fn names_of_headers_and_columns_are_no_secrets_and_are_shown() {
     assert!(said.contains("{{ evnt }}") && said.contains("header: [event], columns: { event:"), "{said}");
 }
 
+/// Of each destination that has settings that are secret, under whatever name.
+#[test]
+fn a_literal_secret_of_a_destination_is_not_shown() {
+    let shop = Shop::open();
+    let mut tried = 0;
+    for kind in switchyard_plugins::kinds() {
+        for name in kind.secrets() {
+            let output = format!("{{ type: {}, {name}: made-up-literal-value, colour: red }}", kind.name());
+            let (json, told) = shop.report(&format!("routes: [ {{ name: a, to: far }} ]\noutputs:\n  far: {output}\n"));
+            assert!(told.contains("colour: red"), "{told}");
+            assert!(
+                !told.contains("made-up-literal") && !json.to_string().contains("made-up-literal"),
+                "{}, `{name}`: {told}",
+                kind.name()
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried > 40, "{tried}");
+}
+
 #[test]
 fn a_file_that_run_could_not_start_with_is_told_by_check_and_by_run() {
     let shop = Shop::open();

@@ -165,7 +165,8 @@ pub fn print(file: &config::File, problems: &[Problem]) {
 }
 
 fn report(file: &config::File, problems: &[Problem], show: impl FnOnce(Report)) {
-    let hidden = file.tree.as_ref().map(blueprint::literal_secrets).unwrap_or_default();
+    let kinds = switchyard_plugins::kinds();
+    let hidden = file.tree.as_ref().map(|tree| blueprint::literal_secrets(tree, &kinds)).unwrap_or_default();
     show(Report { file, problems, hidden: &hidden });
 }
 

@@ -74,7 +74,7 @@ pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
         let mut pen = Pen { kinds, problems: &mut problems };
         pen.whole(tree, version(file), base)
     });
-    problems.extend(literal_variables(file, &problems));
+    problems.extend(literal_variables(file, kinds, &problems));
     // What could not be put in there was told; that its place is empty now is nothing new.
     let missing: Vec<Span> = file.problems.iter().filter(|p| NOT_THERE.contains(&p.id)).map(|p| p.at).collect();
     let found = problems.split_off(file.problems.len());
@@ -368,7 +368,20 @@ fn is_reference(written: &str) -> bool {
 }
 
 /// Where secrets stand in the file as they are: a report must not quote them (L7).
-pub fn literal_secrets(tree: &Node) -> Vec<Span> {
+pub fn literal_secrets(tree: &Node, kinds: &[Arc<dyn AnyKind>]) -> Vec<Span> {
+    let mut found = by_name(tree);
+    for (_, output) in tree.get("outputs").into_iter().flat_map(Node::entries) {
+        let named = output.get("type").and_then(Node::as_text);
+        let Some(kind) = kinds.iter().find(|kind| named == Some(kind.name())) else { continue };
+        let held = kind.secrets().into_iter().filter_map(|name| output.get(&name));
+        let own: Vec<Span> = held.flat_map(scalars).filter(|span| !found.contains(span)).collect();
+        found.extend(own);
+    }
+    found
+}
+
+/// Those whose key says that it holds a secret, whatever it is in.
+fn by_name(tree: &Node) -> Vec<Span> {
     const KEYS: [&str; 15] = [
         "secret",
         "token",
@@ -416,18 +429,18 @@ pub fn literal_secrets(tree: &Node) -> Vec<Span> {
                 let stands_here = |item: &&Node| !matches!(&item.value, Value::Text(text) if is_reference(&text.written));
                 found.extend(items.iter().filter(stands_here).map(|item| item.span));
             }
-            Value::List(items) => found.extend(items.iter().flat_map(literal_secrets)),
+            Value::List(items) => found.extend(items.iter().flat_map(by_name)),
             // What a log-in sends goes by the far side's names.
             _ if key.name == "login" => found.extend(["body", "headers"].into_iter().filter_map(|name| node.get(name)).flat_map(scalars)),
-            _ => found.extend(literal_secrets(node)),
+            _ => found.extend(by_name(node)),
         }
     }
     found
 }
 
 /// Secrets that are another program's way to name a variable: they would be used as they are.
-fn literal_variables(file: &config::File, told: &[Problem]) -> Vec<Problem> {
-    let spans = file.tree.as_ref().map(literal_secrets).unwrap_or_default();
+fn literal_variables(file: &config::File, kinds: &[Arc<dyn AnyKind>], told: &[Problem]) -> Vec<Problem> {
+    let spans = file.tree.as_ref().map(|tree| literal_secrets(tree, kinds)).unwrap_or_default();
     let found = spans.into_iter().filter(|at| !told.iter().any(|problem| at.contains(problem.at))).filter_map(|at| {
         let written = file.text.get(at.start..at.end)?.trim().trim_matches(['"', '\'']);
         let name = foreign::variable(written)?;
@@ -462,10 +475,11 @@ mod tests {
         let masked = |names: &[&str]| {
             let tree =
                 Node { span: Span::default(), value: Value::Map(names.iter().enumerate().map(|(nth, name)| entry(nth, name)).collect()) };
-            literal_secrets(&tree).len()
+            literal_secrets(&tree, &[]).len()
         };
         let secret = ["token", "tokne", "bearer", "url", "secret", "pasword"];
         assert_eq!(masked(&secret), secret.len());
+        assert_eq!(masked(&["key", "routing_key"]), 0);
         assert_eq!(masked(&["then", "header", "unit", "when", "breaker", "open", "status", "method"]), 0);
     }
 }

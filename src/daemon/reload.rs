@@ -18,7 +18,7 @@ impl Daemon {
             }
         };
         let drawn = blueprint::draw(&file, &self.kinds);
-        let hidden = file.tree.as_ref().map(blueprint::literal_secrets).unwrap_or_default();
+        let hidden = file.tree.as_ref().map(|tree| blueprint::literal_secrets(tree, &self.kinds)).unwrap_or_default();
         let report = Report { file: &file, problems: &drawn.problems, hidden: &hidden };
         let Some(blueprint) = drawn.blueprint else {
             let (problems, first) = report.first_error().unwrap_or_default();

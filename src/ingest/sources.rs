@@ -161,14 +161,13 @@ fn silence(after: At<Period>, problems: &mut Vec<Problem>) -> Option<Duration> {
 }
 
 fn check_path(path: &str, at: Span, problems: &mut Vec<Problem>) {
-    let plain = path.bytes().all(|b| b.is_ascii_graphic() && !b"%?#\\\"<>".contains(&b) || b >= 0x80);
+    let plain = path.bytes().all(|b| b.is_ascii_graphic() && !b"%?#\\\"<>{}*".contains(&b) || b >= 0x80);
     let shaped = path.starts_with('/') && (path == "/" || !path.ends_with('/')) && !path.contains("//");
     if !plain || !shaped || path.len() > MOST_PATH {
         let title = "this is not a path to post to";
-        problems.push(
-            Problem::error("bad-path", at, title, "cannot be asked for")
-                .help("write `/in/partner`: it starts with `/`, does not end with one, and is not percent-encoded"),
-        );
+        problems.push(Problem::error("bad-path", at, title, "cannot be asked for").help(
+            "write `/in/partner`: it starts with `/`, does not end with one, is not percent-encoded, and is one path, not a pattern",
+        ));
     }
 }
 
@@ -244,7 +243,7 @@ mod tests {
         assert_eq!(build("{ a: { verify: none, silent_after: 10ms } }").err(), Some(vec!["bad-silence"]));
         let quiet = build("{ a: { verify: none, silent_after: 6h } }").unwrap();
         assert_eq!(quiet.named("a").unwrap().silent_after, Some(Duration::from_hours(6)));
-        for path in ["x", "/x/", "/a//b", "/x?y", "/%20", "''", "/a b"] {
+        for path in ["x", "/x/", "/a//b", "/x?y", "/%20", "''", "/a b", "'/in/{id}'", "'/in/*'"] {
             assert_eq!(build(&format!("{{ a: {{ path: {path}, verify: none }} }}")).err(), Some(vec!["bad-path"]), "{path}");
         }
         assert_eq!(build("{ a: { verify: none, pth: /x }, b: { } }").err(), Some(vec!["unknown-key", "missing-verify"]));

@@ -45,7 +45,9 @@ impl Pick {
         match pick {
             section::Pick::Header(name) => super::build::header_name(name).map(Pick::Header),
             section::Pick::Json(path) => {
-                steps(&path.value).map(Pick::Json).ok_or_else(|| (path.span, "this is not a path into a body".into()))
+                // As JSONPath and jq write it: it would be looked for as a key, and never found.
+                let foreign = path.value.split('.').next() == Some("$") || path.value.contains('[');
+                steps(&path.value).filter(|_| !foreign).map(Pick::Json).ok_or_else(|| (path.span, "this is not a path into a body".into()))
             }
             section::Pick::Fixed(word) => Ok(Pick::Fixed(word.as_str().into())),
         }

@@ -122,6 +122,10 @@ pub const ARRIVALS: &[Mistake] = &[
     ),
     Mistake("path: /in/partner", "path: «/shop»", "same-path", "give one of them another `path`"),
     Mistake("path: /in/partner", "path: «in/partner»", "bad-path", "write `/in/partner`"),
+    Mistake("path: /in/partner", "path: «/in/*»", "bad-path", "is one path, not a pattern"),
+    Mistake("path: /in/partner", "path: «\"/in/{partner}\"»", "bad-path", "is one path, not a pattern"),
+    Mistake("id: { json: data.id }", "id: { json: «$.data.id» }", "bad-pick", "keys and places of lists with dots between them"),
+    Mistake("id: { json: data.id }", "id: { json: «\"items[0].id\"» }", "bad-pick", "keys and places of lists with dots between them"),
     Mistake("topic: { header: X-Partner-Event }", "topic: { «haeder»: X-Partner-Event }", "unknown-key", "did you mean `header`?"),
     Mistake(
         "topic: { header: X-Partner-Event }",

@@ -207,6 +207,10 @@ pub trait Kind: Send + Sync + 'static {
     fn shape(&self) -> shape::Shape {
         shape::of::<Self::Config>()
     }
+    /// The settings that hold a secret under a name of the destination's own: no report quotes their values. For a kind whose keys are data.
+    fn secrets(&self) -> Vec<String> {
+        vec![]
+    }
     /// Finds what reading could not: touches nothing, no network, no files.
     fn validate(&self, config: &Self::Config) -> Vec<Problem>;
     /// The PEM files that settings name, for the host to read before the output is made. For a kind whose `ca` or `tls` is something else.
@@ -237,6 +241,8 @@ pub trait AnyKind: Send + Sync {
     fn total(&self) -> Option<Total>;
     /// As [`Kind::shape`].
     fn shape(&self) -> shape::Shape;
+    /// As [`Kind::secrets`].
+    fn secrets(&self) -> Vec<String>;
     /// As [`Kind::files`].
     fn files(&self, settings: &Node) -> NamedFiles;
     /// Reads and validates the settings; problems are pushed, `None` if it can't run.
@@ -278,6 +284,9 @@ impl<K: Kind> AnyKind for Wrapped<K> {
     }
     fn shape(&self) -> shape::Shape {
         self.0.shape()
+    }
+    fn secrets(&self) -> Vec<String> {
+        self.0.secrets()
     }
     fn files(&self, settings: &Node) -> NamedFiles {
         self.0.files(settings)

@@ -236,6 +236,11 @@ impl Kind for Http {
         ]
     }
 
+    fn secrets(&self) -> Vec<String> {
+        let settings = self.0.iter().flat_map(|preset| &preset.settings);
+        settings.filter(|setting| setting.secret).map(|setting| setting.name.clone()).collect()
+    }
+
     fn total(&self) -> Option<Total> {
         self.0.as_ref().and_then(|preset| preset.total.clone())
     }
