@@ -44,7 +44,7 @@ impl Budget {
 
 impl Reserved {
     /// Takes some more, if all together stay within `most`.
-    fn take(&mut self, bytes: usize, most: usize) -> bool {
+    pub(super) fn take(&mut self, bytes: usize, most: usize) -> bool {
         let taken = self.budget.0.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         taken.saturating_add(bytes) <= most

@@ -5,6 +5,7 @@
 
 use super::answer::{self, Answer, Refuse};
 use super::body::{self, Budget, Reserved};
+use super::coding;
 use super::counts::{Refusal, Tally};
 use super::cut;
 use super::sources::{Limits, Source, Sources};
@@ -13,7 +14,7 @@ use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, Timestamp, 
 use crate::verify::{Reply, Request, Verified};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, COOKIE, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Response};
 use http_body::Body;
@@ -167,13 +168,18 @@ impl<K: Keep> Ingest<K> {
         fail::point("accepted");
         let certificate = parts.extensions.get::<Shown>().map(|shown| &*shown.0);
         let request = Request { headers: &parts.headers, body: &body, peer, certificate, query };
-        let verified = source.verifier.verify(&request, now)?;
+        source.verifier.prove(&request, now)?;
+        let decoded = coding::decoded(&parts.headers, &body, limits.max_body, &mut reserved, limits.body_budget)?;
+        let secret = source.verifier.secret_header();
+        let headers = kept_headers(&parts.headers, head, secret, decoded.is_some());
+        let body = decoded.unwrap_or_else(|| body.clone());
+        let request = Request { body: &body, ..request };
+        let verified = source.verifier.read(&request);
         if let Some(reply) = source.verifier.shaken(&request) {
             return Ok(Taken::Handshake(reply));
         }
         fail::point("verified");
         source.tally.heard(now);
-        let headers = kept_headers(&parts.headers, head, source.verifier.secret_header());
         if let Some(items) = source.each.as_ref().and_then(|path| cut::each(&body, path)) {
             let several = items.into_iter().enumerate();
             let events = several.map(|(nth, item)| self.item(source, &verified, nth, &headers, parts, item, now)).collect();
@@ -347,11 +353,12 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Unbroken<F> {
     }
 }
 
-/// The headers to keep: those without secrets.
-fn kept_headers(headers: &HeaderMap, bytes: usize, secret: Option<&HeaderName>) -> Headers {
+/// The headers to keep: those without secrets, and without how the body was compressed where it is no more.
+fn kept_headers(headers: &HeaderMap, bytes: usize, secret: Option<&HeaderName>, decoded: bool) -> Headers {
     let mut kept = Headers::with_capacity(bytes + 2 * headers.len());
     for (name, value) in headers {
-        if *name != AUTHORIZATION && *name != COOKIE && *name != PROXY_AUTHORIZATION && Some(name) != secret {
+        let bare = *name != AUTHORIZATION && *name != COOKIE && *name != PROXY_AUTHORIZATION && Some(name) != secret;
+        if bare && !(decoded && *name == CONTENT_ENCODING) {
             kept.push(name.as_str(), value.as_bytes());
         }
     }

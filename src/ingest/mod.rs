@@ -8,6 +8,7 @@
 
 pub mod answer;
 pub mod body;
+mod coding;
 pub mod counts;
 mod cut;
 pub mod handle;

@@ -147,19 +147,23 @@ fn is_of(certificate: &[u8], names: &[ServerName<'static>]) -> Result<(), Refuse
 }
 
 impl Verifier {
-    /// Proves a request and reads topic and id from it.
-    pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<Verified, Refused> {
+    /// Proves a request.
+    pub fn prove(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refused> {
         let peer = request.peer.to_canonical();
         if !self.allow.is_empty() && !self.allow.iter().any(|net| net.contains(&peer)) {
             return Err(Refused::NotAllowed);
         }
         match &self.proof {
-            Proof::None => {}
-            Proof::Signature(scheme) => scheme.verify(request, now)?,
-            Proof::Token(token) => token.verify(request.headers, request.body)?,
-            Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names)?,
+            Proof::None => Ok(()),
+            Proof::Signature(scheme) => scheme.verify(request, now),
+            Proof::Token(token) => token.verify(request.headers, request.body),
+            Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names),
         }
-        Ok(Verified { topic: self.topic(request), sender_id: self.sender_id(request), dedupe: self.window })
+    }
+
+    /// Reads topic and id from a request that is proven; its body may have been decoded since.
+    pub fn read(&self, request: &Request<'_>) -> Verified {
+        Verified { topic: self.topic(request), sender_id: self.sender_id(request), dedupe: self.window }
     }
 
     /// The header that holds the secret itself, so must not be kept (L7).

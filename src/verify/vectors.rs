@@ -104,7 +104,7 @@ fn holds(section: &str, vector: &Vector) -> bool {
         .collect();
     let query = vector.url.as_deref().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
     let request = Request { headers: &headers, body: vector.body.as_bytes(), peer: [127, 0, 0, 1].into(), certificate: None, query };
-    verifier.verify(&request, Timestamp(vector.now.unwrap_or(1_700_000_000) * 1_000)).is_ok()
+    verifier.prove(&request, Timestamp(vector.now.unwrap_or(1_700_000_000) * 1_000)).is_ok()
 }
 
 #[test]

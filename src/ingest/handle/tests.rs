@@ -11,6 +11,7 @@ use http::{HeaderValue, Request as HttpRequest, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use std::convert::Infallible;
+use std::io::Write;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::Semaphore;
 
@@ -168,6 +169,40 @@ async fn a_proven_event_is_kept_whole_and_answered_with_its_id() {
     let window = yard.keep.kept.lock().unwrap()[0].1.unwrap();
     assert_eq!(window, Dedupe::of(event, Duration::from_hours(72)));
     assert_eq!((yard.tally("shop").of(Answer::Kept), yard.ingest.body_bytes()), (1, 0));
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_proven_as_it_came_and_kept_as_it_was() {
+    let yard = Yard::new(Limits { max_body: 1000, ..Limits::default() });
+    let body = gzip(br#"{"total":"7.10"}"#);
+    let sources = yard.ingest.sources();
+    let verifier: &Verifier = &sources.named("shop").unwrap().verifier;
+    let headers = verifier.sign(&Draft { topic: "ORDER_PAID", body: &body, id: None }, yard.wall.wall()).unwrap();
+    let mut headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    headers.push(("content-encoding", "gzip"));
+    assert_eq!(yard.send(post("/shop", &headers, body.clone())).await.status, 200);
+    // What does not hold what it says is proven all the same, and kept as it came.
+    let open = |body: Vec<u8>| yard.send(post("/in/open", &[("x-topic", "T"), ("content-encoding", "gzip")], body));
+    assert_eq!(open(b"plain".to_vec()).await.status, 200);
+    assert_eq!(open(gzip(&[b'x'; 1001])).await.status, 413);
+    assert_eq!(
+        yard.send(post("/shop", &[("content-encoding", "gzip")], gzip(&[b'x'; 1001]))).await.status,
+        401,
+        "not inflated before its proof"
+    );
+    let kept = yard.keep.events();
+    let encoding = |event: &Event| event.headers.get("content-encoding").is_some();
+    assert_eq!(
+        kept.iter().map(|event| (&*event.body, encoding(event))).collect::<Vec<_>>(),
+        [(&br#"{"total":"7.10"}"#[..], false), (b"plain", true)]
+    );
+    assert_eq!(yard.tally("open").refusals().len(), 1);
 }
 
 #[tokio::test]
