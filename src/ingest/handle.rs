@@ -14,7 +14,7 @@ use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, Timestamp, 
 use crate::verify::{Reply, Request, Verified};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, COOKIE, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Response};
 use http_body::Body;
@@ -353,12 +353,12 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Unbroken<F> {
     }
 }
 
-/// The headers to keep: those without secrets, and without how the body was compressed where it is no more.
+/// The headers to keep: those without secrets, and without how long and how compressed the body was where it is so no more.
 fn kept_headers(headers: &HeaderMap, bytes: usize, secret: Option<&HeaderName>, decoded: bool) -> Headers {
     let mut kept = Headers::with_capacity(bytes + 2 * headers.len());
     for (name, value) in headers {
         let bare = *name != AUTHORIZATION && *name != COOKIE && *name != PROXY_AUTHORIZATION && Some(name) != secret;
-        if bare && !(decoded && *name == CONTENT_ENCODING) {
+        if bare && !(decoded && (*name == CONTENT_ENCODING || *name == CONTENT_LENGTH)) {
             kept.push(name.as_str(), value.as_bytes());
         }
     }
