@@ -12,6 +12,7 @@ use crate::torture::kill::keep;
 use crate::torture::load::{Load, Took, calm};
 use anyhow::{Context, bail};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -33,6 +34,8 @@ const ANEW: usize = 100;
 /// An answer, or a close, must come by then; a stuck socket's within its own bound of 10 s for a head and for a body's pace.
 const ANSWERS: Duration = Duration::from_secs(20);
 const SETTLES: Duration = Duration::from_secs(20);
+/// Files of this process that are no stuck sockets.
+const OWN_FILES: usize = 500;
 /// Connections that are reset once their request is sent.
 const RESETS: u64 = 200;
 
@@ -68,8 +71,9 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     daemon.wait_listening(home.listen, SETTLES)?;
     let load = Load::new(home.listen, body);
     let mut laws = Laws { broken: 0 };
-    println!("network: {} stuck sockets from {ADDRESSES} addresses, {} s", options.sockets, options.seconds);
-    stuck(options, &home, &daemon, &load, &mut laws)?;
+    let sockets = options.sockets.min(files_most()?.saturating_sub(OWN_FILES));
+    println!("network: {sockets} stuck sockets from {ADDRESSES} addresses, {} s", options.seconds);
+    stuck(sockets, Duration::from_secs(options.seconds), &home, &daemon, &load, &mut laws)?;
     if options.unbounded {
         println!("{}", if laws.broken > 0 { "control: stuck sockets are seen" } else { "FAILED: stuck sockets were not seen" });
         return Ok(laws.broken > 0);
@@ -100,9 +104,15 @@ impl Laws {
     }
 }
 
+/// How many files this process may have open, from now on as many as the system lets it.
+fn files_most() -> anyhow::Result<usize> {
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most })?;
+    Ok(most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)))
+}
+
 /// The good sender alone, then beside stuck sockets.
-fn stuck(options: &Options, home: &Home, daemon: &Running, load: &Load, laws: &mut Laws) -> anyhow::Result<()> {
-    let lasting = Duration::from_secs(options.seconds);
+fn stuck(sockets: usize, lasting: Duration, home: &Home, daemon: &Running, load: &Load, laws: &mut Laws) -> anyhow::Result<()> {
     let alone = good(load, lasting)?;
     laws.law(true, &format!("alone: answers {}, over connections of their own {}", alone.0, alone.1));
     let (over, opened, peak) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
@@ -110,11 +120,11 @@ fn stuck(options: &Options, home: &Home, daemon: &Running, load: &Load, laws: &m
         let holders: Vec<_> = (0..HOLDERS)
             .map(|nth| {
                 let (over, opened) = (&over, &opened);
-                scope.spawn(move || hold(home.listen, options.sockets / HOLDERS, nth, over, opened))
+                scope.spawn(move || hold(home.listen, sockets / HOLDERS, nth, over, opened))
             })
             .collect();
         scope.spawn(|| watch(daemon.pid(), &over, &peak));
-        let full = process::wait_for(SETTLES, || (opened.load(Relaxed) >= options.sockets as u64).then_some(()));
+        let full = process::wait_for(SETTLES, || (opened.load(Relaxed) >= (sockets / HOLDERS * HOLDERS) as u64).then_some(()));
         let beside = full
             .with_context(|| format!("only {} stuck sockets could be opened", opened.load(Relaxed)))
             .and_then(|()| calm(|| good(load, lasting), |beside| beside.0.bears(alone.0, NOISE) && beside.1.bears(alone.1, NOISE)));
