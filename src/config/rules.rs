@@ -1,7 +1,7 @@
 //! The rules of the configuration as data: what a problem's id means, why it is a problem, and a file that breaks it beside
 //! one that does not.
 //!
-//! `rules.yaml` is the one list: `check --explain`, docs/problems.md and the tests read it. Proven by tests/rules.rs: every id
+//! `rules.yaml` is the one list: `check --explain`, docs/problems.md and the tests read it. Proven by tests/mistakes/rules.rs: every id
 //! that the code uses is in here, each wrong file breaks exactly its own rule, and each right file is good.
 
 use serde::Deserialize;

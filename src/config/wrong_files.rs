@@ -836,8 +836,7 @@ fn a_file_in_latin_1() {
 }
 
 /// A section as a room reads it: the tree's problems in the same report.
-#[derive(Debug, serde::Deserialize)]
-#[allow(dead_code)] // read, to see what is refused
+#[derive(Debug, PartialEq, serde::Deserialize)]
 struct Shop {
     name: String,
     #[serde(default)]

@@ -1,7 +1,7 @@
 //! The JSON Schema of the file, for editors: made of what the structs that read it ask for ([`switchyard_api::shape`]) and of the
 //! fields that outputs declare. What is read by hand (filters, expectations, `${…}` in numbers) is left open.
 //!
-//! Proven by tests/schema.rs: good files fit, and files with unknown keys, words and types do not.
+//! Proven by tests/mistakes/schema.rs: good files fit, and files with unknown keys, words and types do not.
 
 use super::sections::{AdminSection, EgressSection};
 use crate::deliver::section::DeliverySection;

@@ -364,23 +364,20 @@ mod tests {
     use serde::Deserialize;
     use std::collections::BTreeMap;
 
-    #[derive(Deserialize)]
+    #[derive(Deserialize, PartialEq)]
     #[serde(rename_all = "snake_case")]
-    #[allow(dead_code)] // only asked
     enum Word {
         Plain,
         Held(Inner),
     }
 
-    #[derive(Deserialize)]
-    #[allow(dead_code)] // only asked
+    #[derive(Deserialize, PartialEq)]
     struct Inner {
         many: Vec<u32>,
         truth: Option<bool>,
     }
 
-    #[derive(Deserialize)]
-    #[allow(dead_code)] // only asked
+    #[derive(Deserialize, PartialEq)]
     struct Shop {
         #[serde(default)]
         wait: Option<At<Period>>,
@@ -412,9 +409,8 @@ mod tests {
         struct Rate;
         impl<'de> Deserialize<'de> for Rate {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                #[derive(Deserialize)]
+                #[derive(Deserialize, PartialEq)]
                 #[serde(deny_unknown_fields)]
-                #[allow(dead_code)] // only asked
                 struct Spelled {
                     limit: Period,
                     burst: Option<u32>,

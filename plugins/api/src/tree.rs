@@ -620,8 +620,7 @@ mod tests {
         Node { span: Span { start: from, end: at }, value: Value::Map(entries) }
     }
 
-    #[derive(Debug, Deserialize)]
-    #[allow(dead_code)] // read, to see what is refused
+    #[derive(Debug, PartialEq, Deserialize)]
     struct Shop {
         name: At<String>,
         wait: Period,
@@ -648,8 +647,7 @@ mod tests {
     fn a_template_takes_no_secret() {
         let secret = Value::Text(Text { written: "pay ${A}".into(), replaced: Some(crate::Secret::new("pay hush")) });
         let node = map(vec![("text", Node { span: Span { start: 5, end: 9 }, value: secret })], 0);
-        #[derive(Debug, Deserialize)]
-        #[allow(dead_code)] // read, to see what is refused
+        #[derive(Debug, PartialEq, Deserialize)]
         struct Message {
             text: Template,
         }

@@ -1,14 +1,9 @@
 //! What `switchyard check` says to somebody who made one mistake: each wrong file with the exact place of the smallest wrong
 //! piece and the help that mends it, as JSON and as text, by the real binary. No answer may show a secret (L7).
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // the program is run as its users run it
-
-#[allow(dead_code)] // other tests read more of it
-mod mistakes;
-
-use mistakes::outputs::{CONSTANT, FILES, METADATA};
-use mistakes::shop::{ENVIRONMENT, Shop};
-use mistakes::{GOOD, MISTAKES, Mistake, marked, one_output};
+use crate::outputs::{CONSTANT, FILES, METADATA};
+use crate::shop::{ENVIRONMENT, Shop};
+use crate::{GOOD, MISTAKES, Mistake, marked, one_output};
 use serde_json::Value;
 use std::thread;
 

@@ -1,13 +1,8 @@
 //! `check` and `run` refuse the same files (L5), over the whole corpus of wrong ones and over right ones: the real binary, which
 //! must not have listened where it refuses.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // the program is run as its users run it
-
-#[allow(dead_code)] // other tests read more of it
-mod mistakes;
-
-use mistakes::shop::Shop;
-use mistakes::{GOOD, WARNINGS, wrong_files};
+use crate::shop::Shop;
+use crate::{GOOD, WARNINGS, wrong_files};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Output, Stdio};
 use std::thread;

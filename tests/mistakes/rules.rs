@@ -1,13 +1,8 @@
 //! The rules of the configuration (`src/config/rules.yaml`) against the code: every id that is used is explained, every wrong
 //! file breaks exactly the rule it stands under, every right one is good, and docs/problems.md is made of them.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // the program is run as its users run it
-
-#[path = "mistakes/shop.rs"]
-mod shop;
-
+use crate::shop::Shop;
 use serde_json::Value;
-use shop::Shop;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use switchyard::config::rules::{self, Rule};

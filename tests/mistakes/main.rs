@@ -1,12 +1,19 @@
-//! The corpus of wrong files: a good file in which every kind of key is used, and mistakes, each of which makes another of it.
+//! The corpus of wrong files: a good file in which every kind of key is used, and mistakes, each of which makes another of it; and what is
+//! held over it.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // the program is run as its users run it
 
 mod arrivals;
+mod check_and_run;
+mod check_messages;
 mod elsewhere;
-pub mod outputs;
+mod outputs;
 mod routes;
-pub mod shop;
+mod rules;
+mod schema;
+mod shop;
 
-use switchyard::config::rules;
+use switchyard::config::rules as registry;
 
 /// A file without a mistake, in which every kind of key is used.
 pub const GOOD: &str = r#"server:
@@ -133,6 +140,6 @@ pub fn wrong_files() -> Vec<String> {
     let mistakes = MISTAKES.into_iter().flatten().filter(|mistake| !mistake.is_a_warning()).map(|mistake| marked(mistake).0);
     let constant = outputs::CONSTANT.iter().map(|(kind, settings, _)| one_output(kind, settings));
     let pairs = outputs::FILES.iter().chain(&outputs::METADATA).map(|(kind, settings)| one_output(kind, settings));
-    let rules = rules::all().iter().filter(|rule| !WARNINGS.contains(&rule.id.as_str())).filter_map(|rule| rule.wrong.clone());
+    let rules = registry::all().iter().filter(|rule| !WARNINGS.contains(&rule.id.as_str())).filter_map(|rule| rule.wrong.clone());
     mistakes.chain(constant).chain(pairs).chain(rules).collect()
 }

@@ -1,13 +1,8 @@
 //! The JSON Schema of routes.yaml against the reader of routes.yaml, by a validator as editors have one: what the reader takes fits,
 //! and where the reader finds an unknown key, a wrong type or an unknown word the schema does too.
 
-#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // files are read as a user has them
-
-#[allow(dead_code)] // other tests read more of it
-mod mistakes;
-
+use crate::{GOOD, MISTAKES, marked};
 use jsonschema::Validator;
-use mistakes::{GOOD, MISTAKES, marked};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
