@@ -16,7 +16,7 @@ use switchyard_services::net::free_address;
 /// The key of the source, over the body, as `X-Signature: sha256=<hex>`.
 pub const SECRET: &str = "made-up-secret-of-the-sender-0001";
 /// The key of what the daemon sends on (Standard Webhooks).
-const SIGNING: &str = "whsec_bWFkZS11cC1zaWduaW5nLWtleS1mb3ItdGVzdHMtMDAwMQ==";
+pub const SIGNING: &str = "whsec_bWFkZS11cC1zaWduaW5nLWtleS1mb3ItdGVzdHMtMDAwMQ==";
 /// The admin side's token.
 const TOKEN: &str = "made-up-token-of-the-admin-side-0001";
 /// How much of its log is shown when something goes wrong.

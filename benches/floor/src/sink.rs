@@ -1,4 +1,4 @@
-//! `sink`: answers 200 and records how long each request was on its way, from the time of sending in its header or its body.
+//! `sink`: answers 200 (or, now and then, 500) and records how long each request was on its way, from the time of sending in its header or its body.
 
 use crate::clock::now_ns;
 use crate::order::{DIGITS, sent_at};
@@ -21,21 +21,34 @@ pub struct Options {
     /// Threads of the runtime.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Answer each so many-th request 500; 0: none.
+    #[arg(long, default_value_t = 0)]
+    refuse: u64,
 }
 
 struct Sink {
+    refuse: u64,
+    asked: AtomicU64,
     taken: AtomicU64,
     on_the_way_us: Mutex<Histogram<u64>>,
 }
 
 /// Serves until the process is ended. `GET /stats` shows, `GET /reset` shows and forgets.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    let sink = Sink { taken: AtomicU64::new(0), on_the_way_us: Mutex::new(Histogram::new_with_max(LONGEST_US, 3)?) };
+    let sink = Sink {
+        refuse: options.refuse,
+        asked: AtomicU64::new(0),
+        taken: AtomicU64::new(0),
+        on_the_way_us: Mutex::new(Histogram::new_with_max(LONGEST_US, 3)?),
+    };
     server::runtime(options.threads)?.block_on(server::serve(options.listen, Arc::new(sink)))
 }
 
 impl Handler for Sink {
     async fn post(&self, post: Post) -> StatusCode {
+        if self.refuse > 0 && self.asked.fetch_add(1, Relaxed).is_multiple_of(self.refuse) {
+            return StatusCode::INTERNAL_SERVER_ERROR;
+        }
         self.taken.fetch_add(1, Relaxed);
         if let Some(sent) = server::number(&post.headers, "x-sent-ns").or_else(|| sent_in_body(&post.body)) {
             let us = now_ns().saturating_sub(sent) / 1000;

@@ -42,6 +42,9 @@ pub struct Target {
     /// Put the time of sending into the body, which is then signed anew each time, instead of the header `X-Sent-Ns`.
     #[arg(long)]
     time_in_body: bool,
+    /// Topics: `ORDER_PAID` alone, or `T` and 20 digits, from 0, in turn.
+    #[arg(long, default_value_t = 1)]
+    topics: u64,
 }
 
 /// A request of which id, time and, where the time stands in the body, signature are written afresh each time.
@@ -52,6 +55,8 @@ pub struct Prebuilt {
     id_at: usize,
     sent_at: usize,
     signature_at: usize,
+    /// Where the topic's digits stand, and how many topics there are.
+    topic: Option<(usize, u64)>,
     mac: Sha256Mac,
     sign_each: bool,
 }
@@ -70,7 +75,12 @@ impl Target {
         };
         let path = self.url.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
         let mut head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", self.address()?);
-        write!(head, "User-Agent: floor-load\r\nX-Topic: ORDER_PAID\r\nContent-Length: {}\r\n", body.len())?;
+        write!(head, "User-Agent: floor-load\r\nContent-Length: {}\r\nX-Topic: ", body.len())?;
+        let topic = (self.topics > 1).then_some((head.len() + 1, self.topics));
+        match topic {
+            Some(_) => write!(head, "T{:0DIGITS$}\r\n", 0)?,
+            None => head += "ORDER_PAID\r\n",
+        }
         for header in &self.header {
             write!(head, "{header}\r\n")?;
         }
@@ -93,7 +103,7 @@ impl Target {
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&body);
         let mac = Sha256Mac::new_from_slice(self.secret.as_bytes())?;
-        let mut request = Prebuilt { bytes, body_at, id_at, sent_at: time_at, signature_at, mac, sign_each: self.time_in_body };
+        let mut request = Prebuilt { bytes, body_at, id_at, sent_at: time_at, signature_at, topic, mac, sign_each: self.time_in_body };
         request.sign();
         Ok(request)
     }
@@ -104,6 +114,9 @@ impl Prebuilt {
     pub fn fill(&mut self, id: u64) -> &[u8] {
         put_digits(&mut self.bytes[self.id_at..self.id_at + DIGITS], id);
         put_digits(&mut self.bytes[self.sent_at..self.sent_at + DIGITS], now_ns());
+        if let Some((at, topics)) = self.topic {
+            put_digits(&mut self.bytes[at..at + DIGITS], id % topics);
+        }
         if self.sign_each {
             self.sign();
         }
@@ -173,5 +186,19 @@ mod tests {
                 assert_eq!(sent_at(body).is_some(), options.contains(&"--time-in-body"));
             }
         }
+    }
+
+    #[test]
+    fn topics_go_in_turn() {
+        let topic = |request: &[u8]| {
+            let head = String::from_utf8_lossy(request).into_owned();
+            head.lines().find_map(|line| line.strip_prefix("X-Topic: ").map(str::to_owned)).unwrap()
+        };
+        let mut request = prebuilt(&["--topics", "3"]);
+        assert_eq!(
+            [4, 5, 6].map(|id| topic(request.fill(id))),
+            ["T00000000000000000001", "T00000000000000000002", "T00000000000000000000"]
+        );
+        assert_eq!(topic(prebuilt(&[]).fill(4)), "ORDER_PAID");
     }
 }

@@ -1,6 +1,6 @@
 //! Who is measured: the floor or the daemon, started fresh on an empty journal, with as many outputs as asked for.
 
-use crate::daemon::{Home, Output, Route, Running, SECRET};
+use crate::daemon::{Home, Running, SECRET, SIGNING};
 use crate::{http, process};
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -39,6 +39,46 @@ pub enum Way {
     Intake,
     /// And delivered to so many outputs.
     Whole { fanout: u16 },
+    /// And delivered to one output, with more to do on the way; the floor does as before.
+    With(More),
+}
+
+/// What a delivery has to do besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    /// The far side refuses each tenth request; it is tried again 100 ms later. The floor takes a refusal for an answer.
+    Retries,
+    /// The output has a limit for each of [`TOPICS`] keys, none of which is ever reached.
+    Limits,
+    /// It is one of [`OUTPUTS`] outputs, each with its route and topic.
+    Outputs,
+}
+
+/// Keys of the limit.
+pub const TOPICS: u16 = 100;
+/// Outputs, where there are many.
+pub const OUTPUTS: u16 = 1_000;
+/// Of so many requests one is refused.
+const REFUSE: &str = "10";
+
+impl Way {
+    /// Deliveries of an event.
+    pub fn fanout(self) -> u16 {
+        match self {
+            Way::Intake => 0,
+            Way::Whole { fanout } => fanout,
+            Way::With(_) => 1,
+        }
+    }
+
+    /// Topics that the load goes through.
+    pub fn topics(self) -> u16 {
+        match self {
+            Way::With(More::Limits) => TOPICS,
+            Way::With(More::Outputs) => OUTPUTS,
+            _ => 1,
+        }
+    }
 }
 
 /// A running contestant, and its sink where it delivers.
@@ -48,6 +88,7 @@ pub struct Server {
     pub folder: tempfile::TempDir,
     url: String,
     asked: Asked,
+    topics: String,
     sink: Option<(Running, SocketAddr)>,
 }
 
@@ -70,21 +111,22 @@ impl Contestant {
         let folder = tempfile::tempdir_in(&tools.scratch)?;
         let sink = match way {
             Way::Intake => None,
-            Way::Whole { .. } => Some(start_sink(tools)?),
+            Way::With(More::Retries) => Some(start_sink(tools, REFUSE)?),
+            Way::Whole { .. } | Way::With(_) => Some(start_sink(tools, "0")?),
         };
         let sink_at = sink.as_ref().map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)), |(_, address)| *address);
         let (running, url, asked) = match self {
             Contestant::Floor => start_floor(tools, folder.path(), way, sink_at)?,
             Contestant::Daemon => start_daemon(tools, folder.path(), way, sink_at)?,
         };
-        Ok(Server { running, folder, url, asked, sink })
+        Ok(Server { running, folder, url, asked, topics: way.topics().to_string(), sink })
     }
 }
 
-fn start_sink(tools: &Tools) -> anyhow::Result<(Running, SocketAddr)> {
+fn start_sink(tools: &Tools, refuse: &str) -> anyhow::Result<(Running, SocketAddr)> {
     let address = free_address()?;
     let mut command = Command::new(&tools.floor);
-    command.args(["sink", "--listen", &address.to_string()]).stderr(Stdio::null());
+    command.args(["sink", "--listen", &address.to_string(), "--refuse", refuse]).stderr(Stdio::null());
     let mut sink = Running::start(command)?;
     sink.wait_listening(address, START)?;
     Ok((sink, address))
@@ -95,7 +137,8 @@ fn start_floor(tools: &Tools, folder: &Path, way: Way, sink: SocketAddr) -> anyh
     let mut command = Command::new(&tools.floor);
     command.arg(if way == Way::Intake { "ingest-floor" } else { "loop-floor" });
     command.args(["--listen", &address.to_string(), "--secret", SECRET, "--dir"]).arg(folder).stderr(Stdio::null());
-    if let Way::Whole { fanout } = way {
+    let fanout = way.fanout();
+    if fanout > 0 {
         command.args(["--sink", &format!("http://{sink}/"), "--fanout", &fanout.to_string(), "--workers", &WORKERS.to_string()]);
     }
     let mut running = Running::start(command)?;
@@ -105,26 +148,48 @@ fn start_floor(tools: &Tools, folder: &Path, way: Way, sink: SocketAddr) -> anyh
 
 fn start_daemon(tools: &Tools, folder: &Path, way: Way, sink: SocketAddr) -> anyhow::Result<(Running, String, Asked)> {
     let home = Home::new(folder.to_owned())?;
-    let (fanout, total_above) = match way {
-        Way::Intake => (1, 1_000_000),
-        Way::Whole { fanout } => (fanout, 1000),
-    };
-    let names: Vec<String> = (0..fanout).map(|nth| format!("out-{nth}")).collect();
-    let to: Vec<&str> = names.iter().map(String::as_str).collect();
-    let output = |name: &String| Output { name: name.clone(), at: format!("http://{sink}"), keys: "concurrency: 32" };
-    let outputs: Vec<Output> = names.iter().map(output).collect();
-    home.write_file(&[Route { name: "bench", total_above: Some(total_above), total_below: None, to: &to }], &outputs, "72h", "bench")?;
+    home.write_with("72h", "bench", &laid(way, sink))?;
     let mut running = Running::start(home.command(&tools.daemon)?)?;
     let listening = running.wait_listening(home.listen, START).and_then(|()| running.wait_listening(home.admin, START));
     listening.with_context(|| home.log_tail())?;
     Ok((running, format!("http://{}/bench", home.listen), Asked::Daemon(Box::new(home))))
 }
 
+/// Routes and outputs of the daemon.
+fn laid(way: Way, sink: SocketAddr) -> String {
+    let output = |name: &str, more: &str| {
+        format!("  {name}: {{ type: http, url: \"http://{sink}/{name}\", sign: {{ secret: {SIGNING} }}, {more} }}\n")
+    };
+    let route =
+        |name: &str, least: u32, rest: &str| format!("  - {{ name: {name}, filter: {{ data.total: {{ gt: {least} }} }}, {rest} }}\n");
+    let names: Vec<String> = (0..OUTPUTS).map(|nth| format!("out-{nth}")).collect();
+    let (routes, outputs): (String, String) = match way {
+        Way::Intake => (route("bench", 1_000_000, "to: out-0"), output("out-0", "concurrency: 32")),
+        Way::Whole { fanout } => {
+            let names = &names[..usize::from(fanout)];
+            let outputs = names.iter().map(|name| output(name, "concurrency: 32")).collect();
+            (route("bench", 1_000, &format!("to: [{}]", names.join(", "))), outputs)
+        }
+        Way::With(More::Outputs) => {
+            let routes = names.iter().enumerate().map(|(nth, name)| route(name, 1_000, &format!("topic: T{nth:020}, to: {name}")));
+            (routes.collect(), names.iter().map(|name| output(name, "concurrency: 4")).collect())
+        }
+        Way::With(More::Limits) => {
+            let limit = "concurrency: 32, rate: { limit: 1000000/s, key: \"{{ topic }}\" }";
+            (route("bench", 1_000, "to: out-0"), output("out-0", limit))
+        }
+        Way::With(More::Retries) => {
+            (route("bench", 1_000, "to: out-0"), output("out-0", "concurrency: 32, retry: { attempts: 11, over: 1s }"))
+        }
+    };
+    format!("routes:\n{routes}outputs:\n{outputs}")
+}
+
 impl Server {
     /// Runs a command of the floor (`load` or `idle`) against it; the figures it prints.
     pub fn run(&self, tools: &Tools, command: &str, options: &[&str]) -> anyhow::Result<Value> {
         let output = Command::new(&tools.floor)
-            .args([command, "--url", &self.url, "--secret", SECRET])
+            .args([command, "--url", &self.url, "--secret", SECRET, "--topics", &self.topics])
             .args(options)
             .stderr(Stdio::inherit())
             .output()

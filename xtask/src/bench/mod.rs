@@ -52,7 +52,7 @@ struct Options {
     /// How long each timed measurement takes, seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Events of a whole way at fan-out 1; a quarter of it at fan-out 5.
+    /// Events of a whole way at fan-out 1; a quarter of it at fan-out 5, half of it where deliveries have more to do.
     #[arg(long, default_value_t = 60_000)]
     count: u64,
     /// Measure the release profile instead of `fast`, which links in seconds.
@@ -64,7 +64,7 @@ struct Options {
     /// Measure the floor alone.
     #[arg(long)]
     floor_only: bool,
-    /// Only measurements whose name contains this: `intake`, `whole-1`, `whole-5`, `way-2000`, `way-20000`, `idle`.
+    /// Only measurements whose name contains this: `intake`, `whole-1`, `whole-5`, `retries`, `limits`, `outputs`, `way-2000`, `way-20000`, `idle`.
     #[arg(long)]
     only: Option<String>,
     /// Write the table into docs/performance.md.

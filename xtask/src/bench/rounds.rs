@@ -1,6 +1,6 @@
 //! What is measured in a round. Each measurement starts its contestant afresh, warms it up, and asks one question.
 
-use crate::bench::contestant::{Contestant, Server, Tools, Way};
+use crate::bench::contestant::{Contestant, More, Server, Tools, Way};
 use crate::bench::table::Figure;
 use crate::process;
 use anyhow::{Context, bail};
@@ -24,10 +24,13 @@ pub struct Measurement {
 pub type Figures = Vec<(Figure, f64)>;
 
 /// All of them, in their order.
-pub const MEASUREMENTS: [Measurement; 6] = [
+pub const MEASUREMENTS: [Measurement; 9] = [
     Measurement { name: "intake", measure: intake },
     Measurement { name: "whole-1", measure: |tools, contestant| whole(tools, contestant, 1, tools.count) },
     Measurement { name: "whole-5", measure: |tools, contestant| whole(tools, contestant, 5, tools.count / 4) },
+    Measurement { name: "retries", measure: |tools, contestant| with(tools, contestant, More::Retries) },
+    Measurement { name: "limits", measure: |tools, contestant| with(tools, contestant, More::Limits) },
+    Measurement { name: "outputs", measure: |tools, contestant| with(tools, contestant, More::Outputs) },
     Measurement { name: "way-2000", measure: |tools, contestant| way(tools, contestant, "2000", Figure::Way2kP50, Figure::Way2kP99) },
     Measurement { name: "way-20000", measure: |tools, contestant| way(tools, contestant, "20000", Figure::Way20kP50, Figure::Way20kP99) },
     Measurement { name: "idle", measure: idle },
@@ -51,25 +54,51 @@ fn intake(tools: &Tools, contestant: Contestant) -> anyhow::Result<Figures> {
     ])
 }
 
-/// How fast a number of events is taken, delivered and settled.
+/// How fast a number of events is taken, delivered and settled, what one costs, and what it writes.
 fn whole(tools: &Tools, contestant: Contestant, fanout: u16, count: u64) -> anyhow::Result<Figures> {
-    let server = contestant.start(tools, Way::Whole { fanout })?;
-    let deliveries = |events: u64| events * u64::from(fanout);
+    let Whole { rate, cpu, bytes, .. } = whole_way(tools, contestant, Way::Whole { fanout }, count)?;
+    if fanout != 1 {
+        return Ok(vec![(Figure::Whole5Rate, rate), (Figure::Whole5Cpu, cpu)]);
+    }
+    let mut figures = vec![(Figure::Whole1Rate, rate), (Figure::Whole1Cpu, cpu)];
+    figures.extend(bytes.map(|bytes| (Figure::Whole1Bytes, bytes)));
+    Ok(figures)
+}
+
+/// The same where a delivery has more to do.
+fn with(tools: &Tools, contestant: Contestant, more: More) -> anyhow::Result<Figures> {
+    let Whole { rate, cpu, memory, .. } = whole_way(tools, contestant, Way::With(more), tools.count / 2)?;
+    Ok(match more {
+        More::Retries => vec![(Figure::RetriesRate, rate), (Figure::RetriesCpu, cpu)],
+        More::Limits => vec![(Figure::LimitsRate, rate), (Figure::LimitsCpu, cpu)],
+        More::Outputs => vec![(Figure::OutputsRate, rate), (Figure::OutputsCpu, cpu), (Figure::OutputsRss, memory)],
+    })
+}
+
+/// Of a whole way.
+struct Whole {
+    /// Events a second, from the first that was sent to the last that was settled.
+    rate: f64,
+    /// µs an event.
+    cpu: f64,
+    /// To disk, an event; where the system counts it.
+    bytes: Option<f64>,
+    /// MiB at the end.
+    memory: f64,
+}
+
+fn whole_way(tools: &Tools, contestant: Contestant, way: Way, count: u64) -> anyhow::Result<Whole> {
+    let server = contestant.start(tools, way)?;
+    let deliveries = |events: u64| events * u64::from(way.fanout());
     server.run(tools, "load", &["--count", &WARM_UP.to_string()])?;
     wait_settled(&server, deliveries(WARM_UP))?;
     let (cpu, disk) = (server.cpu_us()?, process::disk_bytes(server.folder.path()));
     let load = server.run(tools, "load", &["--count", &count.to_string()])?;
     wait_settled(&server, deliveries(WARM_UP + count))?;
     let seconds = (process::now_ns() as f64 - number(&load, "start_ns")?) / 1e9;
-    let (rate, cpu) = (count as f64 / seconds, (server.cpu_us()? - cpu) as f64 / count as f64);
-    if fanout != 1 {
-        return Ok(vec![(Figure::Whole5Rate, rate), (Figure::Whole5Cpu, cpu)]);
-    }
-    let mut figures = vec![(Figure::Whole1Rate, rate), (Figure::Whole1Cpu, cpu)];
-    if let (Some(before), Some(after)) = (disk, process::disk_bytes(server.folder.path())) {
-        figures.push((Figure::Whole1Bytes, (after - before) as f64 / count as f64));
-    }
-    Ok(figures)
+    let cpu = (server.cpu_us()? - cpu) as f64 / count as f64;
+    let bytes = disk.zip(process::disk_bytes(server.folder.path())).map(|(before, after)| (after - before) as f64 / count as f64);
+    Ok(Whole { rate: count as f64 / seconds, cpu, bytes, memory: process::rss_kib(server.running.pid())? as f64 / 1024.0 })
 }
 
 /// How long an event is on its way from the sender to the sink, at a rate that leaves room. The time of sending is in the body.

@@ -17,6 +17,13 @@ pub enum Figure {
     Whole1Bytes,
     Whole5Rate,
     Whole5Cpu,
+    RetriesRate,
+    RetriesCpu,
+    LimitsRate,
+    LimitsCpu,
+    OutputsRate,
+    OutputsCpu,
+    OutputsRss,
     Way2kP50,
     Way2kP99,
     Way20kP50,
@@ -36,7 +43,7 @@ enum Goal {
     None,
 }
 
-const ROWS: [(Figure, &str, &str, Goal); 16] = [
+const ROWS: [(Figure, &str, &str, Goal); 23] = [
     (Figure::IntakeRate, "intake, 64 connections", "events/s", Goal::AtLeast(0.70, 0.85)),
     (Figure::IntakeP50, "its answer, p50", "µs", Goal::None),
     (Figure::IntakeP99, "its answer, p99", "µs", Goal::AtMost(2.0, 1.3)),
@@ -47,6 +54,13 @@ const ROWS: [(Figure, &str, &str, Goal); 16] = [
     (Figure::Whole1Bytes, "written to disk", "bytes/event", Goal::AtMost(1.3, 1.1)),
     (Figure::Whole5Rate, "whole way, fan-out 5", "events/s", Goal::AtLeast(0.55, 0.75)),
     (Figure::Whole5Cpu, "its CPU", "µs/event", Goal::None),
+    (Figure::RetriesRate, "each tenth refused once, tried again", "events/s", Goal::AtLeast(0.55, 0.75)),
+    (Figure::RetriesCpu, "its CPU", "µs/event", Goal::AtMost(1.8, 1.35)),
+    (Figure::LimitsRate, "a limit for each of 100 keys", "events/s", Goal::AtLeast(0.55, 0.75)),
+    (Figure::LimitsCpu, "its CPU", "µs/event", Goal::AtMost(1.8, 1.35)),
+    (Figure::OutputsRate, "to one of 1,000 outputs", "events/s", Goal::AtLeast(0.55, 0.75)),
+    (Figure::OutputsCpu, "its CPU", "µs/event", Goal::AtMost(1.8, 1.35)),
+    (Figure::OutputsRss, "its memory then", "MiB", Goal::None),
     (Figure::Way2kP50, "sent → sink at 2,000/s, p50", "µs", Goal::AtMost(1.5, 1.2)),
     (Figure::Way2kP99, "sent → sink at 2,000/s, p99", "µs", Goal::AtMost(2.0, 1.5)),
     (Figure::Way20kP50, "sent → sink at 20,000/s, p50", "µs", Goal::AtMost(1.5, 1.2)),
