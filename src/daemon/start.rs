@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use switchyard_api::kind::Wall;
+use switchyard_api::tls::SystemRoots;
 use switchyard_api::{AnyKind, ConnectError, Kit, Output, Secret};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
@@ -276,12 +277,12 @@ pub async fn connect(
     paused: &(dyn Fn(&str) -> bool + Sync),
     lent: &Lent<'_>,
 ) -> Result<Vec<OutputSpec>, StartError> {
-    let mut specs = vec![];
+    let (mut specs, roots) = (vec![], SystemRoots::default());
     for plan in &blueprint.outputs {
         let output: Arc<dyn Output> = match fleet.running(&plan.name, plan.fingerprint) {
             Some(running) => running,
             None => {
-                let kit = Kit { vault: Arc::new(lent.vault.clone()), ..kit(plan, lent.clock, blueprint) };
+                let kit = Kit { vault: Arc::new(lent.vault.clone()), roots: roots.clone(), ..kit(plan, lent.clock, blueprint) };
                 TokioContext::new(plan.config.connect(&kit), fleet.runtime().clone())
                     .await
                     .map_err(|cause| StartError::Connect { output: Arc::clone(&plan.name), cause })?

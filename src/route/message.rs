@@ -2,7 +2,7 @@
 //! in a field of names and texts (`headers`) each name by itself. What nobody sets is not in the message.
 
 use super::fitting::{DoesNotFit, Fitting};
-use super::template::{Context, Engine, Rules, Template, TemplateError};
+use super::template::{Context, Engine, Engines, Rules, Template, TemplateError};
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ const RECIPIENT: &str = "recipient";
 pub struct Fields {
     built: BTreeMap<String, Built>,
     /// In the order of the output's fields.
-    engines: Arc<[Engine]>,
+    engines: Arc<[Arc<Engine>]>,
     fitting: Fitting,
 }
 
@@ -95,8 +95,8 @@ enum Built {
 
 impl Fields {
     /// The output's own templates over the defaults of its kind.
-    pub fn of_output(output: &OutputMessage, problems: &mut Vec<Problem>) -> Option<Fields> {
-        let engines: Arc<[Engine]> = output.fields.iter().map(|field| Engine::new(Rules::of(field))).collect();
+    pub fn of_output(output: &OutputMessage, engines: &mut Engines, problems: &mut Vec<Problem>) -> Option<Fields> {
+        let engines: Arc<[Arc<Engine>]> = output.fields.iter().map(|field| engines.with(Rules::of(field))).collect();
         let mut fields = Fields { built: BTreeMap::new(), engines, fitting: Fitting::of(output) };
         for (field, engine) in output.fields.iter().zip(&*Arc::clone(&fields.engines)) {
             let Some(default) = field.default.as_deref() else { continue };

@@ -12,7 +12,7 @@ use super::message::{Digested, Fields, Lined, OutputMessage, line};
 use super::on_dead::LastStop;
 use super::pace::Pace;
 use super::section::{RouteSection, ToSection};
-use super::template::{Context, Template};
+use super::template::{Context, Engines, Template};
 use crate::hours::Hours;
 use crate::model::{Event, Message, OWN_SOURCE, OrderKey, OwnTopic, Plan, Target, envelope};
 use foldhash::{HashMap, HashMapExt};
@@ -87,7 +87,8 @@ impl Router {
         outputs: &[OutputMessage],
         problems: &mut Vec<Problem>,
     ) -> Option<Router> {
-        let own: Vec<Option<Fields>> = outputs.iter().map(|output| Fields::of_output(output, problems)).collect();
+        let mut engines = Engines::default();
+        let own: Vec<Option<Fields>> = outputs.iter().map(|output| Fields::of_output(output, &mut engines, problems)).collect();
         let lines: Vec<_> = outputs.iter().map(|output| line(output, problems)).collect();
         let paces = super::pace::read(outputs, problems);
         let (paths, names, renderings) = (Paths::default(), HashMap::new(), HashMap::new());

@@ -14,6 +14,7 @@ pub use view::{Context, DEAD, Died};
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
+use std::sync::Arc;
 use switchyard_api::escape::Escape;
 use switchyard_api::fit::{Fit, Unit};
 use switchyard_api::kind::{Confine, Field};
@@ -80,7 +81,7 @@ pub enum TemplateError {
     TooLong,
 }
 
-/// Compiles the templates of one field. The templates of an engine share its functions, so one per field is made, not one per template.
+/// Compiles the templates of fields with the same rules, which share its functions.
 #[derive(Debug)]
 pub struct Engine {
     rules: Rules,
@@ -112,6 +113,22 @@ impl Engine {
             return Err(problems);
         }
         Ok(Template(Text::Live { source: text.to_owned(), engine: Box::new(engine) }))
+    }
+}
+
+/// One engine for each of the rules there are: an engine's functions take some 10 KiB, and a file may have thousands of fields.
+#[derive(Debug, Default)]
+pub struct Engines(Vec<Arc<Engine>>);
+
+impl Engines {
+    /// The one with these rules.
+    pub fn with(&mut self, rules: Rules) -> Arc<Engine> {
+        if let Some(engine) = self.0.iter().find(|engine| engine.rules == rules) {
+            return Arc::clone(engine);
+        }
+        let engine = Arc::new(Engine::new(rules));
+        self.0.push(Arc::clone(&engine));
+        engine
     }
 }
 
@@ -255,6 +272,15 @@ mod tests {
     use crate::route::testing::event;
 
     const PLAIN: Rules = Rules { escape: Escape::None, confine: Confine::Content };
+
+    #[test]
+    fn fields_with_the_same_rules_share_an_engine() {
+        let mut engines = Engines::default();
+        let other = Rules { escape: Escape::Slack, ..PLAIN };
+        let [first, again, third] = [PLAIN, PLAIN, other].map(|rules| engines.with(rules));
+        assert!(Arc::ptr_eq(&first, &again) && !Arc::ptr_eq(&first, &third));
+        assert_eq!((first.rules, third.rules), (PLAIN, other));
+    }
 
     fn with(rules: Rules, template: &str, event: &Event) -> Result<String, String> {
         let template = Engine::new(rules).compile(template).map_err(|problems| format!("{problems:?}"))?;

@@ -6,7 +6,7 @@ use crate::fit::{Cap, Total};
 use crate::output::Output;
 use crate::problem::{Problem, Span};
 use crate::shape;
-use crate::tls::NamedFiles;
+use crate::tls::{NamedFiles, SystemRoots};
 use crate::tree::{self, At, Key, Node};
 use crate::units::Rate;
 use crate::vault::{NoVault, Vault};
@@ -101,6 +101,8 @@ pub struct Kit {
     pub wall: Wall,
     /// Whom the output may reach, and how names are resolved.
     pub egress: Egress,
+    /// Whom the system believes, shared by the outputs that are connected together.
+    pub roots: SystemRoots,
     /// How long one attempt may take. The output says by then what it knows; the host drops the attempt a little later.
     pub timeout: Duration,
     /// HTTP answers that are worth another try whatever the table says (`retry: { on: [..] }`).
@@ -129,6 +131,7 @@ impl Kit {
             user_agent: user_agent.into(),
             wall,
             egress: Egress::default(),
+            roots: SystemRoots::default(),
             timeout: Duration::from_secs(10),
             retry_on: vec![],
             reject_on: vec![],

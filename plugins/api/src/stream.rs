@@ -137,7 +137,7 @@ impl Address {
     /// A file cannot be read.
     pub fn encryption(&self, ca: Option<&Path>, tls: Option<&At<TlsSettings>>, kit: &Kit) -> Result<Option<Tls>, TlsError> {
         let files = || TlsFiles::of(ca, tls.map(|tls| &tls.value), &kit.base);
-        self.tls.then(|| Tls::load(files(), vec![], kit.wall.clone())).transpose()
+        self.tls.then(|| Tls::load(files(), vec![], kit.wall.clone(), kit.roots.clone())).transpose()
     }
 }
 

@@ -11,15 +11,16 @@ mod validity;
 pub use settings::{NamedFiles, TlsSettings};
 
 use crate::Wall;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls_platform_verifier::Verifier;
 use std::error::Error;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 use tokio_rustls::TlsConnector;
 use validity::not_after;
@@ -48,9 +49,14 @@ pub struct Identity {
 #[derive(Clone)]
 pub struct Tls(Arc<Source>);
 
+/// Whom the system believes: read when it is first asked for, and then shared by all that were lent it, for it takes 100 KiB and milliseconds.
+#[derive(Clone, Default)]
+pub struct SystemRoots(Arc<OnceLock<Arc<Verifier>>>);
+
 struct Source {
     files: TlsFiles,
     protocols: Vec<Vec<u8>>,
+    system: SystemRoots,
     /// Without one no certificate is over.
     wall: Option<Wall>,
     loaded: Mutex<Loaded>,
@@ -117,14 +123,14 @@ pub enum TlsError {
 }
 
 impl Tls {
-    /// Reads the files now, and again when they change. A client certificate that is over by the wall clock is no error here but
+    /// Reads the files now, and again when they change; without `ca` whom the system believes is believed. A client certificate that is over by the wall clock is no error here but
     /// one at the next connection.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn load(files: TlsFiles, protocols: Vec<Vec<u8>>, wall: Wall) -> Result<Self, TlsError> {
-        let loaded = Mutex::new(files.load(&protocols)?);
-        Ok(Tls(Arc::new(Source { files, protocols, wall: Some(wall), loaded })))
+    pub fn load(files: TlsFiles, protocols: Vec<Vec<u8>>, wall: Wall, system: SystemRoots) -> Result<Self, TlsError> {
+        let loaded = Mutex::new(files.load(&protocols, &system)?);
+        Ok(Tls(Arc::new(Source { files, protocols, system, wall: Some(wall), loaded })))
     }
 
     /// Believes what the system believes, and says nothing of who we are.
@@ -132,9 +138,9 @@ impl Tls {
     /// # Errors
     /// No roots on this machine.
     pub fn of_system(protocols: Vec<Vec<u8>>) -> Result<Self, TlsError> {
-        let files = TlsFiles::default();
-        let loaded = Mutex::new(files.load(&protocols)?);
-        Ok(Tls(Arc::new(Source { files, protocols, wall: None, loaded })))
+        let (files, system) = (TlsFiles::default(), SystemRoots::default());
+        let loaded = Mutex::new(files.load(&protocols, &system)?);
+        Ok(Tls(Arc::new(Source { files, protocols, system, wall: None, loaded })))
     }
 
     /// What the next connection is made with, the files as they are now.
@@ -159,6 +165,23 @@ impl Tls {
     }
 }
 
+impl SystemRoots {
+    fn verifier(&self, provider: Arc<CryptoProvider>) -> Result<Arc<Verifier>, rustls::Error> {
+        if let Some(verifier) = self.0.get() {
+            return Ok(Arc::clone(verifier));
+        }
+        let read = Arc::new(Verifier::new(provider)?);
+        // Whoever else read them meanwhile read the same.
+        Ok(Arc::clone(self.0.get_or_init(|| read)))
+    }
+}
+
+impl std::fmt::Debug for SystemRoots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SystemRoots")
+    }
+}
+
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Tls")
@@ -169,7 +192,7 @@ impl Source {
     fn fresh(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let mut loaded = self.lock().clone();
         if self.files.stamps() != loaded.stamps {
-            match self.files.load(&self.protocols) {
+            match self.files.load(&self.protocols, &self.system) {
                 Ok(new) => loaded = new,
                 // One of the two is not written yet; they are looked at again for the next connection.
                 Err(TlsError::Pair { .. }) => {}
@@ -200,14 +223,15 @@ impl TlsFiles {
         self.ca.iter().chain(self.identity.iter().flat_map(|identity| [&identity.cert, &identity.key])).map(stamp).collect()
     }
 
-    fn load(&self, protocols: &[Vec<u8>]) -> Result<Loaded, TlsError> {
+    fn load(&self, protocols: &[Vec<u8>], system: &SystemRoots) -> Result<Loaded, TlsError> {
         // Before the content: what is written meanwhile is read again.
         let stamps = self.stamps();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let builder = match &self.ca {
             Some(path) => builder.with_root_certificates(roots(path)?),
-            None => builder.with_platform_verifier()?,
+            // What rustls calls dangerous is that the verifier is not its own; this is the one it recommends.
+            None => builder.dangerous().with_custom_certificate_verifier(system.verifier(provider)?),
         };
         let (mut config, not_after) = match &self.identity {
             None => (builder.with_no_client_auth(), None),
@@ -311,4 +335,19 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
         roots.add(certificate.map_err(|e| wrong(e.to_string()))?).map_err(|e| wrong(e.to_string()))?;
     }
     if roots.is_empty() { Err(wrong("it holds no certificate".into())) } else { Ok(roots) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_the_system_believes_is_read_once_for_all_that_are_lent_it() {
+        let system = SystemRoots::default();
+        assert!(system.0.get().is_none());
+        let load = || Tls::load(TlsFiles::default(), vec![], Wall::new(|| 0), system.clone()).unwrap();
+        let (_one, _two) = (load(), load());
+        // Here, and in the settings of each.
+        assert_eq!(system.0.get().map(Arc::strong_count), Some(3));
+    }
 }

@@ -150,7 +150,7 @@ impl Kind for EmailKind {
         let wrong = ConnectError;
         let built = config.build().map_err(|problems| wrong(problems.first().map(|p| p.title.clone()).unwrap_or_default()))?;
         let files = TlsFiles::of(config.ca.as_deref(), None, &kit.base);
-        let tls = Tls::load(files, vec![], kit.wall.clone()).map_err(|error| wrong(error.to_string()))?;
+        let tls = Tls::load(files, vec![], kit.wall.clone(), kit.roots.clone()).map_err(|error| wrong(error.to_string()))?;
         let proof = match built.server.login.as_ref().map(|login| &login.proof) {
             None => How::Nothing,
             Some(Proof::Fixed(secret)) => How::Fixed(secret.clone()),

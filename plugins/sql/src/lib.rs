@@ -258,7 +258,8 @@ fn build(config: &Config, kit: &Kit) -> Result<SqlOutput, String> {
         section.files(&kit.base)
     });
     // Read here for MySQL too, whose driver would tell of a wrong file only at its first connection.
-    let tls = files.clone().map(|files| Tls::load(files, vec![], kit.wall.clone())).transpose().map_err(|e| e.to_string())?;
+    let tls =
+        files.clone().map(|files| Tls::load(files, vec![], kit.wall.clone(), kit.roots.clone())).transpose().map_err(|e| e.to_string())?;
     let connections = usize::from(config.connections.map_or(CONNECTIONS, |most| most.value));
     let once = config.once.as_ref().map(|once| once.value.as_str());
     let scripts = Scripts::new(place.target.dialect());

@@ -167,11 +167,6 @@ pub fn check() -> anyhow::Result<bool> {
             None => println!("NOT FOUND  {} ({})", mutant.bug, mutant.file),
         }
     }
-    // The last one built lies where the simulation lies; without it cargo puts that back.
-    let binary = root.join("target/debug/switchyard-sim");
-    if binary.exists() {
-        std::fs::remove_file(&binary)?;
-    }
     println!("{found} of {} known bugs are found within {SEEDS} seeds", MUTANTS.len());
     Ok(found == MUTANTS.len())
 }
@@ -202,12 +197,13 @@ fn tree(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the simulation of the copy, with the dependencies that are built already, and runs seeds until a law is broken.
+/// Builds the simulation of the copy and runs seeds until a law is broken. In a target folder of its own: cargo takes what lies in a shared one
+/// for built from either tree.
 #[allow(clippy::disallowed_methods)] // cargo says here which cargo it is; no secret
 fn seeds(root: &Path, copy: &Path) -> anyhow::Result<String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut run = Command::new(cargo);
-    run.current_dir(copy).args(["run", "--quiet", "--package", "switchyard-sim", "--target-dir"]).arg(root.join("target"));
+    run.current_dir(copy).args(["run", "--quiet", "--package", "switchyard-sim", "--target-dir"]).arg(root.join("target/sim/build"));
     // Of two bugs only a crate differs: what is not of the changed file is kept from the build before.
     run.env("CARGO_INCREMENTAL", "1");
     run.args(["--", "--brief", "--seeds", &SEEDS.to_string()]);

@@ -68,7 +68,7 @@ impl Connection {
         let proxy = self.proxy.as_ref().map(|proxy| Proxy::parse(proxy.value.expose())).transpose()?;
         let files = TlsFiles::of(self.ca.as_deref(), self.tls.as_ref().map(|tls| &tls.value), &kit.base);
         let says = self.ca.is_some() || self.tls.is_some() || url.is_https();
-        let tls = says.then(|| Tls::load(files, self.http.protocols(), kit.wall.clone())).transpose()?;
+        let tls = says.then(|| Tls::load(files, self.http.protocols(), kit.wall.clone(), kit.roots.clone())).transpose()?;
         Ok(Client::with(url, tls, proxy, self.http, kit.egress.clone(), limits))
     }
 }

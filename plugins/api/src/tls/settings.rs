@@ -1,6 +1,6 @@
 //! What the file says of TLS: whom an output believes, and who it is.
 
-use super::{Identity, Tls, TlsError, TlsFiles};
+use super::{Identity, SystemRoots, Tls, TlsError, TlsFiles};
 use crate::{At, Node, Problem, Wall};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ impl NamedFiles {
         let identity = self.cert.as_ref().zip(self.key.as_ref()).map(|(cert, key)| Identity { cert: at(cert), key: at(key) });
         let files = TlsFiles { ca: self.ca.as_ref().map(at), identity };
         // Loading asks for no time: a certificate that is over is told when it is used.
-        let wrong = Tls::load(files, vec![], Wall::new(|| 0)).err()?;
+        let wrong = Tls::load(files, vec![], Wall::new(|| 0), SystemRoots::default()).err()?;
         let file = match &wrong {
             TlsError::Ca { .. } => self.ca.as_ref(),
             TlsError::Cert { .. } | TlsError::Expired { .. } => self.cert.as_ref(),
