@@ -210,8 +210,11 @@ impl Hub {
 
     /// Why a delivery of an event to a target may not go now, and until when. What is outside its hours is not silenced: it would not have gone.
     pub fn closed(&self, event: &Event, target: &Target) -> Option<HeldUntil> {
-        let now = self.clock.wall();
-        self.gate.load().held_until(target, now).or_else(|| self.silences.held_until(event, target, now))
+        let (gate, now) = (self.gate.load(), self.clock.wall());
+        if gate.is_empty() && self.silences.is_empty() {
+            return None;
+        }
+        gate.held_until(target, now).or_else(|| self.silences.held_until(event, target, now))
     }
 
     /// The routes that run now.

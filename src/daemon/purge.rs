@@ -6,10 +6,10 @@
 
 use super::silences::{Asked, CannotSilence, Then};
 use super::start::Daemon;
-use super::works::GONE;
+use super::works::{GONE, Works};
 use crate::deliver::OutputStatus;
 use crate::journal::{DeliveryFilter, Operation, StoreError};
-use crate::model::State;
+use crate::model::{Seq, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,9 +57,22 @@ impl Daemon {
     /// # Errors
     /// The journal can't, or what waits can't be kept back.
     pub async fn purge(&self, output: &str, filter: DeliveryFilter, why: String, waiting: bool) -> Result<u64, CannotPurge> {
+        let archive = self.archive.clone();
+        let stats = tokio::task::spawn_blocking(move || archive.stats()).await;
+        let stats = stats.map_err(|why| StoreError::Fatal { doing: "read the journal's size", detail: why.to_string() })??;
+        self.works.purge(output, filter, why, waiting, stats.last.unwrap_or_default()).await
+    }
+}
+
+impl Works {
+    /// The same; of what waits up to this event.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn purge(&self, output: &str, filter: DeliveryFilter, why: String, waiting: bool, through: Seq) -> Result<u64, CannotPurge> {
         let filter = meant(output, filter, waiting);
         let purged = if waiting && self.fleet.status().contains_key(output) {
-            self.purge_quiet(output, filter, &why).await?
+            self.purge_quiet(output, DeliveryFilter { through: Some(through), ..filter }, why).await?
         } else {
             self.hub.operate(Operation::Purge { filter, why }).await?
         };
@@ -71,11 +84,7 @@ impl Daemon {
         Ok(purged)
     }
 
-    async fn purge_quiet(&self, output: &str, filter: DeliveryFilter, why: &str) -> Result<u64, CannotPurge> {
-        let archive = self.archive.clone();
-        let stats = tokio::task::spawn_blocking(move || archive.stats()).await;
-        let stats = stats.map_err(|why| StoreError::Fatal { doing: "read the journal's size", detail: why.to_string() })??;
-        let filter = DeliveryFilter { through: Some(stats.last.unwrap_or_default()), ..filter };
+    async fn purge_quiet(&self, output: &str, filter: DeliveryFilter, why: String) -> Result<u64, CannotPurge> {
         let now = self.hub.clock.wall();
         let asked = Asked {
             by: "purge".into(),
@@ -88,18 +97,18 @@ impl Daemon {
             topic: None,
         };
         let silence = self.hub.silences.add(asked, now).map_err(CannotPurge::NotSilenced)?;
-        // Where it left meanwhile nobody has anything in hand.
-        let _ = self.fleet.sift(output);
         let busy = |status: &OutputStatus| status.waiting > 0 || status.in_flight > 0 || status.unwritten > 0;
         let quiet = async {
             while self.fleet.status().get(output).is_some_and(busy) {
+                // Each time: what was on the wire and failed waits for another try. Where it left nobody has anything in hand.
+                let _ = self.fleet.sift(output);
                 tokio::time::sleep(LOOK).await;
             }
         };
         // What does not come to its end by then goes on.
         let _ = tokio::time::timeout(QUIET_WITHIN, quiet).await;
         // Once, when all that was in hand has its row: earlier, and one that is let go afterwards would be ended and counted twice.
-        let purged = self.hub.operate(Operation::Purge { filter, why: why.to_owned() }).await;
+        let purged = self.hub.operate(Operation::Purge { filter, why }).await;
         self.hub.silences.end(silence.id, self.hub.clock.wall()).map_err(CannotPurge::NotSilenced)?;
         Ok(purged?)
     }

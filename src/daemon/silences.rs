@@ -104,13 +104,18 @@ struct Active {
     topic: Option<Glob>,
 }
 
-/// All silences, as they stand on the disk.
+/// All silences, as they stand on the disk; shared by all that were lent them.
+#[derive(Debug, Clone, Default)]
+pub struct Silences(Arc<Inner>);
+
 #[derive(Debug, Default)]
-pub struct Silences {
+struct Inner {
     /// Where they are written; `None`: nowhere, they end with the daemon.
     folder: Option<PathBuf>,
     stored: Mutex<Stored>,
     active: ArcSwap<Vec<Active>>,
+    /// Those that began since the last look: one may be over by the next, and what it held is let go all the same.
+    begun: Mutex<Vec<Active>>,
 }
 
 impl Silences {
@@ -118,32 +123,42 @@ impl Silences {
     pub fn read(folder: &Path) -> io::Result<Self> {
         let stored: Stored = beside::read(folder, FILE)?.unwrap_or_default();
         let active = active(&stored).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
-        Ok(Silences { folder: Some(folder.to_owned()), stored: Mutex::new(stored), active: ArcSwap::from_pointee(active) })
+        let inner = Inner {
+            folder: Some(folder.to_owned()),
+            stored: Mutex::new(stored),
+            active: ArcSwap::from_pointee(active),
+            begun: Mutex::default(),
+        };
+        Ok(Silences(Arc::new(inner)))
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.active.load().is_empty()
+        self.0.active.load().is_empty()
     }
 
     /// Those that are not over, by number.
     pub fn list(&self, now: Timestamp) -> Vec<Silence> {
-        self.active.load().iter().filter(|active| active.lasts(now)).map(|active| active.silence.clone()).collect()
+        self.0.active.load().iter().filter(|active| active.lasts(now)).map(|active| active.silence.clone()).collect()
     }
 
     /// Why a delivery is silenced, and until when: by the silence that lasts longest of those that meet it.
     pub fn held_until(&self, event: &Event, target: &Target, now: Timestamp) -> Option<HeldUntil> {
-        let active = self.active.load();
+        let active = self.0.active.load();
         let longest =
             active.iter().filter(|active| active.meets(target, now) && active.meets_event(event)).max_by_key(|active| active.until());
         longest.map(Active::held)
     }
 
-    /// Every silence that may meet deliveries of a target.
-    pub fn meeting(&self, target: &Target, now: Timestamp) -> impl Iterator<Item = HeldUntil> + use<> {
-        let active = self.active.load();
-        let held: Vec<_> = active.iter().filter(|active| active.meets(target, now)).map(Active::held).collect();
-        held.into_iter()
+    /// Every silence that may meet deliveries of an output, by whatever route they came.
+    pub fn meeting(&self, output: &str, now: Timestamp) -> Vec<HeldUntil> {
+        self.0.active.load().iter().filter(|active| active.lasts(now) && active.names(output)).map(Active::held).collect()
+    }
+
+    /// Whether one that began since this was asked last may meet deliveries of an output.
+    pub fn begun(&self) -> impl Fn(&str) -> bool + use<> {
+        let begun = std::mem::take(&mut *self.0.begun.lock().unwrap_or_else(PoisonError::into_inner));
+        move |output| begun.iter().any(|active| active.names(output))
     }
 
     /// Begins a silence; durable when this returns.
@@ -152,7 +167,7 @@ impl Silences {
     /// It makes no sense, there are too many, or it can't be written down.
     pub fn add(&self, asked: Asked, now: Timestamp) -> Result<Silence, CannotSilence> {
         asked.check(now).map_err(CannotSilence::Wrong)?;
-        self.change(now, |stored| {
+        let silence = self.change(now, |stored| {
             if stored.silences.len() >= SILENCES_MAX {
                 return Err(CannotSilence::Wrong(format!(
                     "there are {SILENCES_MAX} silences already: end one with `switchyard silence end`"
@@ -162,7 +177,10 @@ impl Silences {
             let silence = Silence { id: stored.last, from: now.0, asked };
             stored.silences.push(silence.clone());
             Ok(silence)
-        })
+        })?;
+        let begun = Active::of(&silence).map_err(CannotSilence::Wrong)?;
+        self.0.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun);
+        Ok(silence)
     }
 
     /// Ends a silence now; durable when this returns.
@@ -178,20 +196,20 @@ impl Silences {
 
     /// Takes those out of the file that are over.
     pub fn forget_over(&self, now: Timestamp) -> Result<(), CannotSilence> {
-        if self.active.load().iter().all(|active| active.lasts(now)) { Ok(()) } else { self.change(now, |_| Ok(())) }
+        if self.0.active.load().iter().all(|active| active.lasts(now)) { Ok(()) } else { self.change(now, |_| Ok(())) }
     }
 
     fn change<T>(&self, now: Timestamp, change: impl FnOnce(&mut Stored) -> Result<T, CannotSilence>) -> Result<T, CannotSilence> {
-        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = stored.clone();
         changed.silences.retain(|silence| silence.asked.until > now.0);
         let done = change(&mut changed)?;
         let active = active(&changed).map_err(CannotSilence::Wrong)?;
-        if let Some(folder) = &self.folder {
+        if let Some(folder) = &self.0.folder {
             beside::write(folder, FILE, &changed)?;
         }
         *stored = changed;
-        self.active.store(Arc::new(active));
+        self.0.active.store(Arc::new(active));
         Ok(done)
     }
 }
@@ -218,15 +236,7 @@ impl Asked {
 }
 
 fn active(stored: &Stored) -> Result<Vec<Active>, String> {
-    let glob = |text: &Option<String>| match text {
-        Some(text) => Glob::parse(text).map(Some).map_err(|why| format!("`{}` is not a pattern: {}", Printable(text), why.why)),
-        None => Ok(None),
-    };
-    let each = stored.silences.iter().map(|silence| {
-        let Asked { output, route, source, topic, .. } = &silence.asked;
-        Ok(Active { silence: silence.clone(), output: glob(output)?, route: glob(route)?, source: glob(source)?, topic: glob(topic)? })
-    });
-    each.collect()
+    stored.silences.iter().map(Active::of).collect()
 }
 
 fn fits(glob: Option<&Glob>, text: &str) -> bool {
@@ -234,6 +244,14 @@ fn fits(glob: Option<&Glob>, text: &str) -> bool {
 }
 
 impl Active {
+    fn of(silence: &Silence) -> Result<Self, String> {
+        let glob = |text: &Option<String>| match text {
+            Some(text) => Glob::parse(text).map(Some).map_err(|why| format!("`{}` is not a pattern: {}", Printable(text), why.why)),
+            None => Ok(None),
+        };
+        let Asked { output, route, source, topic, .. } = &silence.asked;
+        Ok(Active { silence: silence.clone(), output: glob(output)?, route: glob(route)?, source: glob(source)?, topic: glob(topic)? })
+    }
     fn until(&self) -> Timestamp {
         Timestamp(self.silence.asked.until)
     }
@@ -241,7 +259,10 @@ impl Active {
         now < self.until()
     }
     fn meets(&self, target: &Target, now: Timestamp) -> bool {
-        self.lasts(now) && fits(self.output.as_ref(), &target.output) && fits(self.route.as_ref(), &target.route)
+        self.lasts(now) && self.names(&target.output) && fits(self.route.as_ref(), &target.route)
+    }
+    fn names(&self, output: &str) -> bool {
+        fits(self.output.as_ref(), output)
     }
     fn meets_event(&self, event: &Event) -> bool {
         fits(self.source.as_ref(), &event.source) && fits(self.topic.as_ref(), &event.topic)

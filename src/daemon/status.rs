@@ -132,7 +132,7 @@ impl Daemon {
     /// Every output, as the admin side shows it.
     pub fn outputs(&self) -> Value {
         let plans = self.running.load();
-        let (statuses, reasons) = (self.fleet.status(), self.hub.reasons());
+        let (statuses, reasons) = (self.fleet.status(), self.hub.reasons(&self.works.names()));
         let shown = |name: &str, kind: &str| {
             let Some(status) = statuses.get(name) else { return json!({ "name": name, "type": kind }) };
             json!({

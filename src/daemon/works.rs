@@ -18,7 +18,7 @@ use crate::model::{Clock, DeliveryKey, DeliveryRow, Kept, NotRendered, Seq, Sett
 use crate::route::{JqPool, Router};
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -102,6 +102,8 @@ pub struct Works {
     pub events: broadcast::Sender<Arc<Kept>>,
     pub(super) replays: Replays,
     laid: ArcSwap<Laid>,
+    /// Whether any file since the last look had hours.
+    pub(super) timed: AtomicBool,
     /// At most [`CUT_MAX`].
     cut: Mutex<Vec<Cut>>,
 }
@@ -147,7 +149,18 @@ impl Works {
         let fleet = Arc::new(if let Some(window) = parts.window { fleet.within(window) } else { fleet });
         // Set once, here, before anything can be kept.
         let _ = dispatcher.set(Dispatcher { fleet: Arc::clone(&fleet), hub: Arc::clone(&hub) });
-        Ok((Arc::new(Works { hub, fleet, events, replays: Replays::default(), laid: ArcSwap::default(), cut: Mutex::default() }), rest))
+        Ok((
+            Arc::new(Works {
+                hub,
+                fleet,
+                events,
+                replays: Replays::default(),
+                laid: ArcSwap::default(),
+                timed: AtomicBool::new(false),
+                cut: Mutex::default(),
+            }),
+            rest,
+        ))
     }
 
     /// The first outputs. What was held for want of them goes on, what has none is held.
@@ -258,6 +271,7 @@ impl Works {
     }
 
     fn lay(&self, laid: Laid) {
+        self.timed.fetch_or(!laid.gate.is_empty(), Ordering::Relaxed);
         self.hub.gate.store(Arc::clone(&laid.gate));
         self.laid.store(Arc::new(laid));
     }

@@ -607,6 +607,46 @@ fn of_two_targets_of_one_event_one_has_the_turn_on_every_store() {
     of_two_targets_of_one_event_one_has_the_turn(&mut OnSqlite::new());
 }
 
+/// What somebody ended stays so, whatever its output still says of it; but for what arrived, and for what was asked for again since.
+fn what_is_ended_is_not_held_again(bench: &mut dyn Bench) {
+    let (now, target) = (Timestamp(START), samples::target("a", "x"));
+    let append = Append { event: samples::event(1, "1", now), plan: samples::plan(&[&target]), dedupe: None };
+    bench.store().commit(&Batch { appends: vec![append], at: now, ..Batch::default() }).unwrap();
+    let mut settle = |state: State, replays: u32, detail: &str| {
+        let settled = samples::settled(1, &target, state, now);
+        let row = DeliveryRow { replays, detail: detail.into(), due_at: Some(now), ..settled.row };
+        let settlements = vec![Settlement { row, closes: true, ..settled }];
+        bench.store().commit(&Batch { settlements, ..Batch::default() }).unwrap();
+        let stands = [State::Waiting, State::Held, State::Dead, State::Delivered].into_iter().find(|state| {
+            let counted = bench.reads().counts().unwrap();
+            let [count] = &counted[..] else { return *state == State::Delivered };
+            match state {
+                State::Waiting => count.waiting > 0,
+                State::Held => count.held > 0,
+                State::Dead => count.dead > 0,
+                State::Delivered => true,
+            }
+        });
+        stands.unwrap()
+    };
+    assert_eq!(settle(State::Held, 0, "held"), State::Held);
+    assert_eq!(settle(State::Dead, 0, "ended"), State::Dead);
+    assert_eq!(settle(State::Held, 0, "late"), State::Dead);
+    assert_eq!(settle(State::Waiting, 0, "late"), State::Dead);
+    assert_eq!(settle(State::Waiting, 1, "asked for again"), State::Waiting);
+    assert_eq!(settle(State::Dead, 1, "ended"), State::Dead);
+    assert_eq!(settle(State::Delivered, 1, "arrived"), State::Delivered);
+    assert_eq!(settle(State::Held, 1, "late"), State::Delivered);
+}
+
+#[test]
+fn what_is_ended_is_not_held_again_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    what_is_ended_is_not_held_again(&mut InMemory { disk, store });
+    what_is_ended_is_not_held_again(&mut OnSqlite::new());
+}
+
 /// What is dead and still to be given to its `on_dead` stays, whatever its age; given once, it goes with its time.
 fn what_is_to_be_passed_on_is_not_swept(bench: &mut dyn Bench) {
     let now = Timestamp(START);

@@ -200,14 +200,21 @@ impl Durable {
             }
             committed.fates.push(fate);
         }
-        for Settlement { row, closes, order, on_dead } in &batch.settlements {
+        for settlement in &batch.settlements {
+            let Settlement { row, closes, order, on_dead } = settlement;
+            let key = (row.key.seq.0, self.number(&row.key.target), row.key.ordinal);
+            if let Some((before, closed)) = self.rows.get_mut(&key)
+                && settlement.is_late(before)
+            {
+                *closed |= closes;
+                continue;
+            }
             let mut row = row.clone();
             row.due_at = match row.state {
                 State::Waiting => row.due_at.or(Some(row.updated_at)),
                 State::Held => row.due_at,
                 State::Delivered | State::Dead => None,
             };
-            let key = (row.key.seq.0, self.number(&row.key.target), row.key.ordinal);
             let before = self.rows.get(&key).map(|(_, closed)| *closed);
             let now = row.updated_at;
             if *on_dead {

@@ -85,6 +85,15 @@ pub struct Settlement {
     pub on_dead: bool,
 }
 
+impl Settlement {
+    /// Whether it comes too late: what it waits or is held for is over by this row, as somebody ended it meanwhile. Such a settlement
+    /// changes nothing of the row; that something arrived is true whenever it is heard.
+    pub fn is_late(&self, before: &DeliveryRow) -> bool {
+        let open = |state| matches!(state, State::Waiting | State::Held);
+        open(self.row.state) && !open(before.state) && self.row.replays <= before.replays
+    }
+}
+
 /// What a row means to the deliveries behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {

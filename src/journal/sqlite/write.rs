@@ -16,7 +16,10 @@ const SETTLE: &str = "INSERT INTO deliveries(event, target, ordinal, output, sta
     VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT(event, target, ordinal) DO UPDATE SET state = excluded.state, closes = max(closes, excluded.closes), due_at = excluded.due_at,
     attempts = excluded.attempts, replays = excluded.replays, updated_at = excluded.updated_at, detail = excluded.detail, message = excluded.message,
-    on_dead = coalesce(deliveries.on_dead, excluded.on_dead)";
+    on_dead = coalesce(deliveries.on_dead, excluded.on_dead)
+    WHERE deliveries.state < 2 OR excluded.state >= 2 OR excluded.replays > deliveries.replays";
+/// Of a settlement that comes too late (`Settlement::is_late`) only this is written.
+const CLOSE: &str = "UPDATE deliveries SET closes = max(closes, ?4) WHERE event = ?1 AND target = ?2 AND ordinal = ?3";
 const WATERMARK: &str = "INSERT INTO meta(key, value) VALUES('watermark', ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value";
 const CANDIDATE: &str = "SELECT id, source, topic, received_at, sender_id, body FROM events WHERE seq = ?";
 
@@ -128,7 +131,7 @@ impl SqliteStore {
                 State::Held => row.due_at,
                 State::Delivered | State::Dead => None,
             };
-            upsert.execute(params![
+            let settled = upsert.execute(params![
                 row.key.seq.0,
                 target,
                 row.key.ordinal,
@@ -143,6 +146,10 @@ impl SqliteStore {
                 row.message.as_deref().map(codec::seal),
                 on_dead.then_some(1),
             ])?;
+            if settled == 0 {
+                db.prepare_cached(CLOSE)?.execute(params![row.key.seq.0, target, row.key.ordinal, closes])?;
+                continue;
+            }
             match (order, new_in) {
                 (_, Some(key)) => order::line_up(db, output, key, place, row.updated_at, BEHIND)?,
                 (Some(Order::Frees(_)), None) => drop(order::free(db, place, row.updated_at)?),

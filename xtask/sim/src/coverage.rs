@@ -8,7 +8,7 @@ use std::fmt::{self, Display};
 pub const STATES: [&str; 10] = ["idle", "posting", "in flight", "waiting", "retrying", "held", "behind", "down", "paused", "recovering"];
 
 /// The kinds of trouble.
-pub const TROUBLES: [&str; 27] = [
+pub const TROUBLES: [&str; 30] = [
     "crash",
     "crash before a call",
     "crash after a call",
@@ -23,6 +23,9 @@ pub const TROUBLES: [&str; 27] = [
     "resume",
     "replay",
     "pass by",
+    "silence",
+    "speak",
+    "purge",
     "clock forward",
     "clock back",
     "post",

@@ -11,7 +11,7 @@ use switchyard::journal::store::{
     Waiting,
 };
 use switchyard::journal::{DeliveryFilter, ReplayJob};
-use switchyard::model::{Cursor, DeliveryKey, Kept, Seq, Target, Timestamp};
+use switchyard::model::{Cursor, DeliveryKey, DeliveryRow, Kept, Seq, Target, Timestamp};
 
 /// The store of one life.
 pub struct FaultyStore {
@@ -63,8 +63,9 @@ impl FaultyStore {
             return Err(broken("commit"));
         }
         self.world.judge(|state| state.before_commit(batch));
+        let before: Vec<DeliveryRow> = batch.settlements.iter().filter_map(|settlement| self.disk.row(&settlement.row.key)).collect();
         let committed = self.store.commit(batch)?;
-        self.world.judge(|state| state.after_commit(batch, &committed.fates, now));
+        self.world.judge(|state| state.after_commit(batch, &before, &committed.fates, now));
         if fails.is_some() { Err(broken("commit")) } else { Ok(committed) }
     }
 }
@@ -83,8 +84,20 @@ impl Store for FaultyStore {
         self.call(Call::Operate, "operate", 0, |this| {
             let line = this.disk.in_line();
             let done = this.store.operate(operation, now, from);
-            if matches!(operation, Operation::Overtake { .. } | Operation::PassBy(_)) {
+            let lets_go = |operation: &Operation| {
+                matches!(
+                    operation,
+                    Operation::Overtake { .. }
+                        | Operation::PassBy(_)
+                        | Operation::Elapse { .. }
+                        | Operation::Purge { .. }
+                        | Operation::Gather { .. }
+                )
+            };
+            if lets_go(operation) {
                 let left = this.disk.in_line();
+                let rows = this.disk.rows();
+                this.world.judge(|state| state.after_gather(operation, &rows));
                 let mut state = this.world.lock();
                 state.freed.extend(line.difference(&left).cloned());
                 state.passed.extend(line.difference(&left).cloned());

@@ -2,7 +2,7 @@
 //! and not only in order.
 
 use crate::chance::Chance;
-use crate::scenario::{Again, Crash, Disk, File, Mood, Op, Order, Output, Route, Scenario, What};
+use crate::scenario::{Again, Crash, Digest, Disk, File, Mood, Op, Order, Output, Route, Scenario, What};
 
 /// Most far sides of a scenario.
 const FARS_MAX: u64 = 4;
@@ -50,6 +50,7 @@ pub fn scenario(seed: u64) -> Scenario {
     let fars = chance.within(1, FARS_MAX);
     let mut first = file(&mut chance, &swarm, fars);
     name_on_dead(&mut Chance::of(seed, "on_dead"), &mut first);
+    keep_back(&mut Chance::of(seed, "back"), &mut first);
     let mut files = vec![first];
     if swarm.reload {
         for _ in 0..chance.within(1, 2) {
@@ -57,7 +58,10 @@ pub fn scenario(seed: u64) -> Scenario {
             files.push(other);
         }
     }
-    let ops = ops(&mut chance, &swarm, fars, files.len() as u64);
+    let mut ops = ops(&mut chance, &swarm, fars, files.len() as u64);
+    if swarm.people {
+        silence(&mut Chance::of(seed, "silence"), fars, &mut ops);
+    }
     let crashes = crashes(&mut chance, &swarm);
     Scenario { seed, window: chance.one(&[2, 4, 8, 64]), files, ops, crashes, past_retention: chance.percent(4) }
 }
@@ -93,6 +97,34 @@ fn name_on_dead(chance: &mut Chance, file: &mut File) {
     }
 }
 
+/// Some outputs have hours, a limit for each key, or digests. By draws of its own, as above.
+fn keep_back(chance: &mut Chance, file: &mut File) {
+    let (hours, keys, digests) = (chance.percent(20), chance.percent(30), chance.percent(25));
+    for output in &mut file.outputs {
+        output.keyed = keys && chance.percent(60);
+        output.closed = (hours && chance.percent(50)).then(|| (chance.within(0, 2) as u16, chance.within(1, 2) as u16));
+        let digest = digests && chance.percent(50) && output.order == Order::Free && !output.splits;
+        output.digest =
+            digest.then(|| Digest { wait: chance.percent(30), every: chance.within(1, 20) as u32, max: chance.one(&[1, 3, 20]) });
+    }
+}
+
+/// In half of those in which people do something they also silence outputs and end deliveries.
+fn silence(chance: &mut Chance, fars: u64, ops: &mut Vec<Op>) {
+    if chance.percent(50) {
+        for _ in 0..chance.within(1, 4) {
+            let far = chance.below(fars) as u8;
+            let what = match chance.below(5) {
+                0 | 1 => What::Silence { far, seconds: chance.one(&[1, 10, 60]), send: chance.percent(50) },
+                2 => What::Speak,
+                _ => What::Purge { far, waiting: chance.percent(60) },
+            };
+            let at = chance.below(ops.len() as u64 + 1) as usize;
+            ops.insert(at, Op { after: chance.one(&[0, 3, 500]), what });
+        }
+    }
+}
+
 fn output(chance: &mut Chance, swarm: &Swarm, far: u8) -> Output {
     let order = if swarm.order && chance.percent(60) {
         if chance.percent(50) { Order::Hold } else { Order::Skip(chance.within(2, 20) as u32) }
@@ -112,6 +144,9 @@ fn output(chance: &mut Chance, swarm: &Swarm, far: u8) -> Output {
         batch: chance.one(&[1, 1, 1, 3, 8]),
         splits: swarm.splits && chance.percent(50),
         on_dead: None,
+        keyed: false,
+        closed: None,
+        digest: None,
     }
 }
 

@@ -6,8 +6,8 @@ use crate::world::{Fact, Held, State, World};
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard::daemon::GONE;
-use switchyard::journal::store::{Batch, Fate, Retain};
-use switchyard::model::{DeliveryId, DeliveryKey, DeliveryRow, Plan, Seq, State as Stands, Target, Timestamp};
+use switchyard::journal::store::{Batch, Fate, Operation, Retain};
+use switchyard::model::{DeliveryId, DeliveryKey, DeliveryRow, Plan, Seq, State as Stands, Target, Timestamp, ends_dead};
 use switchyard_api::{Outcome, Parcel};
 
 const SECOND: u64 = 1_000_000_000;
@@ -39,7 +39,7 @@ impl World {
 impl State {
     // === the journal ===
 
-    /// I2, I3, I17: only deliveries that were planned are written, and what is over stays so.
+    /// I2, I3: only deliveries that were planned are written.
     pub fn before_commit(&mut self, batch: &Batch) {
         for settlement in &batch.settlements {
             let row = &settlement.row;
@@ -51,16 +51,6 @@ impl State {
                 return self.broke("I3", &format!("a row of a delivery that was never planned: {key:?}"));
             }
             let id = key.id(fact.event.id).to_string();
-            // An output that leaves the file finishes what is out; its rows may be held by then, or held twice.
-            let gone = |before: &DeliveryRow| {
-                before.state == Stands::Held && (before.detail == GONE || row.state == Stands::Held && row.detail == GONE)
-            };
-            if let Some(before) = self.disk.row(key).filter(|before| before.state != Stands::Waiting && !gone(before)) {
-                return self.broke(
-                    "I17",
-                    &format!("{id} was {} ({}) and becomes {} ({})", before.state.word(), before.detail, row.state.word(), row.detail),
-                );
-            }
             let told = self.tracks.get(&id).is_some_and(|track| track.success.is_some());
             if row.state == Stands::Delivered && !told && !row.detail.starts_with("nothing") {
                 return self.broke("I3", &format!("{id} is written as delivered, and its far side never said so"));
@@ -83,8 +73,30 @@ impl State {
         self.scenario.files.iter().flat_map(|file| &file.outputs).find(ours).map_or(Order::Free, |output| output.order)
     }
 
-    /// I12, and the ledger.
-    pub fn after_commit(&mut self, batch: &Batch, fates: &[Fate], now: u64) {
+    /// I17: what is over or held stays so, whatever an output says later.
+    fn stayed(&mut self, before: &[DeliveryRow]) {
+        for before in before.iter().filter(|before| before.state != Stands::Waiting) {
+            let Some(row) = self.disk.row(&before.key) else { continue };
+            // An output that leaves the file finishes what is out; its rows may be held by then, or held twice.
+            let held = |row: &DeliveryRow| row.state == Stands::Held && row.detail == GONE;
+            let same = (row.state, &row.detail, row.updated_at) == (before.state, &before.detail, before.updated_at);
+            if !same && !(before.state == Stands::Held && (held(before) || held(&row))) {
+                let how = format!(
+                    "{:?} was {} ({}) and becomes {} ({})",
+                    row.key,
+                    before.state.word(),
+                    before.detail,
+                    row.state.word(),
+                    row.detail
+                );
+                return self.broke("I17", &how);
+            }
+        }
+    }
+
+    /// I12, I17, and the ledger.
+    pub fn after_commit(&mut self, batch: &Batch, before: &[DeliveryRow], fates: &[Fate], now: u64) {
+        self.stayed(before);
         for (append, fate) in batch.appends.iter().zip(fates) {
             let Fate::New { seq, .. } = fate else {
                 self.kept.1 += 1;
@@ -113,8 +125,20 @@ impl State {
                 Stands::Dead => self.order_of(&row.key.target) != Order::Hold,
                 Stands::Waiting | Stands::Held => false,
             };
-            if frees {
+            let ends = row.state == Stands::Held && ends_dead(&row.detail);
+            if frees || ends {
                 self.freed.insert(row.key.clone());
+            }
+            if ends {
+                // It left the line: nobody waits for what will be dead.
+                self.passed.insert(row.key.clone());
+            }
+            if row.state == Stands::Held
+                && let Some(fact) = self.facts.get(&row.key.seq.0)
+                && let Some(track) = self.tracks.get_mut(&row.key.id(fact.event.id).to_string())
+            {
+                // What was held for a time is due when it is let go.
+                track.not_before = 0;
             }
         }
     }
@@ -132,6 +156,20 @@ impl State {
             }
             if let Some(fact) = self.facts.get_mut(&key.seq.0) {
                 fact.plan = plan.clone();
+            }
+        }
+    }
+
+    /// I3: what is over with a digest was in it.
+    pub fn after_gather(&mut self, operation: &Operation, rows: &[DeliveryRow]) {
+        let Operation::Gather { .. } = operation else { return };
+        let told = |row: &DeliveryRow| row.detail.strip_prefix("in the digest ").and_then(|rest| rest.split(':').next()).map(str::to_owned);
+        for row in rows.iter().filter(|row| row.state == Stands::Delivered) {
+            let Some(digest) = told(row) else { continue };
+            let track = self.tracks.get(&digest);
+            let arrived = track.is_some_and(|track| track.success.is_some());
+            if !arrived || track.is_none_or(|track| track.through.is_none_or(|through| row.key.seq.0 > through)) {
+                return self.broke("I3", &format!("{:?} is written as delivered in the digest {digest}, and was not in it", row.key));
             }
         }
     }
@@ -180,6 +218,7 @@ impl State {
     /// I4 to I11 at the moment a call begins.
     pub fn call_begins(&mut self, far: usize, name: &str, parcels: &[Parcel], now: u64, wall: Timestamp) {
         self.whole_call(far, parcels, now);
+        self.may_go(far, now, wall);
         for parcel in parcels {
             self.parcel(far, name, parcel, now, wall);
         }
@@ -225,6 +264,19 @@ impl State {
         }
     }
 
+    /// I10: nothing goes to an output that is closed, or silenced.
+    fn may_go(&mut self, far: usize, now: u64, wall: Timestamp) {
+        // What was put together in the moment of a change is on its way.
+        let changing = now <= self.changed_at.max(self.jumped_at) + CUT;
+        if !changing && self.output(far).is_some_and(|output| output.is_closed(wall.0, 5)) {
+            self.broke("I10", &format!("o{far} is outside its hours and is sent to at {wall}"));
+        }
+        let silenced = |(whom, at, until): &&(usize, u64, i64)| *whom == far && now > at + CUT && wall.0 < *until;
+        if !changing && self.silenced.iter().any(|silence| silenced(&silence)) {
+            self.broke("I10", &format!("o{far} is silenced and is sent to"));
+        }
+    }
+
     fn parcel(&mut self, far: usize, name: &str, parcel: &Parcel, now: u64, wall: Timestamp) {
         self.say(now, || {
             format!("  {name} gets {} attempt {}: {}", parcel.delivery, parcel.attempt, parcel.message.text("text").unwrap_or_default())
@@ -236,15 +288,18 @@ impl State {
         let row = self.disk.row(&key);
         self.right_row(parcel, row.as_ref(), wall);
         self.right_order(&key, &fact, &parcel.delivery);
-        self.right_rate(far, now);
+        let by = fact.event.sender_id.as_deref().map_or(0, |sender| self.key_of_sender(sender));
+        self.right_rate(far, by, now);
+        self.right_digest(far, parcel, by, now);
         if self.calm() && far == 0 && self.order_of(&key.target) == Order::Free {
-            let free = self.output(far).is_some_and(|output| output.rate.is_none() && output.concurrency > 1 && self.slow <= 20);
+            let free = self.output(far).is_some_and(|output| output.rate.is_none() && output.concurrency > 1 && self.slow <= 20)
+                && self.output(far).is_some_and(|output| output.closed.is_none() && output.digest.is_none());
             let first = !self.tracks.contains_key(&parcel.delivery);
             if free && first && now > fact.at + SOON {
                 self.broke("I6", &format!("{} goes out {} ms after its commit", parcel.delivery, (now - fact.at) / 1_000_000));
             }
         }
-        self.right_attempt(parcel, &key, row.as_ref(), now);
+        self.right_attempt(parcel, &key, row.as_ref(), by, now);
     }
 
     /// Which planned delivery a parcel is.
@@ -263,11 +318,15 @@ impl State {
         let ours = fact.event.sender_id.as_deref().unwrap_or_default();
         // What is said before an event of a dead delivery may leave no room for its own.
         let own = if key.target.is_on_dead_of().is_some() { "[NOT DELIVERED".to_owned() } else { format!("{ours}:") };
-        if key.ordinal == 0 && !text.contains(&own) {
+        // One that speaks for several may have no room for its own.
+        let alone = parcel.message.digest.is_none_or(|digest| digest.count <= 1);
+        if key.ordinal == 0 && alone && !text.contains(&own) {
             return self.broke("I4", &format!("{} carries another event's text: {text}", parcel.delivery));
         }
         let before = self.tracks.get(&parcel.delivery).map(|track| track.text.as_str());
-        if before.is_some_and(|before| before != text) {
+        // A digest that is asked for again goes alone.
+        let alone_now = parcel.replay && self.tracks.get(&parcel.delivery).is_some_and(|track| track.through.is_some());
+        if before.is_some_and(|before| before != text) && !alone_now {
             self.broke("I4", &format!("{} was sent with other bytes before", parcel.delivery));
         }
     }
@@ -307,30 +366,56 @@ impl State {
         }
     }
 
-    /// I7: in no window more than the limit.
-    fn right_rate(&mut self, far: usize, now: u64) {
-        let limit = self.output(far).and_then(|output| output.rate);
+    /// I7: the next message of a key comes no sooner after the last one was over than the file says.
+    fn right_digest(&mut self, far: usize, parcel: &Parcel, by: u8, now: u64) {
+        let Some(digest) = self.output(far).and_then(|output| output.digest) else { return };
+        let name = (parcel.route.to_string(), by);
+        let last = self.fars.get(far).and_then(|side| side.digests.get(&name).copied());
+        let first = !self.tracks.contains_key(&parcel.delivery) && !parcel.replay && !self.meddled() && !self.jumps();
+        if let Some(last) = last.filter(|last| first && now + CUT < last + u64::from(digest.every) * SECOND) {
+            let how = format!("{} is the next of its key, {} ms after the last digest", parcel.delivery, (now - last) / 1_000_000);
+            self.broke("I7", &how);
+        }
+        if let (Some(through), Some(side)) = (parcel.message.digest.map(|digest| digest.through), self.fars.get_mut(far)) {
+            side.digests.remove(&name);
+            let track = self.tracks.entry(parcel.delivery.clone()).or_default();
+            (track.through, track.digest) = (Some(through), Some(name));
+        }
+    }
+
+    /// I7: in no window more than the limit, of each key where it has keys.
+    fn right_rate(&mut self, far: usize, by: u8, now: u64) {
+        let output = self.output(far);
+        let (limit, keyed) = (output.and_then(|output| output.rate), output.is_some_and(|output| output.keyed && output.rate.is_some()));
+        let key = keyed.then_some(by);
+        if let Some(until) = key.and_then(|key| self.fars[far].held_keys.get(&key)).map(|held| held.until(now))
+            && now + CUT < until
+        {
+            self.broke("I7", &format!("o{far} asked that the key k{by} be left alone until {until} and is sent it at {now}"));
+        }
         let changing = now <= self.changed_at + CUT;
         let side = &mut self.fars[far];
         // What goes out while the configuration changes may be of either limit.
         side.limit += u32::from(changing);
-        side.sends.push((now, side.limit));
+        side.sends.push((now, side.limit, key));
         let Some((count, per, burst)) = limit.filter(|_| !changing) else { return };
         let mine = side.limit;
         let mut taken = 0_u64;
-        for (at, _) in side.sends.iter().rev().take_while(|(_, limit)| *limit == mine) {
+        let ours = side.sends.iter().rev().take_while(|(_, limit, _)| *limit == mine).filter(|(_, _, of)| *of == key);
+        for (at, _, _) in ours {
             taken += 1;
             // Timers are cut to milliseconds, never early by more.
             let window = now - at + CUT;
             if u128::from(taken.saturating_sub(u64::from(burst))) * u128::from(per) * 1_000_000 > u128::from(window) * u128::from(count) {
-                let how = format!("o{far}: {taken} in {} ms, the limit is {count}/{per}ms with a burst of {burst}", window / 1_000_000);
+                let of = if keyed { format!(" of the key k{by}") } else { String::new() };
+                let how = format!("o{far}: {taken}{of} in {} ms, the limit is {count}/{per}ms with a burst of {burst}", window / 1_000_000);
                 return self.broke("I7", &how);
             }
         }
     }
 
     /// I5, I10, I11: the number of the attempt is what was heard, and nothing is sent again that arrived.
-    fn right_attempt(&mut self, parcel: &Parcel, key: &DeliveryKey, row: Option<&DeliveryRow>, now: u64) {
+    fn right_attempt(&mut self, parcel: &Parcel, key: &DeliveryKey, row: Option<&DeliveryRow>, by: u8, now: u64) {
         let most = self.attempts_of(&key.target);
         let (life, replays) = (self.life, self.replays);
         let track = self.tracks.entry(parcel.delivery.clone()).or_default();
@@ -342,7 +427,7 @@ impl State {
             (track.base, track.counted, track.unheard) = (if parcel.replay { parcel.attempt - 1 } else { base }, 0, 0);
             track.not_before = 0;
         }
-        track.life = life;
+        (track.life, track.by) = (life, by);
         track.out = true;
         let least = track.base + track.counted + 1;
         let (greatest, attempt) = (least + track.unheard, parcel.attempt);
@@ -379,7 +464,12 @@ impl State {
                 (side.held, side.down, side.probing) = (Held::default(), None, false);
                 side.engine += 1;
             }
-            side.limit += u32::from(before.map(|output| output.rate) != after.map(|output| output.rate));
+            side.limit += u32::from(before.as_ref().map(|output| output.rate) != after.as_ref().map(|output| output.rate));
+            let keyed = |output: Option<&Output>| output.is_some_and(|output| output.keyed && output.rate.is_some());
+            if keyed(before.as_ref()) || keyed(after.as_ref()) {
+                // A bucket that is made anew knows nothing of what a key was asked.
+                side.held_keys.clear();
+            }
         }
     }
 
@@ -402,6 +492,8 @@ impl State {
         self.say(now, || format!("  o{far} says of {delivery}: {outcome:?}"));
         let (life, replays) = (self.life, self.replays);
         let gap = self.output(far).map_or(0, first_gap);
+        let keyed = self.output(far).is_some_and(|output| output.keyed && output.rate.is_some());
+        let by = self.tracks.get(delivery).map_or(0, |track| track.by);
         let (Some(track), Some(side)) = (self.tracks.get_mut(delivery), self.fars.get_mut(far)) else { return };
         track.out = false;
         let counts = !matches!(outcome, Outcome::Down { .. } | Outcome::Misconfigured { .. });
@@ -411,7 +503,10 @@ impl State {
                 let asked = after.map_or(0, |after| (after.as_nanos() as u64).clamp(SECOND, 30 * SECOND));
                 track.not_before = now + gap.max(asked);
                 if after.is_some() && track.engine == side.engine {
-                    side.held.ask(now, now + asked);
+                    match keyed.then_some(by) {
+                        Some(by) => side.held_keys.entry(by).or_default().ask(now, now + asked),
+                        None => side.held.ask(now, now + asked),
+                    }
                 }
             }
             Outcome::Unknown { .. } => track.not_before = now + gap,
@@ -419,6 +514,9 @@ impl State {
         }
         if matches!(outcome, Outcome::Delivered { .. }) {
             track.success = Some((life, replays));
+        }
+        if let (Outcome::Delivered { .. } | Outcome::Rejected { .. }, Some(name)) = (outcome, &track.digest) {
+            side.digests.insert(name.clone(), now);
         }
         if track.engine != side.engine {
             return;

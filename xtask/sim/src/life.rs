@@ -15,11 +15,11 @@ use switchyard::alarm::Book;
 use switchyard::config::{Process, from_text};
 use switchyard::daemon::blueprint::{Blueprint, draw};
 use switchyard::daemon::replays::Counted;
-use switchyard::daemon::silences::Silences;
+use switchyard::daemon::silences::{Asked, Then};
 use switchyard::daemon::{GONE, Hub, Laid, Lent, Parts, Reading, Works, connect};
 use switchyard::ingest::Ingest;
 use switchyard::journal::{DeliveryFilter, Driven, JobState, Journal, Operation, Reads, Render, ReplayJob, SealedVault, Settings, Wants};
-use switchyard::model::{BEHIND, Clock, DeliveryKey, DeliveryRow, Instant, State as Stands, Target};
+use switchyard::model::{BEHIND, COLLECTED, Clock, DeliveryKey, DeliveryRow, Instant, State as Stands, Target, ends_dead};
 use switchyard::route::JqPool;
 use switchyard_api::AnyKind;
 use tokio::runtime::Handle;
@@ -27,6 +27,8 @@ use tokio::runtime::Handle;
 /// When nothing makes trouble any more, all must be over by then (I15): the longest waits are those for a probe of an output that was
 /// misconfigured for long, fifteen minutes, and for the last attempt.
 const BOUND: Duration = Duration::from_mins(40);
+/// What stands in the row of a delivery that somebody ended.
+const PURGED: &str = "purged: as the scenario has it";
 /// How often it is looked whether all is over.
 const LOOK: Duration = Duration::from_millis(500);
 /// After this all that is over is past its time, and retention has come by.
@@ -109,7 +111,7 @@ async fn start(world: &Arc<World>, clock: &Arc<SimClock>) -> Option<Running> {
         router: Arc::clone(&blueprint.router),
         jq: JqPool::start(PathBuf::new(), 1),
         jq_aside: JqPool::start(PathBuf::new(), 1),
-        silences: Silences::default(),
+        silences: world.silences.clone(),
         book: Book::default(),
         clock: Arc::clone(&clocks),
         deliver: Handle::current(),
@@ -235,7 +237,18 @@ impl Running {
             What::Resume(far) => self.pause(*far, false),
             What::Replay { far, state } => self.replay(*far, *state).await,
             What::PassBy => self.pass_by().await,
-            What::Clock(millis) => self.world.jump(i64::from(*millis)),
+            What::Clock(millis) => {
+                let mut state = self.world.lock();
+                state.jumped_at = self.clock.nanos();
+                // What is over is over, whatever the clock shows later.
+                let wall = self.clock.wall().0;
+                state.silenced.retain(|(_, _, until)| wall < *until);
+                drop(state);
+                self.world.jump(i64::from(*millis));
+            }
+            What::Silence { far, seconds, send } => self.silence(*far, *seconds, *send),
+            What::Speak => self.speak(),
+            What::Purge { far, waiting } => self.purge(*far, *waiting).await,
         }
         None
     }
@@ -316,6 +329,39 @@ impl Running {
         }
     }
 
+    fn silence(&self, far: u8, seconds: u16, send: bool) {
+        let (now, wall) = (self.clock.nanos(), self.clock.wall());
+        let until = wall + Duration::from_secs(u64::from(seconds));
+        let asked = Asked {
+            by: "somebody".into(),
+            why: "as the scenario has it".into(),
+            until: until.0,
+            then: if send { Then::Send } else { Then::Dead },
+            output: Some(format!("o{far}")),
+            route: None,
+            source: None,
+            topic: None,
+        };
+        match self.world.silences.add(asked, wall) {
+            Ok(_) => self.world.lock().silenced.push((usize::from(far), now, until.0)),
+            Err(why) => self.world.broke("scenario", &why.to_string()),
+        }
+    }
+
+    fn speak(&self) {
+        let wall = self.clock.wall();
+        for silence in self.world.silences.list(wall) {
+            let _ = self.world.silences.end(silence.id, wall);
+        }
+        self.world.lock().silenced.clear();
+    }
+
+    async fn purge(&self, far: u8, waiting: bool) {
+        let through = self.world.lock().disk.rows().last().map(|row| row.key.seq).unwrap_or_default();
+        // Where the journal fails the daemon ends by itself.
+        let _ = self.works.purge(&format!("o{far}"), DeliveryFilter::default(), PURGED.into(), waiting, through).await;
+    }
+
     async fn pass_by(&self) {
         let disk = self.world.lock().disk.clone();
         let dead = disk.rows().into_iter().filter(|row| row.state == Stands::Dead).map(|row| row.key).collect();
@@ -338,6 +384,7 @@ impl Running {
         if self.world.lock().file != 0 {
             self.reload(0, false).await;
         }
+        self.speak();
         let fars = self.world.lock().fars.len();
         for far in 0..fars {
             self.pause(far as u8, false);
@@ -370,6 +417,9 @@ impl Running {
         let rows = state.disk.rows();
         let waits = |row: &&DeliveryRow| row.state == Stands::Waiting;
         open.extend(rows.iter().find(waits).map(|row| format!("{:?} waits: {}", row.key, row.detail)));
+        let timed =
+            |row: &&DeliveryRow| row.state == Stands::Held && (row.due_at.is_some() || row.detail == COLLECTED && !behind_held(&rows, row));
+        open.extend(rows.iter().find(timed).map(|row| format!("{:?} is held: {}", row.key, row.detail)));
         let runs = |job: &ReplayJob| job.state == JobState::Running && state.output(far_of(&job.output)).is_some();
         let replays = state.disk.replays().unwrap_or_default();
         open.extend(replays.iter().find(|job| runs(job)).map(|job| format!("replay {} of {} runs", job.id, job.output)));
@@ -392,6 +442,7 @@ impl Running {
                 let routed = state.running().routes.iter().any(|route| *row.key.target.route == format!("r{}", route.number));
                 let good = match row.detail.as_str() {
                     BEHIND => stands_behind(&state.disk.rows(), row),
+                    COLLECTED => behind_held(&state.disk.rows(), row),
                     GONE => !has,
                     detail if detail.contains("is not in the configuration any more") => !has || !routed,
                     detail => detail.starts_with("sent, but"),
@@ -455,7 +506,9 @@ fn not_passed_on(state: &crate::world::State) -> Option<DeliveryKey> {
     let planned = |row: &DeliveryRow, target: &Target| {
         state.facts.get(&row.key.seq.0).is_none_or(|fact| fact.swept || fact.plan.targets.iter().any(|planned| **planned == *target))
     };
-    let dead = |row: &&DeliveryRow| row.state == Stands::Dead && there(row).is_some_and(|target| !planned(row, &target));
+    // What somebody ended or silenced is not meant.
+    let ended = |row: &DeliveryRow| row.detail == PURGED || ends_dead(&row.detail);
+    let dead = |row: &&DeliveryRow| row.state == Stands::Dead && !ended(row) && there(row).is_some_and(|target| !planned(row, &target));
     if state.scenario.files.len() > 1 {
         return None;
     }
@@ -467,6 +520,12 @@ fn stands_behind(rows: &[DeliveryRow], row: &DeliveryRow) -> bool {
     let ours =
         |other: &&DeliveryRow| other.key.target.output == row.key.target.output && other.key.seq <= row.key.seq && other.key != row.key;
     rows.iter().filter(ours).any(|other| matches!(other.state, Stands::Dead | Stands::Held))
+}
+
+/// Whether the row is collected behind another that is held for a reason of its own.
+fn behind_held(rows: &[DeliveryRow], row: &DeliveryRow) -> bool {
+    let before = |other: &&DeliveryRow| other.key.target.output == row.key.target.output && other.key.seq <= row.key.seq;
+    rows.iter().filter(before).any(|other| other.state == Stands::Held && other.detail != COLLECTED)
 }
 
 fn far_of(output: &str) -> usize {
@@ -505,6 +564,9 @@ fn name(what: &What) -> &'static str {
         What::Resume(_) => "resume",
         What::Replay { .. } => "replay",
         What::PassBy => "pass by",
+        What::Silence { .. } => "silence",
+        What::Speak => "speak",
+        What::Purge { .. } => "purge",
         What::Clock(millis) if *millis < 0 => "clock back",
         What::Clock(_) => "clock forward",
     }

@@ -24,7 +24,7 @@ pub struct Mutant {
 }
 
 /// The bugs.
-pub const MUTANTS: [Mutant; 19] = [
+pub const MUTANTS: [Mutant; 26] = [
     Mutant {
         bug: "senders are answered although the commit found no space",
         file: "src/journal/writer.rs",
@@ -138,6 +138,48 @@ pub const MUTANTS: [Mutant; 19] = [
         file: "src/daemon/works.rs",
         good: "router.plan_on_dead(&kept.event, &dead.key.target)",
         bad: "router.plan_on_dead(&kept.event, &dead.key.target.on_dead(&dead.key.target.output))",
+    },
+    Mutant {
+        bug: "a silence that is over before anybody looks holds for ever",
+        file: "src/daemon/gate.rs",
+        good: "let briefly = relaid || begun(&output);",
+        bad: "let briefly = relaid;",
+    },
+    Mutant {
+        bug: "hours that end before anybody looks hold for ever",
+        file: "src/daemon/gate.rs",
+        good: "looked.concerned.extend(reasons.keys().chain(gate.outputs.keys()).cloned());",
+        bad: "looked.concerned.extend(reasons.keys().cloned());",
+    },
+    Mutant {
+        bug: "nobody asks whether a delivery may go when it is sent",
+        file: "src/deliver/shell.rs",
+        good: "if let Some(held) = self.held_until(delivery) {\n                withheld.push",
+        bad: "if let Some(held) = self.held_until(delivery).filter(|_| false) {\n                withheld.push",
+    },
+    Mutant {
+        bug: "a purge forgets what was on the wire",
+        file: "src/daemon/purge.rs",
+        good: "                let _ = self.fleet.sift(output);\n                tokio::time::sleep(LOOK).await;",
+        bad: "                tokio::time::sleep(LOOK).await;",
+    },
+    Mutant {
+        bug: "what somebody ended is held again",
+        file: "src/model/delivery.rs",
+        good: "open(self.row.state) && !open(before.state) && self.row.replays <= before.replays",
+        bad: "open(self.row.state) && !open(before.state) && self.row.replays < before.replays",
+    },
+    Mutant {
+        bug: "a new bucket of a key is full",
+        file: "src/deliver/limiter.rs",
+        good: "Some(self.keys.entry(key).or_insert(Bucket::empty(limit, self.since)))",
+        bad: "Some(self.keys.entry(key).or_insert(Bucket { full_at: self.since, ..Bucket::empty(limit, self.since) }))",
+    },
+    Mutant {
+        bug: "a digest is not written down before it is sent",
+        file: "src/daemon/hub.rs",
+        good: "let fixed = self.journal.operate(fix).await.map_err(|why| LoadError(why.to_string()))?;",
+        bad: "let (fixed, _) = (1, fix);",
     },
 ];
 

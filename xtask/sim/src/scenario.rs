@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
+/// The minute of the day at which all begins.
+const BEGIN: u16 = 8 * 60;
+
 /// A history to be lived through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scenario {
@@ -66,6 +69,26 @@ pub struct Output {
     /// Which far side gets the event of what is dead here.
     #[serde(default)]
     pub on_dead: Option<u8>,
+    /// Whether the limit is counted for each key.
+    #[serde(default)]
+    pub keyed: bool,
+    /// It is closed from so many minutes after the beginning of all, and for so many.
+    #[serde(default)]
+    pub closed: Option<(u16, u16)>,
+    /// Whether deliveries of a key go together.
+    #[serde(default)]
+    pub digest: Option<Digest>,
+}
+
+/// How deliveries of a key go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    /// Whether the first waits too.
+    pub wait: bool,
+    /// Seconds from one message to the next.
+    pub every: u32,
+    /// How many are shown.
+    pub max: u8,
 }
 
 /// How deliveries of a key follow each other.
@@ -149,6 +172,24 @@ pub enum What {
     PassBy,
     /// The wall clock is set, by so many milliseconds.
     Clock(i32),
+    /// Somebody silences an output for so many seconds.
+    Silence {
+        /// Which.
+        far: u8,
+        /// For how long.
+        seconds: u16,
+        /// Whether what was kept back goes then; else it is dead.
+        send: bool,
+    },
+    /// All silences end.
+    Speak,
+    /// Somebody ends what is held for an output.
+    Purge {
+        /// Which.
+        far: u8,
+        /// And what waits.
+        waiting: bool,
+    },
 }
 
 /// What is asked for again.
@@ -236,6 +277,15 @@ impl File {
 }
 
 impl Output {
+    /// Whether it is closed at this moment, milliseconds since 1970; neither for the first moments.
+    pub fn is_closed(&self, wall: i64, moments: i64) -> bool {
+        let day = wall.rem_euclid(86_400_000);
+        self.closed.is_some_and(|(from, minutes)| {
+            let begins = i64::from(BEGIN + from) * 60_000;
+            (begins + moments..begins + i64::from(minutes) * 60_000).contains(&day)
+        })
+    }
+
     fn write(&self, out: &mut String) {
         let kind = if self.splits { "splitting" } else { "far" };
         let text = "{{ data.n }}:{{ data.text }}";
@@ -243,13 +293,23 @@ impl Output {
         let _ = write!(out, ", concurrency: {}, timeout: {}s", self.concurrency, self.timeout);
         let _ = write!(out, ", retry: {{ attempts: {}, over: {}s, max_wait: 30s }}", self.attempts, self.over);
         if let Some((count, per, burst)) = self.rate {
-            let _ = write!(out, ", rate: {{ limit: {count}/{per}ms, burst: {burst} }}");
+            let key = if self.keyed { ", key: \"{{ data.key }}\"" } else { "" };
+            let _ = write!(out, ", rate: {{ limit: {count}/{per}ms, burst: {burst}{key} }}");
         }
         if self.hold_unknown {
             out.push_str(", on_unknown: hold");
         }
         if let Some(far) = self.on_dead {
             let _ = write!(out, ", on_dead: o{far}");
+        }
+        if let Some((from, minutes)) = self.closed {
+            let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+            let (open, closed) = (clock(BEGIN + from + minutes), clock(BEGIN + from));
+            let _ = write!(out, ", hours: {{ zone: UTC, from: \"{open}\", to: \"{closed}\" }}");
+        }
+        if let Some(Digest { wait, every, max }) = self.digest {
+            let first = if wait { "wait" } else { "now" };
+            let _ = write!(out, ", digest: {{ by: \"{{{{ data.key }}}}\", first: {first}, every: {every}s, max: {max} }}");
         }
         match self.order {
             Order::Free => {}

@@ -5,11 +5,12 @@
 
 use crate::chance::{hash, mix};
 use crate::coverage::Coverage;
-use crate::scenario::{Crash, File, Mood, Output, Scenario, What};
+use crate::scenario::{Crash, File, Mood, Op, Output, Scenario, What};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use switchyard::daemon::silences::Silences;
 use switchyard::journal::memory::Disk;
 use switchyard::model::{Clock, DeliveryKey, Event, Instant, Plan, State as Stands, Timestamp};
 use tokio::sync::Notify;
@@ -85,6 +86,12 @@ pub struct Track {
     pub engine: u32,
     /// Over which connection.
     pub connection: u32,
+    /// Up to which event it speaks, where it is a digest.
+    pub through: Option<i64>,
+    /// Its route and key, where it is a digest.
+    pub digest: Option<(String, u8)>,
+    /// The key of its event.
+    pub by: u8,
 }
 
 /// A kept event.
@@ -107,8 +114,8 @@ pub struct Far {
     pub mood: Mood,
     /// Calls that are out.
     pub calls: u32,
-    /// Parcels got so far, over all lives: with their time and the number of the limit then.
-    pub sends: Vec<(u64, u32)>,
+    /// Parcels got so far, over all lives: with their time, the number of the limit then, and its key.
+    pub sends: Vec<(u64, u32, Option<u8>)>,
     /// Which limit it is; grows with each change.
     pub limit: u32,
     /// When it was last heard that it is down, and whether by being misconfigured, in this life.
@@ -123,6 +130,10 @@ pub struct Far {
     pub connection: u32,
     /// It asked not to be sent anything before.
     pub held: Held,
+    /// The same of a key, where its limit has keys.
+    pub held_keys: BTreeMap<u8, Held>,
+    /// When the last digest of a route and key was over.
+    pub digests: BTreeMap<(String, u8), u64>,
 }
 
 /// Until when a far side asked not to be sent anything.
@@ -191,6 +202,10 @@ pub struct State {
     pub posting: u32,
     /// Outputs that somebody paused.
     pub paused: BTreeSet<String>,
+    /// Outputs that somebody silenced, when, and until when by the wall clock, milliseconds since 1970.
+    pub silenced: Vec<(usize, u64, i64)>,
+    /// When the wall clock was set last.
+    pub jumped_at: u64,
     /// Whether the next connection of an output fails.
     pub connect_fails: bool,
     /// Commits that find no space.
@@ -230,6 +245,8 @@ pub struct World {
     state: Mutex<State>,
     /// Rung when the process dies.
     pub died: Notify,
+    /// The silences, that survive as the file does in which they stand.
+    pub silences: Silences,
     base: AtomicU64,
     skew: AtomicI64,
 }
@@ -249,6 +266,8 @@ impl World {
             connection: 0,
             engine: 0,
             held: Held::default(),
+            held_keys: BTreeMap::new(),
+            digests: BTreeMap::new(),
         };
         let state = State {
             calls: 0,
@@ -265,6 +284,8 @@ impl World {
             recovering: false,
             posting: 0,
             paused: BTreeSet::new(),
+            silenced: vec![],
+            jumped_at: 0,
             connect_fails: false,
             full: 0,
             fails: None,
@@ -283,7 +304,13 @@ impl World {
             story: None,
             scenario,
         };
-        Arc::new(World { state: Mutex::new(state), died: Notify::new(), base: AtomicU64::new(0), skew: AtomicI64::new(0) })
+        Arc::new(World {
+            state: Mutex::new(state),
+            died: Notify::new(),
+            silences: Silences::default(),
+            base: AtomicU64::new(0),
+            skew: AtomicI64::new(0),
+        })
     }
 
     /// Looks into it. Held for moments; nothing of the daemon is called meanwhile.
@@ -332,6 +359,7 @@ impl World {
         (state.dead, state.closed, state.recovering, state.posting, state.kept) = (false, false, true, 0, (0, 0));
         for far in &mut state.fars {
             (far.calls, far.down, far.probing, far.hurried, far.held) = (0, None, false, false, Held::default());
+            far.held_keys.clear();
         }
         for track in state.tracks.values_mut() {
             track.out = false;
@@ -411,6 +439,18 @@ impl State {
             _ => false,
         };
         self.scenario.crashes.is_empty() && self.scenario.ops.iter().all(|op| quiet(&op.what))
+    }
+
+    /// Whether anybody ever ends deliveries, or asks for them again, or lets some pass.
+    pub fn meddled(&self) -> bool {
+        let meddles =
+            |op: &Op| matches!(op.what, What::Silence { .. } | What::Speak | What::Purge { .. } | What::PassBy | What::Replay { .. });
+        self.scenario.ops.iter().any(meddles)
+    }
+
+    /// The key of what a sender sent.
+    pub fn key_of_sender(&self, sender: &str) -> u8 {
+        sender.parse().ok().and_then(|id: u32| self.senders.get(&id)).map_or(0, |sender| sender.of.1)
     }
 
     /// Whether the wall clock is ever set.
