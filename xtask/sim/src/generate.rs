@@ -62,6 +62,7 @@ pub fn scenario(seed: u64) -> Scenario {
     if swarm.people {
         silence(&mut Chance::of(seed, "silence"), fars, &mut ops);
     }
+    bundle(&mut Chance::of(seed, "each"), &mut ops);
     let crashes = crashes(&mut chance, &swarm);
     Scenario { seed, window: chance.one(&[2, 4, 8, 64]), files, ops, crashes, past_retention: chance.percent(4) }
 }
@@ -106,6 +107,19 @@ fn keep_back(chance: &mut Chance, file: &mut File) {
         let digest = digests && chance.percent(50) && output.order == Order::Free && !output.splits;
         output.digest =
             digest.then(|| Digest { wait: chance.percent(30), every: chance.within(1, 20) as u32, max: chance.one(&[1, 3, 20]) });
+    }
+}
+
+/// In one of five some requests carry several events.
+fn bundle(chance: &mut Chance, ops: &mut [Op]) {
+    if chance.percent(20) {
+        for op in ops {
+            if let What::Post { items, .. } = &mut op.what
+                && chance.percent(40)
+            {
+                *items = chance.within(1, 4) as u8;
+            }
+        }
     }
 }
 
@@ -210,12 +224,12 @@ fn fresh(chance: &mut Chance, swarm: &Swarm, ids: &mut u32) -> What {
     *ids += 1;
     let patience = if swarm.impatient && chance.percent(40) { chance.within(0, 30) as u32 } else { 5_000 };
     let words = chance.one(&[0, 1, 3, 12]);
-    What::Post { id: *ids, topic: chance.below(3) as u8, key: chance.below(3) as u8, words, patience }
+    What::Post { id: *ids, topic: chance.below(3) as u8, key: chance.below(3) as u8, words, patience, items: 0 }
 }
 
 fn post(chance: &mut Chance, swarm: &Swarm, ids: &mut u32) -> What {
     if *ids > 0 && chance.percent(12) {
-        return What::Post { id: chance.within(1, u64::from(*ids)) as u32, topic: 0, key: 0, words: 0, patience: 5_000 };
+        return What::Post { id: chance.within(1, u64::from(*ids)) as u32, topic: 0, key: 0, words: 0, patience: 5_000, items: 0 };
     }
     fresh(chance, swarm, ids)
 }

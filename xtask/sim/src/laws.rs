@@ -2,11 +2,11 @@
 //! says which of them are held elsewhere.
 
 use crate::scenario::{Order, Output};
-use crate::world::{Fact, Held, State, World};
+use crate::world::{Fact, Held, ITEMS, State, World};
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard::daemon::GONE;
-use switchyard::journal::store::{Batch, Fate, Operation, Retain};
+use switchyard::journal::store::{Append, Batch, Fate, Operation, Retain};
 use switchyard::model::{DeliveryId, DeliveryKey, DeliveryRow, Plan, Seq, State as Stands, Target, Timestamp, ends_dead};
 use switchyard_api::{Outcome, Parcel};
 
@@ -94,9 +94,24 @@ impl State {
         }
     }
 
+    /// I1: of a request with several events all are in one commit, in their order.
+    fn came_whole(&mut self, batch: &Batch) {
+        let id = |append: &Append| append.event.sender_id.as_deref().and_then(|id| id.parse::<u32>().ok());
+        let ids: Vec<u32> = batch.appends.iter().filter_map(id).collect();
+        let mut rest = &ids[..];
+        while let Some(first) = rest.first() {
+            let all = self.senders.get(&(first % ITEMS)).map(|sender| sender.ids(first % ITEMS)).unwrap_or_default();
+            if all.is_empty() || !rest.starts_with(&all) {
+                return self.broke("I1", &format!("of a request with the events {all:?} the commit has {rest:?}"));
+            }
+            rest = &rest[all.len()..];
+        }
+    }
+
     /// I12, I17, and the ledger.
     pub fn after_commit(&mut self, batch: &Batch, before: &[DeliveryRow], fates: &[Fate], now: u64) {
         self.stayed(before);
+        self.came_whole(batch);
         for (append, fate) in batch.appends.iter().zip(fates) {
             let Fate::New { seq, .. } = fate else {
                 self.kept.1 += 1;
@@ -199,9 +214,12 @@ impl State {
     pub fn answered(&mut self, id: u32, status: u16, retry_after: bool) {
         match status {
             200 => {
-                let name = id.to_string();
-                let kept = self.facts.values().any(|fact| fact.event.sender_id.as_deref() == Some(&*name));
-                if !kept {
+                let ids = self.senders.get(&id).map(|sender| sender.ids(id)).unwrap_or_default();
+                let is_kept = |id: &u32| {
+                    let name = id.to_string();
+                    self.facts.values().any(|fact| fact.event.sender_id.as_deref() == Some(&*name))
+                };
+                if !ids.iter().all(is_kept) {
                     return self.broke("I1", &format!("the sender's event {id} was answered 200 and is not kept"));
                 }
                 if let Some(sender) = self.senders.get_mut(&id) {

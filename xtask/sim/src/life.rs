@@ -3,7 +3,7 @@
 use crate::disk::{FaultyReads, FaultyStore};
 use crate::scenario::{Again, Disk, File, Mood, What};
 use crate::senders::post;
-use crate::world::{SimClock, World};
+use crate::world::{Sender, SimClock, World};
 use crate::{far, scenario};
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -207,8 +207,8 @@ impl Running {
 
     async fn happens(&self, what: &What) -> Option<End> {
         match what {
-            What::Post { id, topic, key, words, patience } => {
-                let sender = scenario_sender((*topic, *key, *words), *patience);
+            What::Post { id, topic, key, words, patience, items } => {
+                let sender = Sender { of: (*topic, *key, *words), patience: *patience, items: *items, acked: false };
                 self.world.lock().senders.entry(*id).or_insert(sender);
                 self.sender(*id);
             }
@@ -530,10 +530,6 @@ fn behind_held(rows: &[DeliveryRow], row: &DeliveryRow) -> bool {
 
 fn far_of(output: &str) -> usize {
     output.trim_start_matches('o').parse().unwrap_or(usize::MAX)
-}
-
-fn scenario_sender(of: (u8, u8, u8), patience: u32) -> crate::world::Sender {
-    crate::world::Sender { of, patience, acked: false }
 }
 
 /// What is counted.

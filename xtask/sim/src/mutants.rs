@@ -24,7 +24,7 @@ pub struct Mutant {
 }
 
 /// The bugs.
-pub const MUTANTS: [Mutant; 26] = [
+pub const MUTANTS: [Mutant; 27] = [
     Mutant {
         bug: "senders are answered although the commit found no space",
         file: "src/journal/writer.rs",
@@ -174,6 +174,12 @@ pub const MUTANTS: [Mutant; 26] = [
         file: "src/deliver/limiter.rs",
         good: "Some(self.keys.entry(key).or_insert(Bucket::empty(limit, self.since)))",
         bad: "Some(self.keys.entry(key).or_insert(Bucket { full_at: self.since, ..Bucket::empty(limit, self.since) }))",
+    },
+    Mutant {
+        bug: "of a request with several events the last is left out",
+        file: "src/daemon/hub.rs",
+        good: "        for (event, dedupe) in events {",
+        bad: "        let whole = events.len().max(2) - 1;\n        for (event, dedupe) in events.into_iter().take(whole) {",
     },
     Mutant {
         bug: "a digest is not written down before it is sent",

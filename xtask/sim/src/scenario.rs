@@ -139,6 +139,9 @@ pub enum What {
         words: u8,
         /// Milliseconds the sender waits for an answer before it hangs up; it posts again later.
         patience: u32,
+        /// So many events in one request; 0: it is one itself.
+        #[serde(default)]
+        items: u8,
     },
     /// A far side behaves like this from now on.
     Far {
@@ -261,7 +264,8 @@ impl File {
             "server: { listen: \"127.0.0.1:1\", admin: { listen: \"127.0.0.1:2\" } }\n\
              journal: { retain: { delivered: 5m, dead: 8m } }\n\
              sources:\n  shop:\n    verify: { bearer: \"a-made-up-token-for-the-simulation\" }\n    topic: { header: X-Topic }\n    \
-             id: { header: X-Id }\n    dedupe: 4m\nroutes:\n",
+             id: { header: X-Id }\n    dedupe: 4m\n  many:\n    verify: { bearer: \"a-made-up-token-for-the-simulation\" }\n    \
+             topic: { header: X-Topic }\n    id: { json: n }\n    each: data.events\n    dedupe: 4m\nroutes:\n",
         );
         for route in &self.routes {
             let to: Vec<String> = route.to.iter().map(|far| format!("o{far}")).collect();

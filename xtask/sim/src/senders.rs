@@ -61,8 +61,11 @@ async fn once(world: &Arc<World>, ingest: &Ingest<Hub>, id: u32) -> Option<Respo
         // Who hung up once is more patient the next time, or it would post for ever.
         sender.patience = 5_000;
         let text = "and so on and on ".repeat(usize::from(words));
-        let body = format!(r#"{{"n":{id},"key":"k{key}","text":"{text}"}}"#);
-        let request = Request::post("/shop")
+        let event = |id: &u32| format!(r#"{{"n":{id},"key":"k{key}","text":"{text}"}}"#);
+        let (ids, alone) = (sender.ids(id), sender.items == 0);
+        let events: Vec<String> = ids.iter().map(event).collect();
+        let (path, body) = if alone { ("/shop", events.join("")) } else { ("/many", format!(r#"{{"events":[{}]}}"#, events.join(","))) };
+        let request = Request::post(path)
             .header("authorization", "Bearer a-made-up-token-for-the-simulation")
             .header("content-type", "application/json")
             .header("x-topic", format!("T{topic}"))

@@ -161,6 +161,16 @@ impl Held {
     }
 }
 
+/// The id of an event that came with others is that of its sender, and its place times this.
+pub const ITEMS: u32 = 1_000;
+
+impl Sender {
+    /// The ids of what it posts, in their order; its own is `id`.
+    pub fn ids(&self, id: u32) -> Vec<u32> {
+        if self.items == 0 { vec![id] } else { (1..=u32::from(self.items)).map(|place| place * ITEMS + id).collect() }
+    }
+}
+
 /// Somebody who posts an event until it hears 200.
 #[derive(Debug, Clone)]
 pub struct Sender {
@@ -168,6 +178,8 @@ pub struct Sender {
     pub of: (u8, u8, u8),
     /// Milliseconds it waits.
     pub patience: u32,
+    /// Events of its request; 0: it is one itself.
+    pub items: u8,
     /// Whether it heard 200.
     pub acked: bool,
 }
@@ -450,7 +462,7 @@ impl State {
 
     /// The key of what a sender sent.
     pub fn key_of_sender(&self, sender: &str) -> u8 {
-        sender.parse().ok().and_then(|id: u32| self.senders.get(&id)).map_or(0, |sender| sender.of.1)
+        sender.parse().ok().and_then(|id: u32| self.senders.get(&(id % ITEMS))).map_or(0, |sender| sender.of.1)
     }
 
     /// Whether the wall clock is ever set.
