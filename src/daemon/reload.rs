@@ -1,6 +1,7 @@
 //! A changed file, taken whole or not at all (L5). What did not change keeps its engine, queue, breaker and bucket.
 
 use super::blueprint::{self, Blueprint};
+use super::hidden;
 use super::start::{Daemon, Lent, Running, connect};
 use super::works::Laid;
 use crate::config::{self, Process, Report};
@@ -18,7 +19,7 @@ impl Daemon {
             }
         };
         let drawn = blueprint::draw(&file, &self.kinds);
-        let hidden = file.tree.as_ref().map(|tree| blueprint::literal_secrets(tree, &self.kinds)).unwrap_or_default();
+        let hidden = file.tree.as_ref().map(|tree| hidden::literal_secrets(tree, &self.kinds)).unwrap_or_default();
         let report = Report { file: &file, problems: &drawn.problems, hidden: &hidden };
         let Some(blueprint) = drawn.blueprint else {
             let (problems, first) = report.first_error().unwrap_or_default();
@@ -35,7 +36,7 @@ impl Daemon {
         if !drawn.problems.is_empty() {
             tracing::warn!("the new configuration runs, with a warning\n{}", report.text(false));
         }
-        let version = blueprint.version.clone();
+        let version = blueprint.version;
         match self.swap(blueprint).await {
             Ok(()) => {
                 self.accepted();
@@ -55,8 +56,10 @@ impl Daemon {
         if self.running.load().listen != blueprint.server.listen {
             tracing::warn!("`server.listen` takes effect at the next start");
         }
+        // Before the first event is planned under it.
+        self.hub.keep_config(blueprint.version, &blueprint.written).await;
         crate::fail::point("reload");
-        let running = Running::of(&self.config, &blueprint, vault);
+        let running = Running::of(&self.config, &blueprint, Lent { clock: &self.hub.clock, vault: &vault });
         self.works.change(specs, Laid::of(&blueprint.outputs, &blueprint.router), Arc::clone(&blueprint.router));
         self.ingest.swap(blueprint.sources);
         self.running.store(Arc::new(running));

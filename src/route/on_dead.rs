@@ -32,7 +32,7 @@ impl Router {
         // Without a key it need not wait for anybody.
         let key = stop.key.as_ref().and_then(|key| key.render(&Context::new(event, None)).ok()).filter(|key| !key.is_empty());
         let ordered = key.map(|key| (0, OrderKey::of(&key))).into_iter().collect();
-        Plan { targets: vec![Arc::clone(&stop.target)], ordered, ..Plan::default() }
+        Plan { targets: vec![Arc::clone(&stop.target)], ordered, ..self.empty_plan() }
     }
 
     /// The messages of such a target: the event by the output's own templates, and before it what is dead.

@@ -3,7 +3,8 @@
 use crate::egress::Egress;
 use crate::escape::Escape;
 use crate::fit::{Cap, Total};
-use crate::output::Output;
+use crate::output::{Output, Parcel};
+use crate::preview::Preview;
 use crate::problem::{Problem, Span};
 use crate::shape;
 use crate::tls::NamedFiles;
@@ -225,6 +226,14 @@ pub trait Kind: Send + Sync + 'static {
     fn login(&self, _config: &Self::Config) -> Option<Login> {
         None
     }
+    /// What the far side would get of a delivery; `None`: the message's fields are all there is to see. Connects to nothing, asks for no
+    /// credentials that change.
+    ///
+    /// # Errors
+    /// Why it would not be sent, in one line without secrets.
+    fn preview(&self, _config: &Self::Config, _kit: &Kit, _parcel: &Parcel) -> Option<Result<Preview, String>> {
+        None
+    }
     /// Makes the output ready. Opens what it needs; a destination that is down is no error here but an outcome later.
     fn connect(&self, config: Self::Config, kit: &Kit) -> impl Future<Output = Result<Self::Output, ConnectError>> + Send;
 }
@@ -259,6 +268,8 @@ pub trait AnyConfig: Send + Sync {
     fn connect<'a>(&'a self, kit: &'a Kit) -> BoxFuture<'a, Result<Arc<dyn Output>, ConnectError>>;
     /// As [`Kind::login`].
     fn login(&self) -> Option<Login>;
+    /// As [`Kind::preview`].
+    fn preview(&self, kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>>;
 }
 
 /// Wraps a kind for the host.
@@ -321,5 +332,8 @@ impl<K: Kind> AnyConfig for Read<K> {
     }
     fn login(&self) -> Option<Login> {
         self.0.login(&self.1)
+    }
+    fn preview(&self, kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        self.0.preview(&self.1, kit, parcel)
     }
 }

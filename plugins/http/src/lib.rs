@@ -62,6 +62,7 @@ mod members;
 mod once;
 mod output;
 mod preset;
+mod preview;
 mod request;
 mod settings;
 mod target;
@@ -77,7 +78,8 @@ use switchyard_api::http::answer::{After, Case, Means, Test};
 use switchyard_api::http::{Auth, Connection, Secrets, Signer, Version, url::UrlError};
 use switchyard_api::tls::TlsSettings;
 use switchyard_api::{
-    AnyKind, At, Confine, ConnectError, Defaults, Field, Kind, Kit, Login, Node, Problem, Secret, Shape, Total, Written, kind,
+    AnyKind, At, Confine, ConnectError, Defaults, Field, Kind, Kit, Login, Node, Parcel, Preview, Problem, Secret, Shape, Total, Written,
+    kind,
 };
 
 use assemble::{Address, Assembly};
@@ -316,6 +318,10 @@ impl Kind for Http {
     fn login(&self, config: &Config) -> Option<Login> {
         let auth = self.assembly(config).auth().ok()??;
         auth.value.login().map(|authorize| Login { at: auth.span, authorize })
+    }
+
+    fn preview(&self, config: &Config, kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(self.assembly(config).build(kit).and_then(|output| output.preview(parcel)))
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<HttpOutput, ConnectError> {
