@@ -4,7 +4,7 @@ use super::blueprint::{self, Blueprint};
 use super::hidden;
 use super::start::{Daemon, Lent, Running, connect};
 use super::works::Laid;
-use crate::config::{self, Process, Report};
+use crate::config::{self, CannotRead, Process, Report};
 use std::sync::Arc;
 
 impl Daemon {
@@ -13,6 +13,11 @@ impl Daemon {
         self.reload_certificate();
         let file = match config::load(&self.config, &Process::beside(&self.config)) {
             Ok(file) => file,
+            Err(CannotRead::Missing(path)) => {
+                let why = format!("the file `{}` is gone: put it back", path.display());
+                self.rejected(1, &why);
+                return tracing::error!("{why}; what ran goes on");
+            }
             Err(why) => {
                 self.rejected(1, &why.to_string());
                 return tracing::error!(%why, "the configuration can't be read; what runs is unchanged");
@@ -27,8 +32,8 @@ impl Daemon {
             return tracing::error!("the configuration does not run; what runs is unchanged\n{}", report.text(false));
         };
         if self.running.load().version == blueprint.version {
-            self.accepted();
-            if asked {
+            let was_wrong = self.accepted();
+            if asked || was_wrong {
                 tracing::info!(version = %blueprint.version, "the configuration is as it was");
             }
             return;
@@ -39,7 +44,7 @@ impl Daemon {
         let version = blueprint.version;
         match self.swap(blueprint).await {
             Ok(()) => {
-                self.accepted();
+                let _ = self.accepted();
                 tracing::info!(%version, "the new configuration runs");
             }
             Err(why) => {

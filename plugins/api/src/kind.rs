@@ -190,6 +190,8 @@ pub trait Kind: Send + Sync + 'static {
     fn name(&self) -> &str;
     /// What it is, in one line.
     fn docs(&self) -> &str;
+    /// An output of this kind as one writes it, on one line; `check` takes it as it is, and secrets in it are `${NAME}`.
+    fn example(&self) -> &str;
     /// The message fields it has.
     fn fields(&self) -> Vec<Field>;
     /// The limit that several of them share.
@@ -244,6 +246,8 @@ pub trait AnyKind: Send + Sync {
     fn name(&self) -> &str;
     /// What it is, in one line.
     fn docs(&self) -> &str;
+    /// As [`Kind::example`].
+    fn example(&self) -> &str;
     /// The message fields it has.
     fn fields(&self) -> Vec<Field>;
     /// The limit that several of them share.
@@ -286,6 +290,9 @@ impl<K: Kind> AnyKind for Wrapped<K> {
     }
     fn docs(&self) -> &str {
         self.0.docs()
+    }
+    fn example(&self) -> &str {
+        self.0.example()
     }
     fn fields(&self) -> Vec<Field> {
         self.0.fields()

@@ -216,6 +216,10 @@ impl Kind for Http {
         self.0.as_ref().map_or("Each delivery as one HTTP request.", |preset| &preset.docs)
     }
 
+    fn example(&self) -> &str {
+        self.0.as_ref().map_or("{ type: http, url: \"${HTTP_URL}\" }", |preset| &preset.example)
+    }
+
     fn fields(&self) -> Vec<Field> {
         if let Some(preset) = &self.0 {
             return preset.message_fields();
