@@ -299,6 +299,13 @@ outputs:
     assert_eq!(told(yard.cli(&["graph", "--live"])).0, 69);
     std::fs::write(yard.path("bad.yaml"), "routes: 7\n").unwrap();
     assert_eq!(told(yard.cli(&["graph", "bad.yaml"])).0, 1);
+    // Where what is dead goes.
+    let file = std::fs::read_to_string(yard.path("routes.yaml")).unwrap();
+    yard.write_whole(&file.replace("rate: 10/s", "rate: 10/s, on_dead: screen"));
+    assert!(told(yard.cli(&["graph"])).1.contains("\n  o0 -. dead .-> o1\n"));
+    let dead = told(yard.cli(&["graph", "--format", "svg"])).1;
+    assert_eq!((dead.matches("<path").count(), dead.matches(">dead</text>").count()), (6, 1), "{dead}");
+    assert_eq!(yard.json(&["graph"])[0]["on_dead"], serde_json::json!([{ "from": "files", "to": "screen" }]));
 }
 
 #[test]

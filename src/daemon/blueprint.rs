@@ -3,6 +3,7 @@
 //! Drawing touches nothing: no network, no folder, no process. `check` draws, `run` and a reload draw and then build, so they
 //! refuse the same things (L5).
 
+use super::braces;
 use super::foreign;
 use super::hidden::{self, literal_variables};
 use super::homes;
@@ -80,6 +81,8 @@ pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
         pen.whole(tree, Named::of(file, kinds), base)
     });
     problems.extend(literal_variables(file, kinds, &problems));
+    let braces = file.tree.as_ref().map(|tree| braces::find(tree, kinds, &problems)).unwrap_or_default();
+    problems.extend(braces);
     // What could not be put in there was told; that its place is empty now is nothing new.
     let missing: Vec<Span> = file.problems.iter().filter(|p| NOT_THERE.contains(&p.id)).map(|p| p.at).collect();
     let found = problems.split_off(file.problems.len());

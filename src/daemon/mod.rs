@@ -9,6 +9,7 @@
 mod audit;
 mod beside;
 pub mod blueprint;
+mod braces;
 mod door;
 pub mod drill;
 pub mod erase;

@@ -8,6 +8,7 @@ use super::plan::{Builder, Rendering, Route, Router, near_miss};
 use super::template::{Context, Died, Template};
 use crate::model::{Drill, Event, Message, NotRendered, OrderKey, Plan, Target};
 use foldhash::{HashMap, HashMapExt};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use switchyard_api::{At, Problem};
 
@@ -23,6 +24,11 @@ impl Router {
     /// Whether what is dead at a target goes somewhere.
     pub fn has_on_dead(&self, target: &Target) -> bool {
         self.on_dead.contains_key(target)
+    }
+
+    /// From which output to which what is dead goes, for people.
+    pub fn last_stops(&self) -> BTreeSet<(&str, &str)> {
+        self.on_dead.iter().map(|(target, stop)| (&*target.output, &*stop.target.output)).collect()
     }
 
     /// What is added to the plan of an event of which a delivery to this target is dead: one target; nothing where the file names none, or the
