@@ -7,6 +7,7 @@ mod arrivals;
 mod check_and_run;
 mod check_messages;
 mod elsewhere;
+mod mutated;
 mod outputs;
 mod routes;
 mod rules;
