@@ -139,3 +139,25 @@ fn version_of_map(yard: &Yard, name: &str, text: &str) {
     fs::create_dir(folder).unwrap();
     fs::write(folder.join("routes.yaml"), text).unwrap();
 }
+
+/// The file is another while the daemon reads it, opens its journal, and does not watch yet.
+#[test]
+fn a_change_while_it_starts_is_not_missed() {
+    let many = |output: &str| {
+        let routes = (0..400).map(|nth| format!("  - {{ name: r{nth}, topic: T{nth}, to: {output} }}")).collect::<Vec<_>>().join("\n");
+        to(output).replace("routes: [", &format!("routes:\n{routes}\n  - ")).replace(" }]\noutputs", " }\noutputs")
+    };
+    let mut yard = Yard::new("");
+    yard.write_whole(&many("one"));
+    let folder = yard.folder.path().to_owned();
+    let swapped = std::thread::spawn(move || {
+        // It was read: the journal is opened after that.
+        wait_for("the journal", || folder.join("data/journal.db").exists());
+        fs::write(folder.join("swap"), many("two")).unwrap();
+        fs::rename(folder.join("swap"), folder.join("routes.yaml")).unwrap();
+    });
+    yard.run();
+    swapped.join().unwrap();
+    runs(&yard, "two");
+    goes_to(&yard, "two");
+}

@@ -38,6 +38,8 @@ pub struct Blueprint {
     pub version: ConfigVersion,
     /// The file as it was written, without what is secret in it.
     pub written: Arc<str>,
+    /// A hash of the file's text.
+    pub text: [u8; 32],
     /// What is in it and must not be shown.
     pub secrets: Arc<[Secret]>,
     /// Where and how events arrive.
@@ -129,12 +131,14 @@ fn version(file: &config::File) -> ConfigVersion {
 struct Named {
     version: ConfigVersion,
     written: Arc<str>,
+    text: [u8; 32],
     secrets: Arc<[Secret]>,
 }
 
 impl Named {
     fn of(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Self {
-        Named { version: version(file), written: hidden::written(file, kinds).into(), secrets: hidden::values(file, kinds).into() }
+        let text = Sha256::digest(file.text.as_bytes()).into();
+        Named { version: version(file), written: hidden::written(file, kinds).into(), text, secrets: hidden::values(file, kinds).into() }
     }
 }
 
@@ -219,6 +223,7 @@ impl Pen<'_> {
         Some(Blueprint {
             version: named.version,
             written: named.written,
+            text: named.text,
             secrets: named.secrets,
             server: server?,
             admin: admin?,

@@ -3,6 +3,7 @@
 use super::foreign;
 use crate::config::{self, Report};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use switchyard_api::preview::HIDDEN;
 use switchyard_api::problem::nearest;
@@ -19,7 +20,8 @@ fn is_reference(written: &str) -> bool {
 
 /// Where secrets stand in the file as they are: a report must not quote them (L7).
 pub fn literal_secrets(tree: &Node, kinds: &[Arc<dyn AnyKind>]) -> Vec<Span> {
-    let mut found = by_name(tree);
+    let mut found = vec![];
+    by_name(tree, &mut HashMap::new(), &mut found);
     for (_, output) in tree.get("outputs").into_iter().flat_map(Node::entries) {
         let named = output.get("type").and_then(Node::as_text);
         let Some(kind) = kinds.iter().find(|kind| named == Some(kind.name())) else { continue };
@@ -73,24 +75,22 @@ fn is_secret(key: &str) -> bool {
     FOREIGN.contains(&key) || !WORDS.contains(&key) && nearest(key, KEYS).is_some()
 }
 
-/// Those whose key says that it holds a secret, whatever it is in.
-fn by_name(tree: &Node) -> Vec<Span> {
-    let mut found = vec![];
+/// Those whose key says that it holds a secret, whatever it is in. `known`: what was said of a key before, as a file has the same ones many times.
+fn by_name<'t>(tree: &'t Node, known: &mut HashMap<&'t str, bool>, found: &mut Vec<Span>) {
     for (key, node) in tree.entries() {
-        let secret = is_secret(&key.name);
+        let secret = *known.entry(&key.name).or_insert_with(|| is_secret(&key.name));
         match &node.value {
             Value::Text(text) if secret => found.extend((!is_reference(&text.written)).then_some(node.span)),
             Value::List(items) if secret => {
                 let stands_here = |item: &&Node| !matches!(&item.value, Value::Text(text) if is_reference(&text.written));
                 found.extend(items.iter().filter(stands_here).map(|item| item.span));
             }
-            Value::List(items) => found.extend(items.iter().flat_map(by_name)),
+            Value::List(items) => items.iter().for_each(|item| by_name(item, known, found)),
             // What a log-in sends goes by the far side's names.
             _ if key.name == "login" => found.extend(["body", "headers"].into_iter().filter_map(|name| node.get(name)).flat_map(scalars)),
-            _ => found.extend(by_name(node)),
+            _ => by_name(node, known, found),
         }
     }
-    found
 }
 
 /// The file as it was written, without what is secret in it: `${X}` stays, of a literal address scheme and host do. Comments are searched too.

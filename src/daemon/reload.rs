@@ -5,6 +5,7 @@ use super::hidden;
 use super::start::{Daemon, Lent, Running, connect};
 use super::works::Laid;
 use crate::config::{self, CannotRead, Process, Report};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 impl Daemon {
@@ -72,6 +73,12 @@ impl Daemon {
             tracing::error!(%why, "held deliveries were not looked through");
         }
         Ok(())
+    }
+
+    /// Whether the file is not what was read at the start.
+    pub(super) async fn was_changed_meanwhile(&self) -> bool {
+        let found = tokio::fs::read(&self.config).await;
+        found.map_or(true, |bytes| Sha256::digest(&bytes)[..] != self.running.load().text)
     }
 
     fn reload_certificate(&self) {

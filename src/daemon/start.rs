@@ -76,6 +76,8 @@ pub struct Daemon {
 pub struct Running {
     /// Names the configuration.
     pub version: ConfigVersion,
+    /// A hash of the file's text.
+    pub(super) text: [u8; 32],
     /// Name and type of each output, in the order of the file.
     pub outputs: Vec<(String, String)>,
     /// Files whose change asks for a reload.
@@ -259,6 +261,7 @@ impl Running {
     pub(super) fn of(config: &Path, blueprint: &Blueprint, lent: Lent<'_>) -> Self {
         Running {
             version: blueprint.version,
+            text: blueprint.text,
             outputs: blueprint.outputs.iter().map(|plan| (plan.name.to_string(), plan.kind.clone())).collect(),
             files: std::iter::once(config.to_owned()).chain(blueprint.certificate_files()).collect(),
             listen: blueprint.server.listen,
