@@ -172,6 +172,38 @@ fn replay_counts_first_and_asks() {
     assert_eq!(told(yard.cli(&["replay", "--output", "archiv", "--dry-run"])), (1, "nothing matches\n".into()));
 }
 
+/// Every sender and every type of output there is, one after the other and a few together: what is written passes `check`.
+#[test]
+fn init_writes_a_good_file_for_every_sender_and_every_output() {
+    let yard = Yard::new("");
+    let names = |args: &[&str]| -> Vec<String> {
+        let (_, said) = told(yard.cli(args));
+        said.rsplit_once("there are: ").unwrap_or_else(|| panic!("{said}")).1.trim().split(", ").map(str::to_owned).collect()
+    };
+    let senders = names(&["init", "x.yaml", "--sender", "zzzzzzzzzzzz"]);
+    let outputs = names(&["init", "x.yaml", "--output", "zzzzzzzzzzzz"]);
+    assert!(senders.len() > 40 && outputs.len() > 80, "{senders:?} {outputs:?}");
+    let good = |file: &str, flags: &[&str]| {
+        let (code, said) = told(yard.cli(&[&["init", file], flags].concat()));
+        assert_eq!(code, 0, "{said}");
+        let (code, found) = told(yard.cli(&["check", file, "--without-secrets"]));
+        // That its maker gives it up is for whoever chooses it to know.
+        let warned = found.contains("warning[") && !found.contains("warning[destination-ends]");
+        assert!(code == 0 && !warned, "{flags:?}: {found}\n{}", std::fs::read_to_string(yard.path(file)).unwrap());
+        said
+    };
+    // All senders at once: each has a path of its own.
+    good("senders.yaml", &["--sender", &senders.join(",")]);
+    for (nth, output) in outputs.iter().enumerate() {
+        good(&format!("{nth}.yaml"), &["--sender", "orderchamp", "--output", output]);
+    }
+    let said = good("both.yaml", &["--sender", "orderchamp", "--sender", "github", "--output", "slack,kafka"]);
+    assert!(said.contains("before it runs set ORDERCHAMP_SECRET, GITHUB_SECRET, SLACK_URL"), "{said}");
+    let (code, said) = told(yard.cli(&["init", "x.yaml", "--output", "slak"]));
+    assert!(code == 2 && said.contains("there is no type of output `slak`; did you mean `slack`?"), "{said}");
+    assert!(!yard.path("x.yaml").exists(), "nothing was written");
+}
+
 #[test]
 fn init_never_overwrites_and_what_it_writes_is_good() {
     let yard = yard("http://127.0.0.1:9/");
@@ -267,6 +299,13 @@ outputs:
     assert_eq!(told(yard.cli(&["graph", "--live"])).0, 69);
     std::fs::write(yard.path("bad.yaml"), "routes: 7\n").unwrap();
     assert_eq!(told(yard.cli(&["graph", "bad.yaml"])).0, 1);
+    // Where what is dead goes.
+    let file = std::fs::read_to_string(yard.path("routes.yaml")).unwrap();
+    yard.write_whole(&file.replace("rate: 10/s", "rate: 10/s, on_dead: screen"));
+    assert!(told(yard.cli(&["graph"])).1.contains("\n  o0 -. dead .-> o1\n"));
+    let dead = told(yard.cli(&["graph", "--format", "svg"])).1;
+    assert_eq!((dead.matches("<path").count(), dead.matches(">dead</text>").count()), (6, 1), "{dead}");
+    assert_eq!(yard.json(&["graph"])[0]["on_dead"], serde_json::json!([{ "from": "files", "to": "screen" }]));
 }
 
 #[test]

@@ -4,8 +4,9 @@ use super::access::{Access, Rules};
 use super::query::{Query, Wrong, event_id, percent};
 use super::server::{Answer, whole};
 use super::view;
+use crate::daemon::explain::{self, Scene};
 use crate::daemon::silences::CannotSilence;
-use crate::daemon::{CannotLogin, Daemon, explain};
+use crate::daemon::{CannotLogin, Daemon};
 use crate::deliver::Attempted;
 use crate::journal::archive::{DeliveryPlace, EventFilter};
 use crate::journal::{DeliveryFilter, Operation, StoreError, TopicMatch};
@@ -110,6 +111,8 @@ impl Api {
             (&Method::GET, ["api", "events"]) => self.events(&query).await,
             (&Method::GET, ["api", "events", id]) => self.event(id).await,
             (&Method::GET, ["api", "events", id, "explain"]) => self.explain(id).await,
+            (&Method::GET, ["api", "config"]) => self.configs().await,
+            (&Method::GET, ["api", "config", version]) => self.config(version).await,
             (&Method::GET, ["api", "feed"]) => self.feed(&query).await,
             (&Method::GET, ["api", "deliveries"]) => self.deliveries(&query).await,
             (&Method::GET, ["api", "outputs"]) => Ok(self.outputs().await),
@@ -150,7 +153,7 @@ impl Api {
 
     fn ready(&self) -> Answer {
         let ready = self.daemon.is_ready();
-        let said = json!({ "ready": ready, "events": self.events.to_string(), "version": self.daemon.running.load().version });
+        let said = json!({ "ready": ready, "events": self.events.to_string(), "version": self.daemon.running.load().version.to_string() });
         whole(if ready { 200 } else { 503 }, "application/json", said.to_string())
     }
 
@@ -190,9 +193,15 @@ impl Api {
 
     async fn explain(&self, id: &str) -> Answered {
         let found = self.find(event_id(id)?).await?;
-        let router = self.daemon.hub.router();
-        let event = &found.kept.event;
-        Ok(explain::event_under(&router, event, self.daemon.hub.jq_aside(), &|target| self.daemon.hub.closed(event, target)).await)
+        let (hub, running) = (&self.daemon.hub, self.daemon.running.load_full());
+        let (router, event) = (hub.router(), &found.kept.event);
+        let statuses = self.daemon.fleet.status();
+        let present = explain::Present {
+            kept_back: &|target| hub.kept_back(event, target),
+            blocked: &|output| self.daemon.keeps_waiting(output),
+            waiting: &|output| statuses.get(output).map(|status| status.waiting as u64),
+        };
+        Ok(Scene { router: &router, jq: hub.jq_aside(), sights: &running.sights, present }.kept(&found).await)
     }
 
     async fn deliveries(&self, query: &Query) -> Answered {

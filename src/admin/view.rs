@@ -3,7 +3,7 @@
 use crate::daemon::silences::Silence;
 use crate::deliver::Attempted;
 use crate::journal::archive::{DeliveryLine, EventLine, EventView};
-use crate::model::{DeliveryRow, EventId, Kept, State, Timestamp, envelope};
+use crate::model::{DeliveryRow, EventId, Kept, State, Target, Timestamp, envelope};
 use serde_json::{Map, Value, json};
 
 /// The most of a body that is shown; the rest is cut, and said.
@@ -14,6 +14,7 @@ pub fn event_line(event: &EventLine) -> Value {
     json!({
         "id": event.id.to_string(), "source": &*event.source, "topic": event.topic, "received_at": event.received_at.to_string(),
         "sender_id": event.sender_id, "bytes": event.bytes, "plan": event.targets, "reused_id": event.reused_id,
+        "config": event.config.map(|version| version.to_string()),
     })
 }
 
@@ -34,12 +35,24 @@ pub fn event(view: &EventView, blocked: Blocked<'_>) -> Value {
         event.headers.iter().map(|(name, value)| (name.to_owned(), Value::from(String::from_utf8_lossy(value).into_owned()))).collect();
     json!({
         "id": event.id.to_string(), "source": &*event.source, "topic": &*event.topic, "received_at": event.received_at.to_string(),
-        "sender_id": event.sender_id, "headers": headers, "query": &*event.query, "bytes": event.body.len(), "raw": text,
+        "sender_id": event.sender_id, "config": view.kept.plan.version_at(0).map(|version| version.to_string()), "headers": headers, "query": &*event.query, "bytes": event.body.len(), "raw": text,
         "raw_cut": event.body.len() > SHOWN_MAX, "damaged": view.damaged,
         "not_parsed": envelope::data(event).err().map(|why| why.to_string()),
-        "plan": view.kept.plan.targets.iter().map(|target| json!({ "route": &*target.route, "output": &*target.output, "blocked": blocked(&target.output) })).collect::<Vec<_>>(),
-        "deliveries": view.deliveries.iter().map(|row| delivery(event.id, row, blocked)).collect::<Vec<_>>(),
+        "plan": view.kept.plan.targets.iter().map(|target| planned(view, target, blocked)).collect::<Vec<_>>(),
+        "deliveries": view.deliveries.iter().map(|row| delivery_of(view, row, blocked)).collect::<Vec<_>>(),
     })
+}
+
+fn planned(view: &EventView, target: &Target, blocked: Blocked<'_>) -> Value {
+    let config = view.kept.plan.version_of(target).map(|version| version.to_string());
+    json!({ "route": &*target.route, "output": &*target.output, "config": config, "blocked": blocked(&target.output) })
+}
+
+/// A delivery of an event, with the configuration that planned it.
+fn delivery_of(view: &EventView, row: &DeliveryRow, blocked: Blocked<'_>) -> Value {
+    let mut value = delivery(view.kept.event.id, row, blocked);
+    value["config"] = view.kept.plan.version_of(&row.key.target).map(|version| version.to_string()).into();
+    value
 }
 
 /// A delivery in a list.
@@ -47,6 +60,7 @@ pub fn delivery_line(line: &DeliveryLine, blocked: Blocked<'_>) -> Value {
     let mut value = delivery(line.event, &line.row, blocked);
     value["source"] = Value::from(&*line.source);
     value["topic"] = Value::from(&*line.topic);
+    value["config"] = line.config.map(|version| version.to_string()).into();
     value["received_at"] = Value::from(line.received_at.to_string());
     value
 }

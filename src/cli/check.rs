@@ -2,8 +2,8 @@
 
 use super::{Exit, show};
 use crate::config::{self, Process, Report, rules};
-use crate::daemon::blueprint;
 use crate::daemon::reach::{self, Said};
+use crate::daemon::{blueprint, hidden};
 use crate::ingest::Tls;
 use crate::model::printable::Printable;
 use crate::model::{Clock, SystemClock};
@@ -166,7 +166,7 @@ pub fn print(file: &config::File, problems: &[Problem]) {
 
 fn report(file: &config::File, problems: &[Problem], show: impl FnOnce(Report)) {
     let kinds = switchyard_plugins::kinds();
-    let hidden = file.tree.as_ref().map(|tree| blueprint::literal_secrets(tree, &kinds)).unwrap_or_default();
+    let hidden = file.tree.as_ref().map(|tree| hidden::literal_secrets(tree, &kinds)).unwrap_or_default();
     show(Report { file, problems, hidden: &hidden });
 }
 

@@ -101,7 +101,7 @@ impl Events {
             show::line(&event);
             return Ok(Exit::Done);
         }
-        for name in ["id", "source", "topic", "received_at", "sender_id", "not_parsed"] {
+        for name in ["id", "source", "topic", "received_at", "sender_id", "config", "not_parsed"] {
             if !event[name].is_null() {
                 show::say(&format!("{name:>12}: {}", show::cell(&event[name])));
             }

@@ -7,6 +7,7 @@ use crate::model::{Clock, EventId, Headers, SystemClock, Timestamp};
 use anyhow::Context;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Says which routes an event matches and, for the others, the first condition that failed; sends nothing.
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,11 @@ impl Explain {
         if self.admin.json {
             show::line(&verdicts);
         } else {
+            if !verdicts["config"]["planned"].is_null() || verdicts.get("also_planned").is_some() {
+                print_config(&verdicts);
+            }
             routes.iter().for_each(print);
+            print_also_planned(&verdicts);
         }
         Ok(if routes.iter().any(|route| route["matched"] == true) { Exit::Done } else { Exit::No })
     }
@@ -63,6 +68,7 @@ impl Explain {
             headers,
             body: body.into(),
             now: self.at.unwrap_or_else(|| SystemClock::default().wall()),
+            clock: Arc::new(SystemClock::default()),
         };
         block_on(async { Ok(explain::draft(&blueprint, draft).await?) }).map(Some)
     }
@@ -79,17 +85,87 @@ fn print(route: &Value) {
         show::say(&format!("    would be dead: {}", show::cell(&route["why"])));
     }
     for target in route["targets"].as_array().into_iter().flatten() {
-        show::say(&format!("    → {}", show::cell(&target["output"])));
-        if let Some(why) = target["failed"].as_str() {
-            show::say(&format!("        would be dead: {}", show::cell(&Value::from(why))));
+        let kind = target["type"].as_str().map(|kind| format!(" ({kind})")).unwrap_or_default();
+        show::say(&format!("    → {}{}", show::cell(&target["output"]), show::cell(&Value::from(kind))));
+        became(target);
+        print_target(target);
+    }
+}
+
+/// What would go to a target, and when.
+fn print_target(target: &Value) {
+    if let Some(why) = target["failed"].as_str() {
+        show::say(&format!("        would be dead: {}", show::cell(&Value::from(why))));
+    }
+    for wait in target["waits"].as_array().into_iter().flatten() {
+        let word = match (wait["because"].as_str(), wait["now"].as_bool()) {
+            (Some("hours" | "silence"), _) => "would be held",
+            (_, Some(true)) => "would wait",
+            _ => "may wait",
+        };
+        let key = wait["key"].as_str().filter(|key| !key.is_empty());
+        let key = key.map(|key| format!(" (key: {})", show::cell(&Value::from(key)))).unwrap_or_default();
+        show::say(&format!("        {word}: {}{key}", show::cell(&wait["why"])));
+    }
+    let requests = target["requests"].as_array().map_or(&[][..], Vec::as_slice);
+    if !requests.is_empty() {
+        requests.iter().for_each(print_request);
+        return;
+    }
+    for message in target["messages"].as_array().into_iter().flatten() {
+        for (field, value) in message.as_object().into_iter().flatten() {
+            show::say(&format!("        {field}: {}", show::cell(value)));
         }
-        if let Some(why) = target["held"].as_str() {
-            show::say(&format!("        would be held: {}", show::cell(&Value::from(why))));
-        }
-        for message in target["messages"].as_array().into_iter().flatten() {
-            for (field, value) in message.as_object().into_iter().flatten() {
-                show::say(&format!("        {field}: {}", show::cell(value)));
-            }
-        }
+    }
+}
+
+fn print_request(request: &Value) {
+    if let Some(why) = request["failed"].as_str() {
+        show::say(&format!("        would not be sent: {}", show::cell(&Value::from(why))));
+        return;
+    }
+    show::say(&format!("        {} {}", show::cell(&request["method"]), show::cell(&request["url"])));
+    for (name, value) in request["headers"].as_object().into_iter().flatten() {
+        show::say(&format!("        {}: {}", show::cell(&Value::from(name.as_str())), show::cell(value)));
+    }
+    show::say("");
+    for line in request["body"].as_str().unwrap_or_default().lines() {
+        show::say(&format!("        {}", show::cell(&Value::from(line))));
+    }
+    if request["body_cut"] == true {
+        show::say(&format!("        (cut: it has {} bytes)", show::cell(&request["bytes"])));
+    }
+}
+
+/// What became of a kept event's deliveries to a target.
+fn became(target: &Value) {
+    let deliveries = target["deliveries"].as_array().map_or(&[][..], Vec::as_slice);
+    for row in deliveries {
+        let detail = row["detail"].as_str().filter(|detail| !detail.is_empty()).map(|detail| format!(": {detail}")).unwrap_or_default();
+        show::say(&format!("        {} is {}{}", show::cell(&row["id"]), show::cell(&row["state"]), show::cell(&Value::from(detail))));
+    }
+    if target["planned"] == false {
+        show::say("        was not planned when the event came: `switchyard replay --missing` adds it");
+    }
+}
+
+/// By which configuration a kept event was planned, and which runs.
+fn print_config(verdicts: &Value) {
+    let (planned, running) = (&verdicts["config"]["planned"], show::cell(&verdicts["config"]["running"]));
+    match planned.as_str() {
+        None => show::say(&format!("planned before configurations were kept; the routes of {running} say:")),
+        Some(planned) if planned == running => show::say(&format!("planned under configuration {planned}, which runs")),
+        Some(planned) => show::say(&format!(
+            "planned under configuration {planned}; the routes of {running}, which runs now, say (`switchyard config diff {planned}` shows what changed):"
+        )),
+    }
+}
+
+fn print_also_planned(verdicts: &Value) {
+    for target in verdicts["also_planned"].as_array().into_iter().flatten() {
+        let config = target["config"].as_str().map(|config| format!(" by configuration {config}")).unwrap_or_default();
+        let (route, output) = (show::cell(&target["route"]), show::cell(&target["output"]));
+        show::say(&format!("also planned{config}: {route} → {output}"));
+        became(target);
     }
 }

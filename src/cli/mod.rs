@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod client;
 mod completions;
+mod config;
 mod deliveries;
 mod diff;
 mod drill;
@@ -72,6 +73,8 @@ enum Command {
     Test(test::Test),
     /// Shows what another configuration would change about what was delivered lately; sends nothing.
     Diff(diff::Diff),
+    /// Shows the configurations that ran: `list`, `show`, `diff`.
+    Config(config::Config),
     /// Prints the JSON Schema of routes.yaml, for editors.
     Schema(schema::Schema),
     /// Draws sources, routes and outputs, as Mermaid or SVG.
@@ -136,6 +139,7 @@ pub fn main(args: Args) -> Exit {
         Command::Explain(explain) => explain.run(),
         Command::Test(test) => test.run(),
         Command::Diff(diff) => diff.run(),
+        Command::Config(config) => config.run(),
         Command::Schema(schema) => schema.run(),
         Command::Graph(graph) => graph.run(),
         Command::Send(send) => send.run(),

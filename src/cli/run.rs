@@ -78,9 +78,9 @@ fn introduction(blueprint: &Blueprint) -> Vec<String> {
     let mut sources: Vec<(&str, &str)> = blueprint.sources.iter().map(|(path, source)| (&*source.name, path)).collect();
     sources.sort_unstable();
     lines.extend(sources.iter().map(|(name, path)| format!("  source   {name}: POST {path}")));
-    for name in blueprint.router.names() {
-        let outputs: Vec<&str> = blueprint.router.targets().filter(|target| target.route == *name).map(|target| &*target.output).collect();
-        lines.push(format!("  route    {name} → {}", outputs.join(", ")));
+    for route in blueprint.router.shown() {
+        let outputs: Vec<&str> = route.targets.iter().map(|target| &*target.output).collect();
+        lines.push(format!("  route    {} → {}", route.name, outputs.join(", ")));
     }
     lines.extend(blueprint.outputs.iter().map(|plan| format!("  output   {}: {}", plan.name, plan.kind)));
     lines

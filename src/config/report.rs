@@ -155,13 +155,13 @@ impl Report<'_> {
     }
 
     /// The hidden places, where they are written: not at a use of `*name`.
-    fn hidden(&self) -> impl Iterator<Item = Span> {
+    pub fn hidden(&self) -> impl Iterator<Item = Span> {
         let text = &self.file.text;
         self.hidden.iter().map(move |at| if named_at(text, *at).is_some() { within(text, *at, 0..usize::MAX) } else { *at })
     }
 
     /// Every text that must not be shown, the longest first.
-    fn secrets(&self) -> Vec<String> {
+    pub fn secrets(&self) -> Vec<String> {
         let text = &self.file.text;
         let literal = self.hidden().filter_map(|at| {
             let decoded = decode(text, at).map(|scalar| scalar.text);

@@ -3,14 +3,16 @@
 //! Drawing touches nothing: no network, no folder, no process. `check` draws, `run` and a reload draw and then build, so they
 //! refuse the same things (L5).
 
+use super::braces;
 use super::foreign;
+use super::hidden::{self, literal_variables};
 use super::homes;
 use super::outputs::{self, OutputPlan};
 use super::sections::{AdminSection, EgressSection};
 use crate::config;
 use crate::ingest;
 use crate::journal::{JournalSection, VaultKey};
-use crate::model::Headers;
+use crate::model::{ConfigVersion, Headers};
 use crate::route::{OutputMessage, RouteSection, Router};
 use crate::trial::{Tests, Wanted};
 use crate::verify::{Request, Verifier};
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use switchyard_api::egress::Egress;
 use switchyard_api::problem::{Severity, nearest};
 use switchyard_api::tree::{self, Key, Value};
-use switchyard_api::{AnyKind, Node, Problem, Span};
+use switchyard_api::{AnyKind, Node, Problem, Secret, Span};
 
 /// The sections of the file.
 const SECTIONS: [&str; 7] = ["server", "journal", "egress", "sources", "routes", "outputs", "tests"];
@@ -33,7 +35,13 @@ pub const NOT_THERE: [&str; 2] = ["unset-variable", "unreadable-secret"];
 /// A configuration that can run.
 pub struct Blueprint {
     /// Names the configuration: the first digits of a hash over the text and what `${…}` put in.
-    pub version: String,
+    pub version: ConfigVersion,
+    /// The file as it was written, without what is secret in it.
+    pub written: Arc<str>,
+    /// A hash of the file's text.
+    pub text: [u8; 32],
+    /// What is in it and must not be shown.
+    pub secrets: Arc<[Secret]>,
     /// Where and how events arrive.
     pub server: ingest::Server,
     /// The admin side.
@@ -72,9 +80,11 @@ pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
     let drawn = file.tree.as_ref().and_then(|tree| {
         let base = base(Path::new(&file.path));
         let mut pen = Pen { kinds, problems: &mut problems };
-        pen.whole(tree, version(file), base)
+        pen.whole(tree, Named::of(file, kinds), base)
     });
     problems.extend(literal_variables(file, kinds, &problems));
+    let braces = file.tree.as_ref().map(|tree| braces::find(tree, kinds, &problems)).unwrap_or_default();
+    problems.extend(braces);
     // What could not be put in there was told; that its place is empty now is nothing new.
     let missing: Vec<Span> = file.problems.iter().filter(|p| NOT_THERE.contains(&p.id)).map(|p| p.at).collect();
     let found = problems.split_off(file.problems.len());
@@ -106,14 +116,30 @@ pub fn base(file: &Path) -> PathBuf {
     file.parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
-fn version(file: &config::File) -> String {
+fn version(file: &config::File) -> ConfigVersion {
     let mut hash = Sha256::new();
     hash.update(file.text.as_bytes());
     for secret in &file.secrets {
         hash.update([0]);
         hash.update(secret.expose().as_bytes());
     }
-    hex::encode(&hash.finalize()[..4])
+    let digest = hash.finalize();
+    ConfigVersion(u32::from_be_bytes(std::array::from_fn(|at| digest[at])))
+}
+
+/// What is the whole file's.
+struct Named {
+    version: ConfigVersion,
+    written: Arc<str>,
+    text: [u8; 32],
+    secrets: Arc<[Secret]>,
+}
+
+impl Named {
+    fn of(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Self {
+        let text = Sha256::digest(file.text.as_bytes()).into();
+        Named { version: version(file), written: hidden::written(file, kinds).into(), text, secrets: hidden::values(file, kinds).into() }
+    }
 }
 
 impl Blueprint {
@@ -166,7 +192,7 @@ struct Pen<'p> {
 }
 
 impl Pen<'_> {
-    fn whole(&mut self, tree: &Node, version: String, base: PathBuf) -> Option<Blueprint> {
+    fn whole(&mut self, tree: &Node, named: Named, base: PathBuf) -> Option<Blueprint> {
         let nothing = Node { span: Span { start: tree.span.start, end: tree.span.start }, value: Value::Map(vec![]) };
         let before = self.problems.len();
         self.unknown_sections(tree);
@@ -195,14 +221,17 @@ impl Pen<'_> {
         let link = admin.as_ref().and_then(AdminSection::base);
         self.homeless(before, tree);
         Some(Blueprint {
-            version,
+            version: named.version,
+            written: named.written,
+            text: named.text,
+            secrets: named.secrets,
             server: server?,
             admin: admin?,
             journal: journal?,
             journal_file: journal_file?,
             vault_key,
             sources: sources?,
-            router: Arc::new(router?.linking_to(link.as_deref())),
+            router: Arc::new(router?.linking_to(link.as_deref()).of_version(named.version)),
             outputs: outputs?,
             tests,
             egress: Egress::new(egress?),
@@ -356,130 +385,5 @@ pub fn unknown(what: &str, key: &Key, known: &[&str]) -> Problem {
     match near {
         Some(name) => problem.help(format!("did you mean `{name}`?")).patch(name),
         None => problem.help(format!("expected one of: {}", known.join(", "))),
-    }
-}
-
-/// Whether a text is nothing but `${NAME}` or `${file:…}`: it says where the secret is and holds none.
-fn is_reference(written: &str) -> bool {
-    written
-        .strip_prefix("${")
-        .and_then(|rest| rest.strip_suffix('}'))
-        .is_some_and(|name| !name.contains(['$', '{', '}']) && !name.contains(":-"))
-}
-
-/// Where secrets stand in the file as they are: a report must not quote them (L7).
-pub fn literal_secrets(tree: &Node, kinds: &[Arc<dyn AnyKind>]) -> Vec<Span> {
-    let mut found = by_name(tree);
-    for (_, output) in tree.get("outputs").into_iter().flat_map(Node::entries) {
-        let named = output.get("type").and_then(Node::as_text);
-        let Some(kind) = kinds.iter().find(|kind| named == Some(kind.name())) else { continue };
-        let held = kind.secrets().into_iter().filter_map(|name| output.get(&name));
-        let own: Vec<Span> = held.flat_map(scalars).filter(|span| !found.contains(span)).collect();
-        found.extend(own);
-    }
-    found
-}
-
-/// Those whose key says that it holds a secret, whatever it is in.
-fn by_name(tree: &Node) -> Vec<Span> {
-    const KEYS: [&str; 15] = [
-        "secret",
-        "token",
-        "read_token",
-        "verify_token",
-        "bearer",
-        "password",
-        "value",
-        "url",
-        "vault_key",
-        "client_secret",
-        "refresh_token",
-        "secret_key",
-        "session_token",
-        "service_account",
-        "proxy",
-    ];
-    // What other programs call those: the file is refused, and the report must not quote them either.
-    const FOREIGN: [&str; 15] = [
-        "access_token",
-        "api_key",
-        "apikey",
-        "auth",
-        "authorization",
-        "basic",
-        "bearer_token",
-        "credentials",
-        "dsn",
-        "endpoint",
-        "private_key",
-        "smtp",
-        "target_url",
-        "uri",
-        "webhook_url",
-    ];
-    // Keys that look like one of those and are others.
-    const WORDS: [&str; 5] = ["breaker", "header", "open", "proof", "then"];
-    let mut found = vec![];
-    for (key, node) in tree.entries() {
-        // A misspelt key holds what the right one would; a word of the language is none.
-        let secret = FOREIGN.contains(&key.name.as_str()) || !WORDS.contains(&key.name.as_str()) && nearest(&key.name, KEYS).is_some();
-        match &node.value {
-            Value::Text(text) if secret => found.extend((!is_reference(&text.written)).then_some(node.span)),
-            Value::List(items) if secret => {
-                let stands_here = |item: &&Node| !matches!(&item.value, Value::Text(text) if is_reference(&text.written));
-                found.extend(items.iter().filter(stands_here).map(|item| item.span));
-            }
-            Value::List(items) => found.extend(items.iter().flat_map(by_name)),
-            // What a log-in sends goes by the far side's names.
-            _ if key.name == "login" => found.extend(["body", "headers"].into_iter().filter_map(|name| node.get(name)).flat_map(scalars)),
-            _ => found.extend(by_name(node)),
-        }
-    }
-    found
-}
-
-/// Secrets that are another program's way to name a variable: they would be used as they are.
-fn literal_variables(file: &config::File, kinds: &[Arc<dyn AnyKind>], told: &[Problem]) -> Vec<Problem> {
-    let spans = file.tree.as_ref().map(|tree| literal_secrets(tree, kinds)).unwrap_or_default();
-    let found = spans.into_iter().filter(|at| !told.iter().any(|problem| at.contains(problem.at))).filter_map(|at| {
-        let written = file.text.get(at.start..at.end)?.trim().trim_matches(['"', '\'']);
-        let name = foreign::variable(written)?;
-        let title = "this is the text as it stands, not the value of a variable";
-        Some(Problem::warning("literal-variable", at, title, "used as it is").help(format!("write `\"${{{name}}}\"`")))
-    });
-    found.collect()
-}
-
-/// Where the values of all keys below stand.
-fn scalars(node: &Node) -> Vec<Span> {
-    match &node.value {
-        Value::Map(entries) => entries.iter().flat_map(|(_, node)| scalars(node)).collect(),
-        Value::List(items) => items.iter().flat_map(scalars).collect(),
-        Value::Text(text) if is_reference(&text.written) => vec![],
-        _ => vec![node.span],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use switchyard_api::tree::Text;
-
-    #[test]
-    fn what_is_secret_is_masked_and_no_word_of_the_language() {
-        let entry = |nth: usize, name: &str| {
-            let span = Span { start: nth * 10, end: nth * 10 + 5 };
-            let value = Value::Text(Text { written: "made-up".into(), replaced: None });
-            (Key { span: Span::default(), name: name.into() }, Node { span, value })
-        };
-        let masked = |names: &[&str]| {
-            let tree =
-                Node { span: Span::default(), value: Value::Map(names.iter().enumerate().map(|(nth, name)| entry(nth, name)).collect()) };
-            literal_secrets(&tree, &[]).len()
-        };
-        let secret = ["token", "tokne", "bearer", "url", "secret", "pasword"];
-        assert_eq!(masked(&secret), secret.len());
-        assert_eq!(masked(&["key", "routing_key"]), 0);
-        assert_eq!(masked(&["then", "header", "unit", "when", "breaker", "open", "status", "method"]), 0);
     }
 }

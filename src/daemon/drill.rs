@@ -97,7 +97,7 @@ impl Daemon {
 
     fn plan_drill(&self, asked: &Asked) -> Result<Plan, CannotDrill> {
         let (router, running) = (self.hub.router(), self.running.load());
-        let mut plan = Plan::default();
+        let mut plan = router.empty_plan();
         for output in &asked.outputs {
             let names = running.outputs.iter().map(|(name, _)| name.as_str());
             if !names.clone().any(|name| name == output) {

@@ -210,11 +210,17 @@ impl Hub {
 
     /// Why a delivery of an event to a target may not go now, and until when. What is outside its hours is not silenced: it would not have gone.
     pub fn closed(&self, event: &Event, target: &Target) -> Option<HeldUntil> {
+        self.kept_back(event, target).map(|(_, held)| held)
+    }
+
+    /// The same, and whether it is for its `hours` or for a `silence`.
+    pub fn kept_back(&self, event: &Event, target: &Target) -> Option<(&'static str, HeldUntil)> {
         let (gate, now) = (self.gate.load(), self.clock.wall());
         if gate.is_empty() && self.silences.is_empty() {
             return None;
         }
-        gate.held_until(target, now).or_else(|| self.silences.held_until(event, target, now))
+        let hours = gate.held_until(target, now).map(|held| ("hours", held));
+        hours.or_else(|| self.silences.held_until(event, target, now).map(|held| ("silence", held)))
     }
 
     /// The routes that run now.

@@ -1,9 +1,11 @@
 //! A changed file, taken whole or not at all (L5). What did not change keeps its engine, queue, breaker and bucket.
 
 use super::blueprint::{self, Blueprint};
+use super::hidden;
 use super::start::{Daemon, Lent, Running, connect};
 use super::works::Laid;
-use crate::config::{self, Process, Report};
+use crate::config::{self, CannotRead, Process, Report};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 impl Daemon {
@@ -12,13 +14,18 @@ impl Daemon {
         self.reload_certificate();
         let file = match config::load(&self.config, &Process::beside(&self.config)) {
             Ok(file) => file,
+            Err(CannotRead::Missing(path)) => {
+                let why = format!("the file `{}` is gone: put it back", path.display());
+                self.rejected(1, &why);
+                return tracing::error!("{why}; what ran goes on");
+            }
             Err(why) => {
                 self.rejected(1, &why.to_string());
                 return tracing::error!(%why, "the configuration can't be read; what runs is unchanged");
             }
         };
         let drawn = blueprint::draw(&file, &self.kinds);
-        let hidden = file.tree.as_ref().map(|tree| blueprint::literal_secrets(tree, &self.kinds)).unwrap_or_default();
+        let hidden = file.tree.as_ref().map(|tree| hidden::literal_secrets(tree, &self.kinds)).unwrap_or_default();
         let report = Report { file: &file, problems: &drawn.problems, hidden: &hidden };
         let Some(blueprint) = drawn.blueprint else {
             let (problems, first) = report.first_error().unwrap_or_default();
@@ -26,8 +33,8 @@ impl Daemon {
             return tracing::error!("the configuration does not run; what runs is unchanged\n{}", report.text(false));
         };
         if self.running.load().version == blueprint.version {
-            self.accepted();
-            if asked {
+            let was_wrong = self.accepted();
+            if asked || was_wrong {
                 tracing::info!(version = %blueprint.version, "the configuration is as it was");
             }
             return;
@@ -35,10 +42,10 @@ impl Daemon {
         if !drawn.problems.is_empty() {
             tracing::warn!("the new configuration runs, with a warning\n{}", report.text(false));
         }
-        let version = blueprint.version.clone();
+        let version = blueprint.version;
         match self.swap(blueprint).await {
             Ok(()) => {
-                self.accepted();
+                let _ = self.accepted();
                 tracing::info!(%version, "the new configuration runs");
             }
             Err(why) => {
@@ -55,8 +62,10 @@ impl Daemon {
         if self.running.load().listen != blueprint.server.listen {
             tracing::warn!("`server.listen` takes effect at the next start");
         }
+        // Before the first event is planned under it.
+        self.hub.keep_config(blueprint.version, &blueprint.written).await;
         crate::fail::point("reload");
-        let running = Running::of(&self.config, &blueprint, vault);
+        let running = Running::of(&self.config, &blueprint, Lent { clock: &self.hub.clock, vault: &vault });
         self.works.change(specs, Laid::of(&blueprint.outputs, &blueprint.router), Arc::clone(&blueprint.router));
         self.ingest.swap(blueprint.sources);
         self.running.store(Arc::new(running));
@@ -64,6 +73,12 @@ impl Daemon {
             tracing::error!(%why, "held deliveries were not looked through");
         }
         Ok(())
+    }
+
+    /// Whether the file is not what was read at the start.
+    pub(super) async fn was_changed_meanwhile(&self) -> bool {
+        let found = tokio::fs::read(&self.config).await;
+        found.map_or(true, |bytes| Sha256::digest(&bytes)[..] != self.running.load().text)
     }
 
     fn reload_certificate(&self) {

@@ -178,9 +178,9 @@ impl Daemon {
         *self.noticed.rejected.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
     }
 
-    /// What stands in the file runs.
-    pub(super) fn accepted(&self) {
-        *self.noticed.rejected.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// What stands in the file runs. Whether it was wrong before.
+    pub(super) fn accepted(&self) -> bool {
+        self.noticed.rejected.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
     /// Keeps what is due as events. All of it is queued before any of it is waited for.

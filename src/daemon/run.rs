@@ -39,7 +39,7 @@ impl Daemon {
         let mut signals = Signals::listen()?;
         let mut fault = self.hub.journal.fault();
         // Before anything says that the daemon is ready: who hears that may change the file.
-        let mut watch = Watch::on(&self.running.load().files);
+        let mut watch = self.watch().await;
         let stop = CancellationToken::new();
         let tls = self.tls.as_ref().map(crate::ingest::Tls::config);
         let served = tokio::spawn(crate::ingest::serve(doors.events, tls, Arc::clone(&self.ingest), doors.caps, stop.clone(), GRACE));
@@ -97,6 +97,15 @@ impl Daemon {
             ended = failed(&mut fault) => Ok(ended),
             () = async { while signals.next().await != Asked::Stop {} } => Ok(Ended::AtOnce),
         }
+    }
+
+    /// Watches the files from now on; what changed since they were read is taken.
+    async fn watch(self: &Arc<Self>) -> Watch {
+        let watch = Watch::on(&self.running.load().files);
+        if self.was_changed_meanwhile().await {
+            self.reload(false).await;
+        }
+        watch
     }
 
     /// Senders first, then outputs, then the journal: nothing that was answered is left unwritten.

@@ -10,12 +10,13 @@ use super::looks::Patience;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
 use super::rounds::{Noticed, Seen};
+use super::sight::Sights;
 use super::silences::Silences;
 use super::works::{Laid, Parts, Works};
 use crate::deliver::{Fleet, KeyOf, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
 use crate::journal::{Archive, Journal, OpenError, Recovered, Retain, SealedVault, Settings, SqliteStore, StoreError, VaultKey};
-use crate::model::{Clock, Instant, Kept};
+use crate::model::{Clock, ConfigVersion, Instant, Kept};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -75,7 +76,9 @@ pub struct Daemon {
 /// What runs now, for people; swapped whole by a reload.
 pub struct Running {
     /// Names the configuration.
-    pub version: String,
+    pub version: ConfigVersion,
+    /// A hash of the file's text.
+    pub(super) text: [u8; 32],
     /// Name and type of each output, in the order of the file.
     pub outputs: Vec<(String, String)>,
     /// Files whose change asks for a reload.
@@ -84,6 +87,8 @@ pub struct Running {
     pub listen: SocketAddr,
     /// Outputs whose credentials change while in use, and where a person is given new ones, as far as the file says.
     pub logins: BTreeMap<String, Option<String>>,
+    /// What explaining needs to know of the outputs.
+    pub sights: Sights,
     /// Where those are kept.
     pub(super) vault: SealedVault,
     /// When an output is late, and when it does not get on.
@@ -198,9 +203,10 @@ pub async fn start(
     let paused_now = |output: &str| paused.holds(output);
     let specs = connect(&blueprint, &fleet, &paused_now, &Lent { clock: &clock, vault: &vault }).await?;
     works.begin(specs, Laid::of(&blueprint.outputs, &blueprint.router)).await?;
+    hub.keep_config(blueprint.version, &blueprint.written).await;
     let tls = blueprint.server.tls.as_ref().map(|files| Tls::load(files, &blueprint.base)).transpose()?;
     let (doors, admin) = open_doors(&blueprint, recovered, &folder)?;
-    let running = Running::of(config, &blueprint, vault);
+    let running = Running::of(config, &blueprint, Lent { clock: &clock, vault: &vault });
     let ingest = Arc::new(Ingest::new(blueprint.sources, Arc::clone(&hub), Arc::clone(&clock), rand::random()));
     let daemon = Daemon {
         config: config.to_owned(),
@@ -253,14 +259,16 @@ fn open_doors(blueprint: &Blueprint, recovered: Recovered, folder: &Path) -> Res
 
 impl Running {
     /// What a blueprint runs as.
-    pub(super) fn of(config: &Path, blueprint: &Blueprint, vault: SealedVault) -> Self {
+    pub(super) fn of(config: &Path, blueprint: &Blueprint, lent: Lent<'_>) -> Self {
         Running {
-            version: blueprint.version.clone(),
+            version: blueprint.version,
+            text: blueprint.text,
             outputs: blueprint.outputs.iter().map(|plan| (plan.name.to_string(), plan.kind.clone())).collect(),
             files: std::iter::once(config.to_owned()).chain(blueprint.certificate_files()).collect(),
             listen: blueprint.server.listen,
             logins: blueprint.outputs.iter().filter_map(|plan| Some((plan.name.to_string(), plan.config.login()?.authorize))).collect(),
-            vault,
+            sights: Sights::of(blueprint, lent.clock),
+            vault: lent.vault.clone(),
             patience: blueprint.outputs.iter().map(|plan| (Arc::clone(&plan.name), Patience::of(plan))).collect(),
             reserve: blueprint.journal.reserve.map(|reserve| reserve.0),
         }

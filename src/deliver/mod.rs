@@ -33,5 +33,6 @@ mod shell_tests;
 pub use breaker::{BreakerState, Turned};
 pub use fleet::{Fleet, KeyOf, OutputSpec, UnknownOutput};
 pub use host::{Attempted, Due, Host, LoadError, OutputStatus, Wanted};
+pub use parcel::first_attempt;
 pub use section::{DeliverySection, OnUnknown, Policy};
 pub use words::Counts;

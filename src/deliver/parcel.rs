@@ -7,7 +7,9 @@
 use super::engine::Delivery;
 use super::inbox::Arrival;
 use super::words::{Decision, New, ReadBack, Standing, Verdict};
-use crate::model::{DeliveryKey, DeliveryRow, Kept, Loaded, Message, NotRendered, Order, Settlement, State, Target, Timestamp, ends_dead};
+use crate::model::{
+    DeliveryId, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Message, NotRendered, Order, Settlement, State, Target, Timestamp, ends_dead,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use switchyard_api::{Handle, Parcel};
@@ -156,20 +158,27 @@ pub fn read_back(loaded: Loaded, rendered: Option<Rendered>) -> Vec<ReadBack<Pay
 
 /// A delivery as its output gets it.
 pub fn parcel(handle: u64, delivery: &Delivery<Payload>) -> Parcel {
-    let event = &delivery.payload.kept.event;
+    let DeliveryKey { target, ordinal, .. } = &delivery.key;
+    // Whatever is sent was rendered.
+    let message = delivery.payload.message.clone().unwrap_or_default();
+    let first = first_attempt(&delivery.payload.kept.event, target, *ordinal, message);
+    Parcel { handle: Handle(handle), attempt: delivery.attempts + 1, replay: delivery.replays > 0, ..first }
+}
+
+/// The same of a delivery that was never tried.
+pub fn first_attempt(event: &Event, target: &Target, ordinal: u32, message: Arc<Message>) -> Parcel {
     Parcel {
-        handle: Handle(handle),
-        delivery: delivery.key.id(event.id).to_string(),
+        handle: Handle(0),
+        delivery: DeliveryId::of(event.id, &target.route, &target.output, ordinal).to_string(),
         event: event.id.to_string(),
-        attempt: delivery.attempts + 1,
-        replay: delivery.replays > 0,
+        attempt: 1,
+        replay: false,
         source: Arc::clone(&event.source),
         topic: Arc::clone(&event.topic),
-        route: Arc::clone(&delivery.key.target.route),
+        route: Arc::clone(&target.route),
         received_at: event.received_at.0,
         raw: event.body.clone(),
         content_type: event.content_type().map(Arc::from),
-        // Whatever is sent was rendered.
-        message: delivery.payload.message.clone().unwrap_or_default(),
+        message,
     }
 }

@@ -6,9 +6,10 @@
 
 use super::replay::ReplayJob;
 use super::sqlite::{self, Names, Scan, trouble};
-use super::store::{Collected, Dead, DeliveryFilter, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
+use super::store::{Collected, Dead, DeliveryFilter, KeptConfig, OpenEvent, Reads, Sealed, StoreError, TopicMatch, Waiting};
 use crate::model::{
-    COLLECTED, Clock, Cursor, DeliveryId, DeliveryKey, DeliveryRow, EventId, Kept, Seq, State, Target, Timestamp, stands_in_line,
+    COLLECTED, Clock, ConfigVersion, Cursor, DeliveryId, DeliveryKey, DeliveryRow, EventId, Kept, Seq, State, Target, Timestamp,
+    stands_in_line,
 };
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
@@ -90,6 +91,8 @@ pub struct EventLine {
     pub targets: u32,
     /// Whether the sender had used the id before, for another body.
     pub reused_id: bool,
+    /// Under which configuration it was planned.
+    pub config: Option<ConfigVersion>,
 }
 
 /// One event with all that is known of it.
@@ -116,6 +119,8 @@ pub struct DeliveryLine {
     pub topic: Arc<str>,
     /// When its event was received.
     pub received_at: Timestamp,
+    /// Under which configuration it was planned.
+    pub config: Option<ConfigVersion>,
     /// Its row.
     pub row: DeliveryRow,
 }
@@ -211,9 +216,9 @@ impl Archive {
             let last = found.len() < step;
             for (event, source) in found {
                 before = event.seq;
-                let sqlite::RawEvent { seq, id, topic, received_at, sender_id, bytes, targets, reused_id, body, .. } = event;
+                let sqlite::RawEvent { seq, id, topic, received_at, sender_id, bytes, targets, reused_id, body, config, .. } = event;
                 if filter.holds(&source, &topic, received_at, &body) {
-                    rows.push(EventLine { seq, id, source, topic, received_at, sender_id, bytes, targets, reused_id });
+                    rows.push(EventLine { seq, id, source, topic, received_at, sender_id, bytes, targets, reused_id, config });
                 }
                 if rows.len() == most {
                     return Ok(Page { rows, next: Some(before) });
@@ -288,6 +293,7 @@ impl Archive {
                     source: hit.source,
                     topic: hit.topic,
                     received_at: hit.received_at,
+                    config: hit.config,
                     row: hit.row,
                 });
             }
@@ -453,6 +459,9 @@ impl Reads for Archive {
     }
     fn on_dead(&self, most: usize) -> Result<Vec<Dead>, StoreError> {
         self.read("read what is dead", |db, names| sqlite::on_dead(db, names, most))
+    }
+    fn configs(&self) -> Result<Vec<KeptConfig>, StoreError> {
+        self.read("read the configurations", |db, _| sqlite::configs(db))
     }
     fn why_dead(&self, seq: Seq, target: &Target) -> Result<Option<String>, StoreError> {
         self.read("read what is dead", |db, _| sqlite::why_dead(db, seq, target))

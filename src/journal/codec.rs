@@ -3,12 +3,14 @@
 //!
 //! Never panics on what it reads: bytes that [`encode`] did not write are `None`. The form is
 //! `version, count, target…, count, (place, length, reason)…`, each number a varint (7 bits a byte, low first); version 2 goes on with
-//! `count, (place, key: 8 bytes, high first)…`. A plan in which nothing is kept in order has version 1, as before there was order.
+//! `count, (place, key: 8 bytes, high first)…`, and version 3 after that with `count, (place, configuration: 4 bytes, high first)…`. A plan
+//! of which nothing is known of these has version 1 or 2, as before they were kept.
 
-use crate::model::{Message, OrderKey};
+use crate::model::{ConfigVersion, Message, OrderKey, Plan};
 
 const VERSION: u8 = 1;
 const WITH_ORDER: u8 = 2;
+const WITH_CONFIG: u8 = 3;
 
 /// The first byte of a message with a checksum; one without begins with `{`.
 const SEALED: u8 = 1;
@@ -35,11 +37,31 @@ pub struct PlanBlob {
     pub failed: Vec<(usize, String)>,
     /// Places in `targets` of those that are kept in order, and their keys.
     pub ordered: Vec<(usize, OrderKey)>,
+    /// From which place in `targets` on they are of which configuration.
+    pub versions: Vec<(usize, ConfigVersion)>,
 }
 
-/// Writes a plan after what `out` holds.
-pub fn encode(targets: impl ExactSizeIterator<Item = i64>, failed: &[(usize, String)], ordered: &[(usize, OrderKey)], out: &mut Vec<u8>) {
-    out.push(if ordered.is_empty() { VERSION } else { WITH_ORDER });
+impl PlanBlob {
+    /// Under which configuration the target of this number was planned; `None`: not known, or not planned.
+    pub fn version_of(&self, target: i64) -> Option<ConfigVersion> {
+        self.version_at(self.targets.iter().position(|planned| *planned == target)?)
+    }
+
+    /// As [`Plan::version_at`].
+    pub fn version_at(&self, place: usize) -> Option<ConfigVersion> {
+        self.versions.iter().rev().find(|(from, _)| *from <= place).map(|(_, version)| *version)
+    }
+}
+
+/// Writes a plan after what `out` holds; `targets` are the numbers of its targets.
+pub fn encode(targets: impl ExactSizeIterator<Item = i64>, plan: &Plan, out: &mut Vec<u8>) {
+    let Plan { failed, ordered, versions, .. } = plan;
+    let version = match (ordered.is_empty(), versions.is_empty()) {
+        (_, false) => WITH_CONFIG,
+        (false, true) => WITH_ORDER,
+        (true, true) => VERSION,
+    };
+    out.push(version);
     put(targets.len() as u64, out);
     targets.for_each(|target| put(target as u64, out));
     put(failed.len() as u64, out);
@@ -48,19 +70,25 @@ pub fn encode(targets: impl ExactSizeIterator<Item = i64>, failed: &[(usize, Str
         put(why.len() as u64, out);
         out.extend_from_slice(why.as_bytes());
     }
-    if ordered.is_empty() {
-        return;
+    if version >= WITH_ORDER {
+        put(ordered.len() as u64, out);
+        for (place, OrderKey(key)) in ordered {
+            put(*place as u64, out);
+            out.extend_from_slice(&key.to_be_bytes());
+        }
     }
-    put(ordered.len() as u64, out);
-    for (place, OrderKey(key)) in ordered {
-        put(*place as u64, out);
-        out.extend_from_slice(&key.to_be_bytes());
+    if version >= WITH_CONFIG {
+        put(versions.len() as u64, out);
+        for (place, ConfigVersion(version)) in versions {
+            put(*place as u64, out);
+            out.extend_from_slice(&version.to_be_bytes());
+        }
     }
 }
 
 /// Reads a plan.
 pub fn decode(bytes: &[u8]) -> Option<PlanBlob> {
-    let (version, mut rest) = bytes.split_first().filter(|(version, _)| [VERSION, WITH_ORDER].contains(version))?;
+    let (version, mut rest) = bytes.split_first().filter(|(version, _)| (VERSION..=WITH_CONFIG).contains(*version))?;
     // Each entry takes a byte at least, so a count beyond what is left is a lie.
     let count = |rest: &mut &[u8]| usize::try_from(take(rest)?).ok().filter(|count| *count <= rest.len());
     let mut plan = PlanBlob::default();
@@ -74,11 +102,20 @@ pub fn decode(bytes: &[u8]) -> Option<PlanBlob> {
         plan.failed.push((place, std::str::from_utf8(why).ok()?.to_owned()));
         rest = left;
     }
-    if *version == WITH_ORDER {
+    if *version >= WITH_ORDER {
         for _ in 0..count(&mut rest)? {
             let place = usize::try_from(take(&mut rest)?).ok().filter(|place| *place < plan.targets.len())?;
             let (key, left) = rest.split_first_chunk()?;
             plan.ordered.push((place, OrderKey(u64::from_be_bytes(*key))));
+            rest = left;
+        }
+    }
+    if *version >= WITH_CONFIG {
+        for _ in 0..count(&mut rest)? {
+            // A plan without targets has one too.
+            let place = usize::try_from(take(&mut rest)?).ok().filter(|place| *place <= plan.targets.len())?;
+            let (config, left) = rest.split_first_chunk()?;
+            plan.versions.push((place, ConfigVersion(u32::from_be_bytes(*config))));
             rest = left;
         }
     }
@@ -114,18 +151,21 @@ mod tests {
     proptest! {
         #[test]
         fn a_plan_reads_back(targets in prop::collection::vec(1..=i64::MAX, 0..9), failed in prop::collection::vec((0..9usize, ".{0,40}"), 0..4),
-            ordered in prop::collection::vec((0..9usize, any::<u64>().prop_map(OrderKey)), 0..4)) {
+            ordered in prop::collection::vec((0..9usize, any::<u64>().prop_map(OrderKey)), 0..4),
+            versions in prop::collection::vec((0..9usize, any::<u32>().prop_map(ConfigVersion)), 0..3)) {
             let failed: Vec<_> = failed.into_iter().filter(|(place, _)| *place < targets.len()).collect();
             let ordered: Vec<_> = ordered.into_iter().filter(|(place, _)| *place < targets.len()).collect();
-            let mut bytes = vec![];
-            encode(targets.iter().copied(), &failed, &ordered, &mut bytes);
-            prop_assert_eq!(decode(&bytes), Some(PlanBlob { targets, failed, ordered }));
+            let versions: Vec<_> = versions.into_iter().filter(|(place, _)| *place <= targets.len()).collect();
+            let (mut bytes, plan) = (vec![], Plan { failed, ordered, versions, ..Plan::default() });
+            encode(targets.iter().copied(), &plan, &mut bytes);
+            let Plan { failed, ordered, versions, .. } = plan;
+            prop_assert_eq!(decode(&bytes), Some(PlanBlob { targets, failed, ordered, versions }));
         }
 
         #[test]
-        fn no_bytes_make_it_panic_or_allocate_beyond_them(bytes in prop::collection::vec(any::<u8>(), 0..64), version in 0..4u8) {
+        fn no_bytes_make_it_panic_or_allocate_beyond_them(bytes in prop::collection::vec(any::<u8>(), 0..64), version in 0..5u8) {
             if let Some(plan) = decode(&[&[version][..], &bytes].concat()) {
-                prop_assert!(plan.targets.len() + plan.ordered.len() <= bytes.len());
+                prop_assert!(plan.targets.len() + plan.ordered.len() + plan.versions.len() <= bytes.len());
             }
         }
     }
@@ -147,9 +187,14 @@ mod tests {
     #[test]
     fn a_plan_of_a_few_targets_is_a_few_bytes() {
         let mut bytes = vec![];
-        encode([1, 200].into_iter(), &[(1, "no".into())], &[], &mut bytes);
+        encode([1, 200].into_iter(), &Plan { failed: vec![(1, "no".into())], ..Plan::default() }, &mut bytes);
         assert_eq!(bytes, [1, 2, 1, 0xc8, 1, 1, 1, 2, b'n', b'o']);
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
+        bytes.clear();
+        encode([].into_iter(), &Plan { versions: vec![(0, ConfigVersion(0x0102_0304))], ..Plan::default() }, &mut bytes);
+        assert_eq!(bytes, [3, 0, 0, 0, 1, 0, 1, 2, 3, 4], "an event that nobody wants knows its configuration too");
+        assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
         assert_eq!(decode(&[3, 0, 0]), None);
+        assert_eq!(decode(&[4, 0, 0, 0, 0]), None);
     }
 }

@@ -4,11 +4,13 @@
 use super::memory::{Disk, MemoryStore, samples};
 use super::replay::{JobState, Render, ReplayJob};
 use super::sqlite::SqliteStore;
-use super::store::{Append, Batch, Dead, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch};
+use super::store::{
+    Append, Batch, CONFIG_BYTES_MAX, CONFIGS_MAX, Dead, DeliveryFilter, Fate, Mark, Operation, Reads, Retain, Store, TopicMatch,
+};
 use super::{Archive, memory};
 use crate::model::{
-    Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, PACED, Plan, SILENCED, Seq, Settlement, State, SystemClock, Target,
-    Timestamp,
+    ConfigVersion, Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, PACED, Plan, SILENCED, Seq, Settlement, State,
+    SystemClock, Target, Timestamp,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -138,7 +140,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(appends, settlements, watermark)| Step::Commit { appends, settlements, watermark });
     let step = prop_oneof![
         6 => commit,
-        3 => (0..25u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
+        3 => (0..26u8, 0..3u8).prop_map(|(kind, which)| Step::Operate(kind, which)),
         1 => Just(Step::Sweep),
         1 => Just(Step::Reopen),
         2 => (1..60i64).prop_map(Step::Wait),
@@ -211,6 +213,8 @@ impl<B: Bench> Pair<B> {
         plan.ordered.extend(last.map(|last| (last, OrderKey(u64::from(arrival.body)))));
         // And one of its keys is collected.
         plan.collected.extend(last.filter(|_| arrival.body == 2).map(|last| (last, Duration::from_millis(u64::from(arrival.source) * 7))));
+        // Nothing is known of what the first source was planned under.
+        plan.versions.extend((arrival.source > 0).then_some((0, ConfigVersion(u32::from(arrival.body)))));
         Append { event, plan, dedupe }
     }
 
@@ -265,6 +269,7 @@ impl<B: Bench> Pair<B> {
                 let target = samples::target("late", &output);
                 let more = Plan {
                     ordered: vec![(0, OrderKey(u64::from(which)))],
+                    versions: vec![(0, ConfigVersion(u32::from(which)))],
                     collected: if kind == 21 { vec![] } else { vec![(0, WINDOW)] },
                     ..samples::plan(&[&target])
                 };
@@ -277,6 +282,7 @@ impl<B: Bench> Pair<B> {
                 let to = |dead: &Dead| samples::plan(&[&Arc::new(dead.key.target.on_dead(&"late".into()))]);
                 Operation::PassOn(on_dead.into_iter().map(|dead| (dead.key.clone(), to(&dead))).skip(usize::from(which % 2)).collect())
             }
+            25 => Operation::KeepConfig { version: ConfigVersion(u32::from(which)), text: format!("# {}", self.born).into() },
             // Of three versions that somebody may have seen, at most one is the last.
             5 | 6 => Operation::Seal { key: output, seen: u64::from(kind - 5), sealed: vec![kind, which] },
             7 => Operation::Overtake { output, before: Timestamp(self.now.0 - 20) },
@@ -339,6 +345,7 @@ impl<B: Bench> Pair<B> {
 
     fn compare(&mut self) {
         assert_eq!(self.under_test.reads().replays().unwrap(), self.disk.replays().unwrap());
+        assert_eq!(self.under_test.reads().configs().unwrap(), self.disk.configs().unwrap());
         let narrow = self.job(3, "x", Render::Now).filter;
         for filter in [&samples::all(), &narrow] {
             for (after, most) in [(0, 99), (2, 2)] {
@@ -402,6 +409,43 @@ proptest! {
             pair.step(step);
         }
     }
+}
+
+/// Configurations are bounded by number and by bytes; the newest is there whatever it has, and one that comes back is the newest.
+fn configurations_are_bounded(bench: &mut dyn Bench) {
+    let mut keep = |version: u32, text: &str| {
+        let operation = Operation::KeepConfig { version: ConfigVersion(version), text: text.into() };
+        let now = Timestamp(START + i64::from(version));
+        bench.store().operate(&operation, now, Mark::default()).unwrap().changed
+    };
+    let many = CONFIGS_MAX as u32 + 3;
+    (0..many).for_each(|version| assert_eq!(keep(version, "a"), 1));
+    assert_eq!(keep(many - 1, "a"), 0, "it is the newest already");
+    assert_eq!(keep(5, "b"), 1);
+    let kept = |bench: &dyn Bench| -> Vec<u32> { bench.reads().configs().unwrap().iter().map(|kept| kept.version.0).collect() };
+    let all = kept(bench);
+    assert_eq!((all.len(), all[0], all[1], all.last()), (CONFIGS_MAX, 5, many - 1, Some(&3)));
+    assert_eq!(&*bench.reads().configs().unwrap()[0].text, "b");
+    let mut keep = |version: u32, bytes: usize| {
+        let operation = Operation::KeepConfig { version: ConfigVersion(version), text: "c".repeat(bytes).into() };
+        bench.store().operate(&operation, Timestamp(START), Mark::default()).unwrap();
+    };
+    keep(1_000, CONFIG_BYTES_MAX / 2 + 1);
+    keep(1_001, CONFIG_BYTES_MAX / 2);
+    assert_eq!(kept(bench), [1_001]);
+    let operation = Operation::KeepConfig { version: ConfigVersion(u32::MAX), text: "c".repeat(CONFIG_BYTES_MAX + 1).into() };
+    bench.store().operate(&operation, Timestamp(START), Mark::default()).unwrap();
+    assert_eq!(kept(bench), [u32::MAX]);
+    bench.reopen(Timestamp(START));
+    assert_eq!(kept(bench), [u32::MAX]);
+}
+
+#[test]
+fn configurations_are_bounded_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    configurations_are_bounded(&mut InMemory { disk, store });
+    configurations_are_bounded(&mut OnSqlite::new());
 }
 
 /// A row that was held for another reason while it stood in line goes back into line, and has its turn when it comes.

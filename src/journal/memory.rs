@@ -8,12 +8,12 @@ mod replay;
 use super::archive::OutputCounts;
 use super::replay::ReplayJob;
 use super::store::{
-    Batch, Collected, Committed, Dead, DeliveryFilter, Fate, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Room, RowMark, Sealed,
-    Slice, Store, StoreError, Swept, Tend, Waiting,
+    Batch, CONFIG_BYTES_MAX, CONFIGS_MAX, Collected, Committed, Dead, DeliveryFilter, Fate, KeptConfig, Mark, OpenEvent, Operation, Reads,
+    Recovered, Retain, Room, RowMark, Sealed, Slice, Store, StoreError, Swept, Tend, Waiting,
 };
 use crate::model::{
-    BEHIND, COLLECTED, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, PACED, Plan, Seq, Settlement, State,
-    Target, Timestamp, ends_dead, stands_in_line,
+    BEHIND, COLLECTED, ConfigVersion, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, PACED, Plan, Seq,
+    Settlement, State, Target, Timestamp, ends_dead, stands_in_line,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +34,8 @@ struct Durable {
     targets: Vec<Arc<Target>>,
     watermark: i64,
     sealed: BTreeMap<Arc<str>, Sealed>,
+    /// The newest last.
+    configs: Vec<KeptConfig>,
     replays: BTreeMap<u64, ReplayJob>,
     /// Those that are dead where there is an `on_dead`, and whether it was given their event.
     on_dead: BTreeMap<Place, bool>,
@@ -162,6 +164,20 @@ impl Durable {
             self.sealed.insert(Arc::clone(key), Sealed { version: seen + 1, bytes: bytes.to_vec() });
         }
         Ok(Slice { changed: u64::from(fits), next: None })
+    }
+
+    fn keep_config(&mut self, version: ConfigVersion, text: &Arc<str>, now: Timestamp) -> Slice {
+        let changed = self.configs.last().is_none_or(|newest| newest.version != version);
+        if changed {
+            self.configs.retain(|kept| kept.version != version);
+            self.configs.push(KeptConfig { version, since: now, text: Arc::clone(text) });
+            while self.configs.len() > CONFIGS_MAX
+                || self.configs.len() > 1 && self.configs.iter().map(|kept| kept.text.len()).sum::<usize>() > CONFIG_BYTES_MAX
+            {
+                self.configs.remove(0);
+            }
+        }
+        Slice { changed: u64::from(changed), next: None }
     }
 
     fn apply(&mut self, batch: &Batch) -> Committed {
@@ -461,6 +477,7 @@ impl Store for MemoryStore {
             Operation::Purge { filter, why } => return Ok(disk.purge(filter, why, now)),
             Operation::PassBy(keys) => return Ok(disk.let_go(now, |row, _| keys.contains(&row.key))),
             Operation::Erase { seqs, waiting } => return Ok(disk.erase(seqs, *waiting, now)),
+            Operation::KeepConfig { version, text } => return Ok(disk.keep_config(*version, text, now)),
             Operation::Scrub { .. } => return Ok(Slice { changed: 1, next: None }),
             _ => {}
         }
@@ -541,6 +558,10 @@ impl Reads for Disk {
         let disk = self.lock();
         let mut rows = disk.rows_of(seq.0).map(|(_, (row, _))| row);
         Ok(rows.find(|row| *row.key.target == *target && row.state == State::Dead).map(|row| row.detail.clone()))
+    }
+
+    fn configs(&self) -> Result<Vec<KeptConfig>, StoreError> {
+        Ok(self.lock().configs.iter().rev().cloned().collect())
     }
 
     fn replays(&self) -> Result<Vec<ReplayJob>, StoreError> {

@@ -6,7 +6,9 @@
 
 use super::archive::OutputCounts;
 use super::replay::{JobState, Render, ReplayJob};
-use crate::model::{Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Message, Plan, Seq, Settlement, State, Target, Timestamp};
+use crate::model::{
+    ConfigVersion, Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Message, Plan, Seq, Settlement, State, Target, Timestamp,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,6 +163,8 @@ pub trait Reads: Send + Sync {
     fn events(&self, filter: &DeliveryFilter, after: Seq, most: usize) -> Result<(Vec<Arc<Kept>>, Option<Seq>), StoreError>;
     /// Dead deliveries that an `on_dead` is still to be given, by place.
     fn on_dead(&self, most: usize) -> Result<Vec<Dead>, StoreError>;
+    /// The configurations that are kept, the newest first.
+    fn configs(&self) -> Result<Vec<KeptConfig>, StoreError>;
     /// What the row of a target's dead delivery of an event says, the first of them; `None`: none is dead.
     fn why_dead(&self, seq: Seq, target: &Target) -> Result<Option<String>, StoreError>;
 }
@@ -358,6 +362,14 @@ pub enum Operation {
         /// Unreadable without the vault's key.
         sealed: Vec<u8>,
     },
+    /// A configuration runs from now on: its text is kept under its version, and the oldest of those that are too many go. Nothing changes
+    /// where it is the newest already.
+    KeepConfig {
+        /// Its name, by which plans know it.
+        version: ConfigVersion,
+        /// The file as it was written, without what is secret in it.
+        text: Arc<str>,
+    },
     /// Events leave the journal with all their deliveries, and are overwritten; hashes stay, so that a repeat of them is not taken for a
     /// new event. Not those whose plan is open. At most a page of them.
     Erase {
@@ -381,6 +393,22 @@ pub struct Sealed {
     pub version: u64,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+/// Configurations that are kept at most.
+pub const CONFIGS_MAX: usize = 100;
+/// Bytes of their texts at most; the newest is kept whatever it has.
+pub const CONFIG_BYTES_MAX: usize = 16 << 20;
+
+/// A configuration that ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptConfig {
+    /// Its name.
+    pub version: ConfigVersion,
+    /// When it began to run the last time.
+    pub since: Timestamp,
+    /// The file as it was written, without what was secret in it.
+    pub text: Arc<str>,
 }
 
 /// Where an operation goes on; the store's own numbers.

@@ -4,6 +4,7 @@
 //! that the rooms have one place to look.
 
 pub mod clock;
+pub mod config_version;
 pub mod delivery;
 pub mod envelope;
 pub mod event;
@@ -13,6 +14,7 @@ pub mod plan;
 pub mod printable;
 
 pub use clock::{Clock, Instant, Steady, SystemClock, Timestamp};
+pub use config_version::{ConfigVersion, NoVersion};
 pub use delivery::{
     BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, HeldUntil, Loaded, ON_DEAD, Order, PACED, SILENCED, Settlement, State, Written,
     ends_dead, stands_in_line,

@@ -1,5 +1,6 @@
 //! Which routes send an event to which outputs, decided before the answer and kept with the event.
 
+use super::config_version::ConfigVersion;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
@@ -47,6 +48,9 @@ pub struct Plan {
     /// Those of them (by their place in `targets`, rising) whose deliveries are collected, and how long the first of a key waits for others.
     /// Not kept with the event: it says how its rows are born.
     pub collected: Vec<(usize, Duration)>,
+    /// Under which configuration its targets were planned: those from this place on, up to the next one's. Empty: it was made before this was
+    /// kept. A plan without targets has one too.
+    pub versions: Vec<(usize, ConfigVersion)>,
 }
 
 impl Plan {
@@ -76,8 +80,28 @@ impl Plan {
         self.failed.extend(more.failed.into_iter().map(|(place, why)| (before + place, why)));
         self.ordered.extend(more.ordered.into_iter().map(|(place, key)| (before + place, key)));
         self.collected.extend(more.collected.into_iter().map(|(place, wait)| (before + place, wait)));
+        if !more.targets.is_empty() {
+            more.versions.into_iter().for_each(|(place, version)| self.planned_from(before + place, version));
+        }
         self.targets.extend(more.targets);
         self
+    }
+
+    /// Says that the targets from this place on are planned under that configuration.
+    fn planned_from(&mut self, place: usize, version: ConfigVersion) {
+        if self.versions.last().is_none_or(|(_, last)| *last != version) {
+            self.versions.push((place, version));
+        }
+    }
+
+    /// Under which configuration the target at this place was planned, or the event itself, at 0; `None`: it is not known.
+    pub fn version_at(&self, place: usize) -> Option<ConfigVersion> {
+        self.versions.iter().rev().find(|(from, _)| *from <= place).map(|(_, version)| *version)
+    }
+
+    /// Under which configuration a target was planned; `None`: it is not known, or not planned.
+    pub fn version_of(&self, target: &Target) -> Option<ConfigVersion> {
+        self.version_at(self.targets.iter().position(|planned| **planned == *target)?)
     }
 
     /// Those of its targets that are kept, by place and target.
@@ -85,12 +109,20 @@ impl Plan {
         let kept: Vec<usize> =
             self.targets.iter().enumerate().filter(|(place, target)| keeps(*place, target)).map(|(place, _)| place).collect();
         let place = |old: usize| kept.iter().position(|kept| *kept == old);
-        Plan {
+        let mut plan = Plan {
             failed: self.failed.iter().filter_map(|(old, why)| Some((place(*old)?, why.clone()))).collect(),
             ordered: self.ordered.iter().filter_map(|(old, key)| Some((place(*old)?, *key))).collect(),
             collected: self.collected.iter().filter_map(|(old, wait)| Some((place(*old)?, *wait))).collect(),
             targets: kept.iter().filter_map(|place| self.targets.get(*place)).cloned().collect(),
+            versions: vec![],
+        };
+        for (new, old) in kept.iter().enumerate() {
+            self.version_at(*old).into_iter().for_each(|version| plan.planned_from(new, version));
         }
+        if kept.is_empty() {
+            plan.versions.extend(self.version_at(0).map(|version| (0, version)));
+        }
+        plan
     }
 
     /// The key by which a target's deliveries are kept in order.
@@ -153,10 +185,13 @@ mod tests {
             failed: vec![(0, "x".into()), (2, "y".into())],
             ordered: vec![(1, OrderKey(1)), (3, OrderKey(2))],
             collected: vec![(3, Duration::from_secs(1))],
+            versions: vec![(0, ConfigVersion(1)), (2, ConfigVersion(2))],
         };
         let spared = plan.sparing("chat");
         assert_eq!(spared.targets, [("a", "mail"), ("b", "chat"), ("c", "mail")].map(target));
         assert_eq!(spared.collected, [(2, Duration::from_secs(1))]);
+        assert_eq!(spared.versions, [(0, ConfigVersion(1)), (1, ConfigVersion(2))]);
+        assert_eq!(spared.version_of(&target(("c", "mail"))), Some(ConfigVersion(2)));
         assert_eq!((spared.failed, spared.ordered), (vec![(1, "y".into())], vec![(0, OrderKey(1)), (2, OrderKey(2))]));
         assert_eq!(plan.sparing("other"), plan);
 
@@ -167,11 +202,12 @@ mod tests {
             ([("a", "mail"), ("c", "mail")].map(target).to_vec(), vec![(0, OrderKey(1)), (1, OrderKey(2))])
         );
         assert_eq!(plan.missing_at("mail", Some("c"), &Plan::default()).ordered, key(0, 2));
-        assert_eq!(plan.missing_at("chat", None, &Plan::default()), Plan::default(), "what could not be decided is not meant");
+        assert_eq!(plan.missing_at("chat", None, &Plan::default()).targets, [], "what could not be decided is not meant");
         let has = Plan { targets: vec![target(("old", "mail"))], ..Plan::default() };
         assert_eq!(plan.missing_at("mail", None, &has), Plan::default(), "it goes there, by whatever route");
         let both = has.and(&plan.missing_at("mail", Some("c"), &Plan::default()));
         assert_eq!((both.targets.clone(), both.ordered.clone()), ([("old", "mail"), ("c", "mail")].map(target).to_vec(), key(1, 2)));
+        assert_eq!((both.version_at(0), both.version_at(1)), (None, Some(ConfigVersion(2))), "each by the file that planned it");
         assert_eq!(both.clone().and(&both), both);
     }
 }

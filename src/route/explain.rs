@@ -43,7 +43,27 @@ pub struct Sent {
     pub messages: Result<Vec<Arc<Message>>, NotRendered>,
 }
 
+/// What an event's delivery stands in line by, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// What the file's template gave; empty where all stand in one line.
+    pub key: String,
+    /// Whether those of a key go together, and not one at a time.
+    pub together: bool,
+}
+
 impl Router {
+    /// What an event's delivery to a target stands in line by; `None`: nothing.
+    pub fn standing(&self, event: &Event, target: &Target) -> Option<Standing> {
+        let route = self.routes.iter().find(|route| route.name == target.route)?;
+        let place = route.targets.iter().position(|has| **has == *target)?;
+        let line = route.lines.iter().find_map(|(at, line)| (*at == place).then_some(line))?;
+        let key = route.key(place, line, event, &mut None)?;
+        // What comes behind the key says who reads it.
+        let key = key.split('\0').next().unwrap_or_default().to_owned();
+        Some(Standing { key, together: line.digest.is_some() })
+    }
+
     /// What every route makes of the event, in the order of the file.
     pub async fn explain(&self, event: &Event, jq: &JqPool) -> Vec<RouteVerdict> {
         let text = envelope::envelope_text(event);

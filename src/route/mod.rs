@@ -31,7 +31,7 @@ mod tests;
 
 pub use condition::{Condition, NoCondition};
 pub use digest::{Along, DIGESTED};
-pub use explain::{RouteVerdict, Sent, Verdict};
+pub use explain::{RouteVerdict, Sent, Standing, Verdict};
 pub use glob::Glob;
 pub use jq::JqPool;
 pub use message::{By, Digested, Line, OutputMessage};

@@ -8,6 +8,7 @@ use super::plan::{Builder, Rendering, Route, Router, near_miss};
 use super::template::{Context, Died, Template};
 use crate::model::{Drill, Event, Message, NotRendered, OrderKey, Plan, Target};
 use foldhash::{HashMap, HashMapExt};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use switchyard_api::{At, Problem};
 
@@ -25,6 +26,11 @@ impl Router {
         self.on_dead.contains_key(target)
     }
 
+    /// From which output to which what is dead goes, for people.
+    pub fn last_stops(&self) -> BTreeSet<(&str, &str)> {
+        self.on_dead.iter().map(|(target, stop)| (&*target.output, &*stop.target.output)).collect()
+    }
+
     /// What is added to the plan of an event of which a delivery to this target is dead: one target; nothing where the file names none, or the
     /// event is a drill.
     pub fn plan_on_dead(&self, event: &Event, target: &Target) -> Plan {
@@ -32,7 +38,7 @@ impl Router {
         // Without a key it need not wait for anybody.
         let key = stop.key.as_ref().and_then(|key| key.render(&Context::new(event, None)).ok()).filter(|key| !key.is_empty());
         let ordered = key.map(|key| (0, OrderKey::of(&key))).into_iter().collect();
-        Plan { targets: vec![Arc::clone(&stop.target)], ordered, ..Plan::default() }
+        Plan { targets: vec![Arc::clone(&stop.target)], ordered, ..self.empty_plan() }
     }
 
     /// The messages of such a target: the event by the output's own templates, and before it what is dead.

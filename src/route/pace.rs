@@ -19,7 +19,12 @@ pub struct Pace(Arc<Template>);
 impl Pace {
     /// The event's key.
     pub fn key(&self, event: &Event) -> RateKey {
-        RateKey::of(&self.0.render(&Context::new(event, None)).unwrap_or_default())
+        RateKey::of(&self.text(event))
+    }
+
+    /// What the file's template gives.
+    pub fn text(&self, event: &Event) -> String {
+        self.0.render(&Context::new(event, None)).unwrap_or_default()
     }
 }
 

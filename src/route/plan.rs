@@ -14,7 +14,7 @@ use super::pace::Pace;
 use super::section::{RouteSection, ToSection};
 use super::template::{Context, Engines, Template};
 use crate::hours::Hours;
-use crate::model::{Event, Message, OWN_SOURCE, OrderKey, OwnTopic, Plan, Target, envelope};
+use crate::model::{ConfigVersion, Event, Message, OWN_SOURCE, OrderKey, OwnTopic, Plan, Target, envelope};
 use foldhash::{HashMap, HashMapExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct Router {
     pub(super) link: Option<Arc<str>>,
     /// Of each output that has one: by what its limit is counted.
     pub(super) paces: BTreeMap<Arc<str>, Pace>,
+    /// Written into every plan: the name of the configuration that the routes are of.
+    pub(super) version: Option<ConfigVersion>,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,7 @@ pub(super) struct Route {
     /// When its deliveries may go; `None`: always.
     hours: Option<Arc<Hours>>,
     /// Of which of them (by place) deliveries stand in line, and by what.
-    lines: Vec<(usize, Lined)>,
+    pub(super) lines: Vec<(usize, Lined)>,
 }
 
 /// A route as people see it.
@@ -104,7 +106,7 @@ impl Router {
         for (i, route) in routes.iter().enumerate() {
             index.add(i as u32, &route.from, &route.topics);
         }
-        Some(Router { routes, paths, index, renderings, on_dead, plain: Arc::default(), link: None, paces: paces? })
+        Some(Router { routes, paths, index, renderings, on_dead, plain: Arc::default(), link: None, paces: paces?, version: None })
     }
 
     /// Where people reach the admin side: a text that was cut links to its event there.
@@ -113,11 +115,22 @@ impl Router {
         Router { link: admin.map(Into::into), ..self }
     }
 
+    /// Of which configuration these are the routes; every plan says so.
+    #[must_use]
+    pub fn of_version(self, version: ConfigVersion) -> Self {
+        Router { version: Some(version), ..self }
+    }
+
+    /// A plan without targets, under this configuration.
+    pub fn empty_plan(&self) -> Plan {
+        Plan { versions: self.version.iter().map(|version| (0, *version)).collect(), ..Plan::default() }
+    }
+
     /// Where the event goes.
     pub async fn plan(&self, event: &Event, jq: &JqPool) -> Plan {
         let matched = self.matched(event);
         let routes = || matched.routes().iter().map(|i| &self.routes[*i as usize]);
-        let mut plan = Plan { targets: Vec::with_capacity(routes().map(|route| route.targets.len()).sum()), ..Plan::default() };
+        let mut plan = Plan { targets: Vec::with_capacity(routes().map(|route| route.targets.len()).sum()), ..self.empty_plan() };
         if routes().all(|route| route.condition.is_none()) {
             let mut context = None;
             routes().for_each(|route| route.take(event, &mut context, &mut plan));
@@ -194,7 +207,7 @@ impl Route {
     }
 
     /// What an event's delivery stands in line by; `None`: nothing. `context` is made where a template asks for it.
-    fn key(&self, place: usize, line: &Lined, event: &Event, context: &mut Option<Context>) -> Option<String> {
+    pub(super) fn key(&self, place: usize, line: &Lined, event: &Event, context: &mut Option<Context>) -> Option<String> {
         let mut text = |template: &Template| template.render(context.get_or_insert_with(|| Context::new(event, None))).ok();
         let key = match &line.by {
             Some(by) => text(by).filter(|key| !key.is_empty())?,

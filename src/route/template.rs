@@ -510,4 +510,24 @@ mod tests {
             with(Rules { confine: Confine::Name, ..PLAIN }, "x{{ data|fit_list(9) }}", &event("[1]")).unwrap_err().contains("fit_list")
         );
     }
+
+    proptest::proptest! {
+        /// Whatever somebody writes is a template or an error with a place in it; and what is a template renders, or says why not.
+        #[test]
+        fn no_text_is_a_panic_and_every_error_has_its_place(
+            text in "(\\{\\{ ?| ?\\}\\}|\\{% ?| ?%\\}|\\{#|#\\}|if |else|endif|for |in |endfor|set |=|data|\\.|\\||upper|tojson|\\(|\\)|\\[|\\]|'|\"|[0-9]{1,12}|-|\\+|\\*|é|\\$\\{|\\PC){0,24}",
+            escape in proptest::sample::select(vec![Escape::None, Escape::Json, Escape::Slack, Escape::Html]),
+        ) {
+            let event = event(r#"{"x":"<b>","l":[1,2],"n":1.50}"#);
+            match Engine::new(Rules { escape, ..PLAIN }).compile(&text) {
+                Ok(template) => drop(template.render(&Context::new(&event, None))),
+                Err(problems) => {
+                    proptest::prop_assert!(!problems.is_empty());
+                    for problem in problems {
+                        proptest::prop_assert!(text.get(problem.within.clone()).is_some(), "{problem:?}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -235,6 +235,10 @@ impl switchyard_api::Kind for Statement {
     fn docs(&self) -> &'static str {
         "A statement."
     }
+
+    fn example(&self) -> &'static str {
+        "{ type: statement }"
+    }
     fn fields(&self) -> Vec<Field> {
         let sql = Field { confine: Confine::Constant, escape: Escape::None, required: true, ..field("sql", Shape::Text) };
         vec![sql, field("params", Shape::Map)]

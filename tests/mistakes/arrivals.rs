@@ -56,6 +56,14 @@ pub const ARRIVALS: &[Mistake] = &[
     Mistake("retain: { delivered: 3d", "retain: { delivered: «3 dyas»", "wrong-value", "such as `500ms`, `5s`, `10m`, `48h` or `3d`"),
     Mistake("retain: { delivered: 3d", "retain: { «deliverd»: 3d", "unknown-key", "did you mean `delivered`?"),
     // sources
+    Mistake(
+        "topic: { header: X-Partner-Event }",
+        "topic: \"«{{ data.type }}»\"",
+        "not-rendered",
+        "write where it stands: `topic: { json: type }`",
+    ),
+    Mistake("topic: { header: X-Partner-Event }", "topic: \"«{data.type}»\"", "not-rendered", "`topic: { header: X-Name }`"),
+    Mistake("id: { json: data.id }", "id: { json: \"«{{ data.id }}»\" }", "not-rendered", "`id: { json: id }`"),
     Mistake("  shop:\n    verify: orderchamp", "  shop:\n    verify: «orchamp»", "unknown-preset", "did you mean `orderchamp`?"),
     Mistake("verify: orderchamp\n    secret", "verify: «ebay»\n    secret", "unknown-preset", "known are adyen, adyen-platform, bitbucket"),
     Mistake("verify: orderchamp\n    secret", "«verfy»: orderchamp\n    secret", "unknown-key", "did you mean `verify`?"),

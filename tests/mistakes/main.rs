@@ -7,6 +7,7 @@ mod arrivals;
 mod check_and_run;
 mod check_messages;
 mod elsewhere;
+mod mutated;
 mod outputs;
 mod routes;
 mod rules;
@@ -93,7 +94,7 @@ outputs:
 pub struct Mistake(pub &'static str, pub &'static str, pub &'static str, pub &'static str);
 
 /// Rules whose breach is said and does not keep a file from running.
-pub const WARNINGS: [&str; 12] = [
+pub const WARNINGS: [&str; 13] = [
     "destination-ends",
     "insecure-url",
     "literal-variable",
@@ -106,6 +107,7 @@ pub const WARNINGS: [&str; 12] = [
     "unsigned-timestamp",
     "visible-secret",
     "output-not-asked",
+    "single-brace",
 ];
 
 impl Mistake {

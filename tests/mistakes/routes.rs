@@ -50,6 +50,8 @@ pub const ROUTES: &[Mistake] = &[
         "secret-in-template",
         "use it in a setting of the output",
     ),
+    Mistake("{{ data.number|upper }}", "«{data.number}»", "single-brace", "two braces: write `{{ data.number }}`"),
+    Mistake("{ gt: 1000 }", "{ eq: \"«{{ data.limit }}»\" }", "not-rendered", "where: '.data.a == .data.b'"),
     Mistake("      - output: chat\n", "      - «outptu»: chat\n", "unknown-key", "did you mean `output`?"),
     Mistake("{ gt: 1000 }", "«{ ignore_case: true }»", "wrong-value", "write `{ gt: 1000 }`"),
     Mistake("{ gt: 1000 }", "«[]»", "wrong-value", "write at least one value"),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, LazyLock};
 use switchyard::config;
-use switchyard::daemon::blueprint;
+use switchyard::daemon::{blueprint, hidden};
 use switchyard_api::AnyKind;
 use tempfile::TempDir;
 
@@ -62,7 +62,7 @@ impl Shop {
         static KINDS: LazyLock<Vec<Arc<dyn AnyKind>>> = LazyLock::new(switchyard_plugins::kinds);
         let read = config::from_text("routes.yaml", text, self);
         let drawn = blueprint::draw(&read, &KINDS);
-        let hidden = read.tree.as_ref().map(|tree| blueprint::literal_secrets(tree, &KINDS)).unwrap_or_default();
+        let hidden = read.tree.as_ref().map(|tree| hidden::literal_secrets(tree, &KINDS)).unwrap_or_default();
         let report = config::Report { file: &read, problems: &drawn.problems, hidden: &hidden };
         (report.json(), report.text(false))
     }

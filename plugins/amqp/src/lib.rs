@@ -93,6 +93,10 @@ impl Kind for Amqp {
         "Each delivery as one message of a RabbitMQ exchange."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: amqp, url: \"${AMQP_URL}\", routing_key: events }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         let field = |name: &'static str, docs: &'static str, shape: Shape, escape: Escape, confine: Confine| Field {
             name: name.into(),

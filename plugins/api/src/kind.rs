@@ -3,7 +3,8 @@
 use crate::egress::Egress;
 use crate::escape::Escape;
 use crate::fit::{Cap, Total};
-use crate::output::Output;
+use crate::output::{Output, Parcel};
+use crate::preview::Preview;
 use crate::problem::{Problem, Span};
 use crate::shape;
 use crate::tls::{NamedFiles, SystemRoots};
@@ -192,6 +193,8 @@ pub trait Kind: Send + Sync + 'static {
     fn name(&self) -> &str;
     /// What it is, in one line.
     fn docs(&self) -> &str;
+    /// An output of this kind as one writes it, on one line; `check` takes it as it is, and secrets in it are `${NAME}`.
+    fn example(&self) -> &str;
     /// The message fields it has.
     fn fields(&self) -> Vec<Field>;
     /// The limit that several of them share.
@@ -228,6 +231,14 @@ pub trait Kind: Send + Sync + 'static {
     fn login(&self, _config: &Self::Config) -> Option<Login> {
         None
     }
+    /// What the far side would get of a delivery; `None`: the message's fields are all there is to see. Connects to nothing, asks for no
+    /// credentials that change.
+    ///
+    /// # Errors
+    /// Why it would not be sent, in one line without secrets.
+    fn preview(&self, _config: &Self::Config, _kit: &Kit, _parcel: &Parcel) -> Option<Result<Preview, String>> {
+        None
+    }
     /// Makes the output ready. Opens what it needs; a destination that is down is no error here but an outcome later.
     fn connect(&self, config: Self::Config, kit: &Kit) -> impl Future<Output = Result<Self::Output, ConnectError>> + Send;
 }
@@ -238,6 +249,8 @@ pub trait AnyKind: Send + Sync {
     fn name(&self) -> &str;
     /// What it is, in one line.
     fn docs(&self) -> &str;
+    /// As [`Kind::example`].
+    fn example(&self) -> &str;
     /// The message fields it has.
     fn fields(&self) -> Vec<Field>;
     /// The limit that several of them share.
@@ -262,6 +275,8 @@ pub trait AnyConfig: Send + Sync {
     fn connect<'a>(&'a self, kit: &'a Kit) -> BoxFuture<'a, Result<Arc<dyn Output>, ConnectError>>;
     /// As [`Kind::login`].
     fn login(&self) -> Option<Login>;
+    /// As [`Kind::preview`].
+    fn preview(&self, kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>>;
 }
 
 /// Wraps a kind for the host.
@@ -278,6 +293,9 @@ impl<K: Kind> AnyKind for Wrapped<K> {
     }
     fn docs(&self) -> &str {
         self.0.docs()
+    }
+    fn example(&self) -> &str {
+        self.0.example()
     }
     fn fields(&self) -> Vec<Field> {
         self.0.fields()
@@ -324,5 +342,8 @@ impl<K: Kind> AnyConfig for Read<K> {
     }
     fn login(&self) -> Option<Login> {
         self.0.login(&self.1)
+    }
+    fn preview(&self, kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        self.0.preview(&self.1, kit, parcel)
     }
 }

@@ -54,6 +54,10 @@ impl Kind for Console {
         "Each delivery as one line on standard output."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: console }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         vec![Field {
             name: "text".into(),

@@ -103,6 +103,10 @@ impl Kind for EmailKind {
         "Each delivery as a mail over SMTP."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: email, smtp: \"${SMTP_URL}\", from: shop@example.com, to: [duty@example.com], subject: \"{{ topic }}\" }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         let field = |name: &'static str, docs: &'static str, escape: Escape| Field {
             name: name.into(),

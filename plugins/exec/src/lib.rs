@@ -158,6 +158,10 @@ impl Kind for Exec {
         "Each delivery to a program of yours, as a JSON line."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: exec, command: [python3, program.py] }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         vec![Field {
             name: "message".into(),

@@ -97,6 +97,10 @@ impl Kind for FileKind {
         "Each delivery as one line of a file."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: file, path: \"data/events-{date}.ndjson\" }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         let field = |name: &'static str, docs: &'static str, shape, escape| Field {
             name: name.into(),

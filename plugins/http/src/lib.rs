@@ -62,6 +62,7 @@ mod members;
 mod once;
 mod output;
 mod preset;
+mod preview;
 mod request;
 mod settings;
 mod target;
@@ -77,7 +78,8 @@ use switchyard_api::http::answer::{After, Case, Means, Test};
 use switchyard_api::http::{Auth, Connection, Secrets, Signer, Version, url::UrlError};
 use switchyard_api::tls::TlsSettings;
 use switchyard_api::{
-    AnyKind, At, Confine, ConnectError, Defaults, Field, Kind, Kit, Login, Node, Problem, Secret, Shape, Total, Written, kind,
+    AnyKind, At, Confine, ConnectError, Defaults, Field, Kind, Kit, Login, Node, Parcel, Preview, Problem, Secret, Shape, Total, Written,
+    kind,
 };
 
 use assemble::{Address, Assembly};
@@ -214,6 +216,10 @@ impl Kind for Http {
         self.0.as_ref().map_or("Each delivery as one HTTP request.", |preset| &preset.docs)
     }
 
+    fn example(&self) -> &str {
+        self.0.as_ref().map_or("{ type: http, url: \"${HTTP_URL}\" }", |preset| &preset.example)
+    }
+
     fn fields(&self) -> Vec<Field> {
         if let Some(preset) = &self.0 {
             return preset.message_fields();
@@ -316,6 +322,10 @@ impl Kind for Http {
     fn login(&self, config: &Config) -> Option<Login> {
         let auth = self.assembly(config).auth().ok()??;
         auth.value.login().map(|authorize| Login { at: auth.span, authorize })
+    }
+
+    fn preview(&self, config: &Config, kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(self.assembly(config).build(kit).and_then(|output| output.preview(parcel)))
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<HttpOutput, ConnectError> {

@@ -95,6 +95,10 @@ impl Kind for Kafka {
         "Each delivery as one record of a Kafka topic."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: kafka, brokers: [localhost:9092], topic: events }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         vec![
             Field {

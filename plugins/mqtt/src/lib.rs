@@ -100,6 +100,10 @@ impl Kind for Mqtt {
         "Each delivery as one message of an MQTT 5 topic."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: mqtt, url: \"${MQTT_URL}\", topic: events }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         let field = |name: &'static str, docs: &'static str, shape: Shape, escape: Escape, confine: Confine| Field {
             name: name.into(),

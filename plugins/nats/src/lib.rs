@@ -90,6 +90,10 @@ impl Kind for Nats {
         "Each delivery as one message of a NATS JetStream stream."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: nats, url: \"${NATS_URL}\", subject: events }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         let field = |name: &'static str, docs: &'static str, shape: Shape, escape: Escape, confine: Confine| Field {
             name: name.into(),

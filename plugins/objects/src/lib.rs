@@ -103,6 +103,10 @@ impl Kind for S3 {
     fn docs(&self) -> &'static str {
         "Deliveries as NDJSON objects in a bucket of Amazon S3, or of a store that speaks like it."
     }
+
+    fn example(&self) -> &'static str {
+        "{ type: s3, bucket: events, region: eu-west-1, access_key: \"${AWS_ACCESS_KEY_ID}\", secret_key: \"${AWS_SECRET_ACCESS_KEY}\" }"
+    }
     fn fields(&self) -> Vec<Field> {
         fields()
     }
@@ -133,6 +137,10 @@ impl Kind for Gcs {
     fn docs(&self) -> &'static str {
         "Deliveries as NDJSON objects in a bucket of Google Cloud Storage."
     }
+
+    fn example(&self) -> &'static str {
+        "{ type: gcs, bucket: events, service_account: \"${GCS_SERVICE_ACCOUNT}\" }"
+    }
     fn fields(&self) -> Vec<Field> {
         fields()
     }
@@ -162,6 +170,10 @@ impl Kind for AzureBlob {
     }
     fn docs(&self) -> &'static str {
         "Deliveries as NDJSON objects in a container of Azure Blob Storage."
+    }
+
+    fn example(&self) -> &'static str {
+        "{ type: azure_blob, account: shop, container: events, key: \"${AZURE_STORAGE_KEY}\" }"
     }
     fn fields(&self) -> Vec<Field> {
         fields()

@@ -82,6 +82,10 @@ impl Kind for Redis {
         "Each delivery as one entry of a Redis stream."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: redis, url: \"${REDIS_URL}\", stream: events }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         let field = |name: &'static str, docs: &'static str, shape: Shape, escape: Escape, confine: Confine| Field {
             name: name.into(),

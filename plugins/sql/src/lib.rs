@@ -120,6 +120,10 @@ impl Kind for Sql {
         "A statement in PostgreSQL, MySQL, MariaDB or SQLite for each delivery."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: sql, url: \"${DATABASE_URL}\", sql: \"INSERT INTO events (id, body) VALUES (:id, :body)\", params: { id: \"{{ id }}\", body: \"{{ raw }}\" } }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         let field = |name: &'static str, docs: &'static str, shape, confine, required| Field {
             name: name.into(),

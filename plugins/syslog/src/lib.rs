@@ -108,6 +108,10 @@ impl Kind for Syslog {
         "Each delivery as one syslog message over TCP or TLS."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: syslog, url: \"tls://log.example:6514\" }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         let field = |name: &'static str, docs: &'static str, shape: Shape, escape: Escape, confine: Confine| Field {
             name: name.into(),

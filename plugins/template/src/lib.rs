@@ -80,6 +80,10 @@ impl Kind for Template {
         "Each delivery as one line on a till: an output to copy."
     }
 
+    fn example(&self) -> &'static str {
+        "{ type: template, url: \"${TILL_URL}\", channel: orders }"
+    }
+
     fn fields(&self) -> Vec<Field> {
         let field = |name: &'static str, docs: &'static str, confine: Confine| Field {
             name: name.into(),

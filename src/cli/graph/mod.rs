@@ -42,6 +42,8 @@ struct Picture {
     /// Sources, routes, outputs.
     columns: [Vec<Node>; 3],
     edges: Vec<Edge>,
+    /// From output to output, by their places: where what is dead goes.
+    dead: Vec<(usize, usize)>,
 }
 
 #[derive(Debug)]
@@ -108,6 +110,9 @@ impl Picture {
             let notes = route.topics.iter().map(|topic| (*topic).to_owned()).chain(notes).collect();
             picture.columns[1].push(Node { notes, ..plain(route.name) });
         }
+        let place = |name: &str| blueprint.outputs.iter().position(|plan| *plan.name == *name);
+        let stops = blueprint.router.last_stops().into_iter();
+        picture.dead = stops.filter_map(|(from, to)| Some((place(from)?, place(to)?))).collect();
         picture.columns[0] = sources.iter().map(|name| plain(name)).collect();
         let own = sources.iter().position(|name| name == OWN_SOURCE);
         if let Some(own) = own {
@@ -123,9 +128,11 @@ impl Picture {
             let ends = |edge: &Edge| (&self.columns[edge.column][edge.from].name, &self.columns[edge.column + 1][edge.to].name);
             of.map(|edge| json!({ "from": ends(edge).0, "to": ends(edge).1 })).collect::<Vec<_>>()
         };
+        let output = |nth: usize| &self.columns[2][nth].name;
+        let dead = self.dead.iter().map(|(from, to)| json!({ "from": output(*from), "to": output(*to) }));
         json!({
             "sources": boxes(&self.columns[0]), "routes": boxes(&self.columns[1]), "outputs": boxes(&self.columns[2]),
-            "takes": edges(0), "sends": edges(1),
+            "takes": edges(0), "sends": edges(1), "on_dead": dead.collect::<Vec<_>>(),
         })
     }
 
@@ -140,6 +147,9 @@ impl Picture {
         for edge in &self.edges {
             let (from, to) = (["s", "r"][edge.column], ["r", "o"][edge.column]);
             let _ = writeln!(out, "  {from}{} --> {to}{}", edge.from, edge.to);
+        }
+        for (from, to) in &self.dead {
+            let _ = writeln!(out, "  o{from} -. dead .-> o{to}");
         }
         for (nth, _) in self.columns[2].iter().enumerate().filter(|(_, one)| one.trouble) {
             let _ = writeln!(out, "  style o{nth} stroke:#c00,stroke-width:3px");

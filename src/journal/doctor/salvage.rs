@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const SLICE: i64 = 1_000;
 
 /// Tables that are copied as they are, from which schema on, and their columns.
-const PLAIN: [(&str, i64, &str); 7] = [
+const PLAIN: [(&str, i64, &str); 8] = [
     ("sources", 1, "id, name"),
     ("outputs", 1, "id, name"),
     ("targets", 1, "id, route, output"),
@@ -20,6 +20,7 @@ const PLAIN: [(&str, i64, &str); 7] = [
     ("vault", 2, "key, version, sealed"),
     ("gone", sqlite::SCHEMA_WITH_GONE, "seq, id, received_at, dedupe, who, what"),
     ("replays", sqlite::SCHEMA_WITH_REPLAYS, sqlite::REPLAY_COLUMNS),
+    ("configs", sqlite::SCHEMA_WITH_CONFIGS, "version, nth, since, text"),
 ];
 /// What the file beside holds: columns without types, for they hold whatever was found.
 const SIDE: &str = "CREATE TABLE events(place, why, id, source, topic, received_at, targets, reused_id, dedupe, crc, plan, sender_id, query, headers, body);

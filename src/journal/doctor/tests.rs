@@ -217,7 +217,7 @@ fn stats_count_by_output_and_state_and_say_what_retention_takes() {
 fn a_journal_of_an_older_schema_is_looked_at_as_it_is() {
     let yard = Yard::new();
     yard.tamper(
-        "DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn; ALTER TABLE deliveries DROP COLUMN order_key;
+        "DROP TABLE configs; DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn; ALTER TABLE deliveries DROP COLUMN order_key;
         ALTER TABLE deliveries DROP COLUMN turn_at; DROP TABLE vault; PRAGMA user_version = 1",
     );
     assert_eq!(check(&yard.path).unwrap().schema, 1);
@@ -356,7 +356,7 @@ fn a_repair_that_was_broken_off_keeps_the_daemon_away_and_goes_on() {
 fn a_migration_says_from_where_to_where_and_is_one_step() {
     let yard = Yard::new();
     assert_eq!(schemas(&yard.path).unwrap(), Schemas { from: sqlite::SCHEMA, to: sqlite::SCHEMA });
-    yard.tamper("DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; PRAGMA user_version = 3");
+    yard.tamper("DROP TABLE configs; DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; PRAGMA user_version = 3");
     assert_eq!(migrate(&yard.path, NOW).unwrap(), Schemas { from: 3, to: sqlite::SCHEMA });
     assert_eq!(schemas(&yard.path).unwrap().from, sqlite::SCHEMA);
     assert_eq!(yard.faults(), [] as [&str; 0]);

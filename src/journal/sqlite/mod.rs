@@ -4,6 +4,7 @@
 //! whose last commit failed for an unknown reason, reads the database files by plain file calls, starts on a file it does
 //! not know. Holds: L1 a commit is in the log and synced before it is answered. Proven by `conformance` and the tests here.
 
+mod configs;
 mod gone;
 mod leave;
 mod lock;
@@ -28,6 +29,7 @@ mod tests;
 pub use lock::{DaemonLock, LockError, holder};
 pub use schema::SCHEMA;
 
+pub(super) use configs::configs;
 pub(super) use leave::OVER;
 pub(super) use loose::{LooseRow, behind_nobody, each_event, each_row, watermark};
 pub(super) use missing::events_meant;
@@ -37,7 +39,7 @@ pub(super) use order::{collected, first_in_line};
 pub(super) use read::{Found, RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, next_due, open_events, scan, waiting};
 pub(super) use replay::{COLUMNS as REPLAY_COLUMNS, asked_again, replays};
 pub(super) use schema::{
-    SCHEMA_WITH_GONE, SCHEMA_WITH_ON_DEAD, SCHEMA_WITH_ORDER, SCHEMA_WITH_REPLAYS, open_reader, open_writer, schema_of,
+    SCHEMA_WITH_CONFIGS, SCHEMA_WITH_GONE, SCHEMA_WITH_ON_DEAD, SCHEMA_WITH_ORDER, SCHEMA_WITH_REPLAYS, open_reader, open_writer, schema_of,
 };
 pub(super) use vault::sealed;
 

@@ -4,7 +4,9 @@ use super::names::Names;
 use super::write::{checksum, number_of};
 use crate::journal::codec;
 use crate::journal::store::{DeliveryFilter, Mark, OpenEvent, RowMark, Waiting};
-use crate::model::{Cursor, DeliveryKey, DeliveryRow, Event, EventId, Headers, Kept, Loaded, Plan, Seq, State, Target, Timestamp};
+use crate::model::{
+    ConfigVersion, Cursor, DeliveryKey, DeliveryRow, Event, EventId, Headers, Kept, Loaded, Plan, Seq, State, Target, Timestamp,
+};
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
 use rusqlite::types::ValueRef;
@@ -217,7 +219,7 @@ fn plan_of(db: &Connection, names: &mut Names, blob: &[u8]) -> rusqlite::Result<
             None => return Ok(None),
         }
     }
-    Ok(Some(Plan { targets, failed: blob.failed, ordered: blob.ordered, collected: vec![] }))
+    Ok(Some(Plan { targets, failed: blob.failed, ordered: blob.ordered, collected: vec![], versions: blob.versions }))
 }
 
 /// A delivery's row and whether all of it reads back; `None`: its target or state is not one of ours.
@@ -280,6 +282,8 @@ pub struct Hit {
     pub topic: Arc<str>,
     /// When its event was received.
     pub received_at: Timestamp,
+    /// Under which configuration it was planned.
+    pub config: Option<ConfigVersion>,
     /// Itself.
     pub row: DeliveryRow,
 }
@@ -307,32 +311,43 @@ pub fn scan(db: &Connection, names: &mut Names, filter: &DeliveryFilter, scan: S
         if !filter.holds_row(Seq(place.0), &target, state, Timestamp(row.get(7)?)) {
             continue;
         }
-        let Some(head) = head_of(db, names, place.0)? else { continue };
-        if filter.holds_event(&head.1, &head.2, head.3)
-            && let Some((delivery, _)) = delivery_of(db, names, row)?
+        let Some(Head { event, source, topic, received_at, plan }) = head_of(db, names, place.0)? else { continue };
+        if filter.holds_event(&source, &topic, received_at)
+            && let Some((row, _)) = delivery_of(db, names, row)?
         {
-            hits.push(Hit { place, event: head.0, source: head.1, topic: head.2, received_at: head.3, row: delivery });
+            let config = codec::decode(&plan).and_then(|plan| plan.version_of(place.1));
+            hits.push(Hit { place, event, source, topic, received_at, config, row });
         }
     }
     Ok((hits, last.filter(|_| seen == scan.most)))
 }
 
-type Head = (EventId, Arc<str>, Arc<str>, Timestamp);
+/// What lists show of an event.
+struct Head {
+    event: EventId,
+    source: Arc<str>,
+    topic: Arc<str>,
+    received_at: Timestamp,
+    plan: Vec<u8>,
+}
 
-/// What lists show of an event, read without its body.
+/// Read without the body.
 fn head_of(db: &Connection, names: &mut Names, seq: i64) -> rusqlite::Result<Option<Head>> {
-    let mut select = db.prepare_cached("SELECT id, source, topic, received_at FROM events WHERE seq = ?")?;
-    let found = select.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?))).optional()?;
-    let Some((id, source, topic, received_at)) = found else { return Ok(None) };
-    let source = names.source_of(db, source)?.unwrap_or_else(|| "?".into());
-    Ok(Some((EventId(id), source, topic.into(), Timestamp(received_at))))
+    let mut select = db.prepare_cached("SELECT id, source, topic, received_at, plan FROM events WHERE seq = ?")?;
+    let found = select.query_row([seq], |row| {
+        let topic: Arc<str> = row.get::<_, String>(2)?.into();
+        let head = Head { event: EventId(row.get(0)?), source: "?".into(), topic, received_at: Timestamp(row.get(3)?), plan: row.get(4)? };
+        Ok((row.get(1)?, head))
+    });
+    let Some((source, head)) = found.optional()? else { return Ok(None) };
+    Ok(Some(Head { source: names.source_of(db, source)?.unwrap_or(head.source), ..head }))
 }
 
 /// A bounded page of events, newest first, each with its body's length: `(event without body, length, reused id, targets)`.
 pub fn events_page(db: &Connection, before: Seq, most: usize, bodies: bool) -> rusqlite::Result<Vec<RawEvent>> {
     let body = if bodies { "body" } else { "NULL" };
     let sql = format!(
-        "SELECT seq, id, source, topic, received_at, sender_id, length(body), reused_id, targets, {body} FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?"
+        "SELECT seq, id, source, topic, received_at, sender_id, length(body), reused_id, targets, {body}, plan FROM events WHERE seq < ? ORDER BY seq DESC LIMIT ?"
     );
     let mut select = db.prepare_cached(&sql)?;
     let rows = select.query_map(params![before.0, most as i64], |row| {
@@ -347,6 +362,7 @@ pub fn events_page(db: &Connection, before: Seq, most: usize, bodies: bool) -> r
             reused_id: row.get(7)?,
             targets: row.get(8)?,
             body: row.get::<_, Option<Vec<u8>>>(9)?.unwrap_or_default(),
+            config: row.get_ref(10)?.as_blob().ok().and_then(codec::decode).and_then(|plan| plan.version_at(0)),
         })
     })?;
     rows.collect()
@@ -365,6 +381,7 @@ pub struct RawEvent {
     pub reused_id: bool,
     pub targets: u32,
     pub body: Vec<u8>,
+    pub config: Option<ConfigVersion>,
 }
 
 /// Where a scan from the start begins.

@@ -8,7 +8,7 @@ use crate::journal::memory::samples::{all, event, id, plan, settled, target};
 use crate::journal::replay::{JobState, Render, ReplayJob};
 use crate::journal::store::{Append, DeliveryFilter, Fate, Reads, TopicMatch};
 use crate::model::{
-    BEHIND, COLLECTED, Cursor, Dedupe, DeliveryId, DeliveryRow, Event, EventId, PACED, Plan, Settlement, State, SystemClock,
+    BEHIND, COLLECTED, ConfigVersion, Cursor, Dedupe, DeliveryId, DeliveryRow, Event, EventId, PACED, Plan, Settlement, State, SystemClock,
 };
 use rusqlite::params;
 use std::os::unix::fs::PermissionsExt;
@@ -136,7 +136,7 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
         assert_eq!(std::fs::read(yard.path()).unwrap(), before);
         format!("{} {}", error.exit_code(), error.to_string().replace(&yard.path().display().to_string(), "journal.db"))
     };
-    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 9: start the newer program that wrote it, or restore the copy made before it ran");
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 10: start the newer program that wrote it, or restore the copy made before it ran");
     insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA application_id = 7")), @"74 journal.db is a database of something else: point `journal.url` at a file of its own");
     let garble = |yard: &Yard| std::fs::write(yard.path(), vec![b'x'; 8192]).unwrap();
     insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside");
@@ -147,7 +147,7 @@ fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() 
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
     let without_order =
-        "DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn;
+        "DROP TABLE configs; DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; DROP INDEX deliveries_ordered; DROP INDEX deliveries_turn;
         ALTER TABLE deliveries DROP COLUMN order_key;
         ALTER TABLE deliveries DROP COLUMN turn_at";
     yard.tamper(&format!("{without_order}; DROP TABLE vault; PRAGMA user_version = 1"));
@@ -162,7 +162,7 @@ fn a_file_of_the_schema_before_the_vault_is_taken_along_and_keeps_what_it_has() 
 fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    yard.tamper("DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; PRAGMA user_version = 5");
+    yard.tamper("DROP TABLE configs; DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; PRAGMA user_version = 5");
     yard.reopen();
     let store = yard.store();
     let look = "EXPLAIN QUERY PLAN SELECT event FROM deliveries WHERE output = 1 AND state = 1 AND due_at <= 5 ORDER BY due_at";
@@ -175,7 +175,7 @@ fn a_file_of_the_schema_before_times_of_held_ones_is_taken_along() {
 fn a_file_of_the_schema_before_replays_were_planned_is_taken_along() {
     let mut yard = Yard::new();
     yard.append(event(1, "a", NOW), Plan::default());
-    yard.tamper("DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; PRAGMA user_version = 6");
+    yard.tamper("DROP TABLE configs; DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; PRAGMA user_version = 6");
     yard.reopen();
     let planned = yard.store().operate(&Operation::PlanReplays(vec![dead_of("chat", 1)]), LATER, Mark::default()).unwrap();
     assert_eq!((planned.changed, yard.archive().replays().unwrap()), (1, vec![dead_of("chat", 1)]));
@@ -189,7 +189,7 @@ fn a_file_of_the_schema_before_replays_had_their_own_line_is_taken_along() {
     yard.append(event(1, "a", NOW), plan(&[&chat]));
     yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Waiting, NOW)], ..Batch::default() });
     yard.tamper(
-        "DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
+        "DROP TABLE configs; DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP INDEX deliveries_waiting; PRAGMA user_version = 4;
         CREATE INDEX deliveries_waiting ON deliveries(output, due_at, event, target, ordinal) WHERE state = 0",
     );
     yard.reopen();
@@ -219,7 +219,7 @@ fn a_file_of_the_schema_before_those_held_apart_is_taken_along() {
     let chat = target("a", "chat");
     yard.append(event(1, "a", NOW), plan(&[&chat]));
     yard.commit(&Batch { settlements: vec![settled(1, &chat, State::Held, NOW)], ..Batch::default() });
-    yard.tamper("DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; PRAGMA user_version = 7");
+    yard.tamper("DROP TABLE configs; DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; PRAGMA user_version = 7");
     yard.reopen();
     assert!([BEHIND, COLLECTED].iter().all(|why| HELD.contains(&format!("'{why}'"))), "the index and the query say what rows say");
     let plan: String =
@@ -233,6 +233,21 @@ fn a_file_of_the_schema_before_those_held_apart_is_taken_along() {
     let detail = settled(1, &chat, State::Held, NOW).row.detail;
     assert_eq!(yard.store().operate(&unhold("another"), LATER, Mark::default()).unwrap().changed, 0);
     assert_eq!(yard.store().operate(&unhold(&detail), LATER, Mark::default()).unwrap().changed, 1);
+}
+
+#[test]
+fn a_file_of_the_schema_before_plans_knew_their_configuration_is_taken_along() {
+    let mut yard = Yard::new();
+    let chat = target("a", "chat");
+    yard.append(event(1, "a", NOW), plan(&[&chat]));
+    yard.tamper("DROP TABLE configs; PRAGMA user_version = 9");
+    yard.reopen();
+    let version = ConfigVersion(7);
+    let keep = Operation::KeepConfig { version, text: "routes: []".into() };
+    assert_eq!(yard.store().operate(&keep, NOW, Mark::default()).unwrap().changed, 1);
+    yard.append(event(2, "b", NOW), Plan { versions: vec![(0, version)], ..plan(&[&chat]) });
+    let lines = yard.archive().events(&EventFilter::default(), None, 9).unwrap().rows;
+    assert_eq!(lines.iter().map(|line| line.config).collect::<Vec<_>>(), [Some(version), None]);
 }
 
 /// Rows that were told when to come by a limit are only looked through where the limit is another: there may be millions.

@@ -132,6 +132,7 @@ impl SqliteStore {
             Operation::Fix { key, message } => self.fix(key, message)?,
             Operation::PassBy(keys) => self.pass_by(keys, now)?,
             Operation::Erase { seqs, waiting } => self.erase(seqs, *waiting, now, &mut under_way)?,
+            Operation::KeepConfig { version, text } => self.keep_config(*version, text, now)?,
             Operation::Scrub { .. } => Slice { changed: 0, next: None },
         };
         run(&self.db, "COMMIT")?;

@@ -242,7 +242,7 @@ fn encode_plan(db: &Connection, names: &mut super::Names, plan: &crate::model::P
         *number = names.target(db, target)?.target;
     }
     out.clear();
-    codec::encode(numbers.iter().copied(), &plan.failed, &plan.ordered, out);
+    codec::encode(numbers.iter().copied(), plan, out);
     Ok(())
 }
 

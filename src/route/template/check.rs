@@ -109,6 +109,8 @@ pub fn syntax(error: &Error, text: &str) -> TemplateProblem {
     let why = error.detail().unwrap_or("not a template").to_owned();
     let range = error.range().filter(|range| range.end <= text.len() && range.start < range.end);
     let range = range.unwrap_or_else(|| line(text, error.line().unwrap_or(1)));
+    // The engine counts bytes, and takes one for a character.
+    let range = text.floor_char_boundary(range.start)..text.ceil_char_boundary(range.end);
     let help = foreign(text, range.start);
     TemplateProblem::new("wrong-template", range, why).help(help.into())
 }

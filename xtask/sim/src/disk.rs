@@ -7,8 +7,8 @@ use std::time::Duration;
 use switchyard::journal::archive::OutputCounts;
 use switchyard::journal::memory::{Disk, MemoryStore};
 use switchyard::journal::store::{
-    Batch, Collected, Committed, Dead, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Sealed, Slice, Store, StoreError, Swept, Tend,
-    Waiting,
+    Batch, Collected, Committed, Dead, KeptConfig, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Sealed, Slice, Store, StoreError,
+    Swept, Tend, Waiting,
 };
 use switchyard::journal::{DeliveryFilter, ReplayJob};
 use switchyard::model::{Cursor, DeliveryKey, DeliveryRow, Kept, Seq, Target, Timestamp};
@@ -182,6 +182,9 @@ impl Reads for FaultyReads {
     // Asked for every second: no fault of its own, or nothing else would be met.
     fn on_dead(&self, most: usize) -> Result<Vec<Dead>, StoreError> {
         self.disk.on_dead(most)
+    }
+    fn configs(&self) -> Result<Vec<KeptConfig>, StoreError> {
+        self.disk.configs()
     }
     fn why_dead(&self, seq: Seq, target: &Target) -> Result<Option<String>, StoreError> {
         self.disk.why_dead(seq, target)

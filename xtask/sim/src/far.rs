@@ -51,6 +51,10 @@ impl Kind for FarKind {
     fn docs(&self) -> &'static str {
         "A far side of the simulation."
     }
+
+    fn example(&self) -> &'static str {
+        "{ type: far }"
+    }
     fn fields(&self) -> Vec<Field> {
         let over = if self.splits { Over::Split } else { Over::Cut };
         vec![Field {

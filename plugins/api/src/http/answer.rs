@@ -204,8 +204,8 @@ impl Rules {
         line
     }
 
-    /// The whole body, so that no piece of a secret is left at a cut.
-    fn masked<'a>(&self, body: &'a [u8]) -> Cow<'a, str> {
+    /// A text without the secrets that it may repeat. The whole body, so that no piece of a secret is left at a cut.
+    pub fn masked<'a>(&self, body: &'a [u8]) -> Cow<'a, str> {
         let mut text = String::from_utf8_lossy(body);
         for secret in self.secrets.iter().filter(|secret| !secret.expose().is_empty()) {
             if text.contains(secret.expose()) {

@@ -20,7 +20,7 @@ pub mod url;
 mod version;
 
 pub use answer::{Answer, Rules};
-pub use auth::{Auth, Credentials, NotSent};
+pub use auth::{Auth, Credentials, NotSent, body_of};
 pub use client::{Client, Limits, Request};
 pub use connection::Connection;
 pub use error::CallError;

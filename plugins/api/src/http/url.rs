@@ -94,6 +94,11 @@ impl Url {
         &self.path
     }
 
+    /// The query that it brings along; may be a secret too.
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
     /// The port.
     pub fn port(&self) -> u16 {
         self.port

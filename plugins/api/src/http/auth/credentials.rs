@@ -20,6 +20,7 @@ use crate::http::answer::Answer;
 use crate::http::client::{Client, Limits, Request};
 use crate::http::connection::Connection;
 use crate::http::error::CallError;
+use crate::preview::HIDDEN;
 use crate::{Kit, Outcome, Secret, Wall};
 use ::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -144,6 +145,27 @@ impl Credentials {
         }
     }
 
+    /// Writes [`HIDDEN`] where a proof would stand, for people to read. Fetches nothing.
+    ///
+    /// # Errors
+    /// This one message has no place for it; one line without secrets.
+    pub fn veil(&self, request: &mut Request) -> Result<(), String> {
+        let hidden = |before: &str| HeaderValue::from_str(&format!("{before}{HIDDEN}")).map_err(|_| "no such header".to_owned());
+        let set = |request: &mut Request, name: &HeaderName, before: &str| {
+            request.headers_mut().insert(name.clone(), hidden(before)?);
+            Ok(())
+        };
+        match &self.how {
+            How::Nothing => Ok(()),
+            How::Header(name, value) => set(request, name, scheme_of(value)),
+            How::Query(name, _) => put_query(request, name, HIDDEN).map_err(|why| why.outcome().text().to_owned()),
+            How::Token(token) => set(request, &token.header, &token.before),
+            How::Sigv4 { .. } => set(request, &AUTHORIZATION, "AWS4-HMAC-SHA256 "),
+            How::Digest(_) => set(request, &AUTHORIZATION, "Digest "),
+            How::Hmac(settings) => settings.into.put(request, HIDDEN).map_err(|why| why.outcome().text().to_owned()),
+        }
+    }
+
     async fn prove(&self, client: &Client, request: &mut Request, deadline: Instant) -> Result<Proof, NotProven> {
         let wrong = |why: AuthError| NotProven::Refused { why: why.to_string() };
         match &self.how {
@@ -228,6 +250,11 @@ impl TokenUse {
         let sent = value("token", token.value.expose(), |token| format!("{}{token}", self.before));
         sent.map(|sent| (token, sent)).map_err(|why| NotProven::Refused { why: why.to_string() })
     }
+}
+
+/// The word before a secret: `Bearer `.
+fn scheme_of(value: &HeaderValue) -> &'static str {
+    ["Bearer ", "Basic "].into_iter().find(|scheme| value.as_bytes().starts_with(scheme.as_bytes())).unwrap_or_default()
 }
 
 /// Calls, and says by then what is known.

@@ -37,7 +37,7 @@ pub use google::{Google, ServiceAccount};
 pub use hmac::{Encoding, HashKind, HmacSign, Stamp, StampUnit, Text};
 pub use login::{LoginBody, LoginMethod, SentAs, TokenAt, TokenLogin};
 pub use oauth2::{CredentialsIn, Grant, Oauth2, Scopes};
-pub use place::{Name, Place};
+pub use place::{Name, Place, body_of};
 pub use rotation::logged_in;
 pub use sigv4::Sigv4;
 pub use token::{Token, Tokens};

@@ -78,7 +78,7 @@ impl Place {
 }
 
 /// The bytes of a request's body.
-pub(super) fn body_of(request: &Request) -> Bytes {
+pub fn body_of(request: &Request) -> Bytes {
     // A full body is there at once and cannot fail.
     request.body().clone().collect().now_or_never().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default()
 }

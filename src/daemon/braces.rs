@@ -1,0 +1,193 @@
+//! Braces where they do nothing: `{{ data.x }}` in a text that is taken as it is written, and `{data.x}` in a template.
+//!
+//! Both run without a word and send, or match, the braces themselves. Only what names a part of an event is told: a `{` has many other uses.
+
+use std::ops::Range;
+use std::sync::Arc;
+use switchyard_api::{AnyKind, Node, Problem, Value};
+
+/// Parts of an event, as templates name them.
+const PARTS: [&str; 8] = ["data", "headers", "id", "query", "raw", "received_at", "source", "topic"];
+/// Delivery's own keys that hold a template, and under which name.
+const KEYS: [(&str, &str); 3] = [("rate", "key"), ("order_by", "key"), ("digest", "by")];
+
+/// All of a file. Not where something is wrong already.
+pub fn find(tree: &Node, kinds: &[Arc<dyn AnyKind>], told: &[Problem]) -> Vec<Problem> {
+    let mut found = Found { told, problems: vec![] };
+    for (_, source) in section(tree, "sources") {
+        for (key, node) in source.entries().iter().filter(|(key, _)| key.name != "answer") {
+            let help = match key.name.as_str() {
+                "topic" => "write where it stands: `topic: { json: type }` in the body, `topic: { header: X-Name }` in a header",
+                "id" => "write where it stands: `id: { json: id }` in the body, `id: { header: X-Name }` in a header",
+                _ => "what a source is does not depend on its events",
+            };
+            found.plain(node, help);
+        }
+    }
+    for route in tree.get("routes").into_iter().flat_map(items) {
+        found.route(route);
+    }
+    for (_, output) in section(tree, "outputs") {
+        found.output(output, kinds);
+    }
+    found.problems
+}
+
+fn section<'t>(tree: &'t Node, name: &str) -> impl Iterator<Item = &'t (switchyard_api::tree::Key, Node)> {
+    tree.get(name).into_iter().flat_map(Node::entries)
+}
+
+fn items(node: &Node) -> &[Node] {
+    match &node.value {
+        Value::List(items) => items,
+        _ => std::slice::from_ref(node),
+    }
+}
+
+struct Found<'t> {
+    told: &'t [Problem],
+    problems: Vec<Problem>,
+}
+
+impl Found<'_> {
+    fn route(&mut self, route: &Node) {
+        for (key, node) in route.entries() {
+            match key.name.as_str() {
+                // jq has braces of its own.
+                "where" | "transform" => {}
+                "to" => {
+                    for (key, node) in items(node).iter().flat_map(Node::entries) {
+                        if key.name == "output" {
+                            self.plain(
+                                node,
+                                "an output is named as it stands under `outputs`; where it depends on the event, write several routes",
+                            );
+                        } else {
+                            self.template(node);
+                        }
+                    }
+                }
+                "topic" => self.plain(node, "a topic is matched as it is written, with `*`; what else an event must be stands in `filter`"),
+                "filter" => self.plain(
+                    node,
+                    "a filter compares with the text itself; to compare two values of an event write `where: '.data.a == .data.b'`",
+                ),
+                _ => self.plain(node, "write it as it is"),
+            }
+        }
+    }
+
+    fn output(&mut self, output: &Node, kinds: &[Arc<dyn AnyKind>]) {
+        let named = output.get("type").and_then(Node::as_text);
+        let Some(kind) = kinds.iter().find(|kind| named == Some(kind.name())) else { return };
+        let fields: Vec<String> = kind.fields().iter().map(|field| field.name.to_string()).collect();
+        let help = match fields.as_slice() {
+            [] => "a setting is the same for every event".to_owned(),
+            fields => format!("a setting is the same for every event; values of it stand in the message: `{}`", fields.join("`, `")),
+        };
+        for (key, node) in output.entries() {
+            if fields.contains(&key.name) {
+                self.template(node);
+            } else if let Some((_, inner)) = KEYS.iter().find(|(outer, _)| *outer == key.name) {
+                node.get(inner).into_iter().for_each(|node| self.template(node));
+            } else {
+                self.plain(node, &help);
+            }
+        }
+    }
+
+    /// Texts that are taken as they are written.
+    fn plain(&mut self, node: &Node, help: &str) {
+        self.each_text(node, &mut |text, node| {
+            let at = double(text).or_else(|| single(text))?;
+            let title = format!("`{}` is not replaced here", &text[at.clone()]);
+            Some((Problem::error("not-rendered", node.span, title, "taken as it is written").help(help), at))
+        });
+    }
+
+    /// Templates.
+    fn template(&mut self, node: &Node) {
+        self.each_text(node, &mut |text, node| {
+            let at = single(text)?;
+            let title = format!("`{}` is sent as it stands", &text[at.clone()]);
+            let help = format!(
+                "a value of the event stands in two braces: write `{{{}}}`",
+                text[at.clone()].replace('{', "{ ").replace('}', " }")
+            );
+            Some((Problem::warning("single-brace", node.span, title, "one pair of braces is text").help(help), at))
+        });
+    }
+
+    fn each_text(&mut self, node: &Node, look: &mut Look<'_>) {
+        match &node.value {
+            Value::Map(entries) => entries.iter().for_each(|(_, node)| self.each_text(node, look)),
+            Value::List(items) => items.iter().for_each(|node| self.each_text(node, look)),
+            Value::Text(text) if !self.told.iter().any(|problem| node.span.contains(problem.at)) => {
+                let found = look(&text.written, node);
+                // Where `${…}` put something in, places in the text are others.
+                let whole = text.replaced.is_some();
+                self.problems.extend(found.map(|(problem, at)| if whole { problem } else { problem.within(at) }));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Finds the first place in a text that is wrong, and what is to be told of it.
+type Look<'l> = dyn FnMut(&str, &Node) -> Option<(Problem, Range<usize>)> + 'l;
+
+/// Where a template's value stands that names a part of an event: `{{ data.x }}`.
+fn double(text: &str) -> Option<Range<usize>> {
+    let starts = text.match_indices("{{").map(|(at, _)| at);
+    starts.filter_map(|at| Some(at..at + text[at..].find("}}")? + 2)).find(|at| {
+        let inner = text[at.clone()].trim_matches(['{', '}', '-', ' ']);
+        let name = inner.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
+        PARTS.contains(&name)
+    })
+}
+
+/// Where the same stands in one pair of braces, with a path behind it: `{data.x}`.
+fn single(text: &str) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let alone = |at: usize| bytes[at] == b'{' && (at == 0 || !b"{$%".contains(&bytes[at - 1])) && bytes.get(at + 1) != Some(&b'{');
+    let starts = text.match_indices('{').map(|(at, _)| at).filter(|at| alone(*at));
+    starts.filter_map(|at| Some(at..at + text[at..].find('}')? + 1)).find(|at| {
+        let inner = &text[at.start + 1..at.end - 1];
+        let path = inner.split_once('.');
+        let plain = inner.chars().all(|c| c.is_alphanumeric() || "._-[]".contains(c));
+        plain && bytes.get(at.end) != Some(&b'}') && path.is_some_and(|(name, rest)| PARTS.contains(&name) && !rest.is_empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_names_a_part_of_an_event_is_found_and_nothing_else() {
+        let of = |find: fn(&str) -> Option<Range<usize>>, text: &'static str| find(text).map(|at| &text[at]);
+        assert_eq!(of(double, "x {{ data.type }} y"), Some("{{ data.type }}"));
+        assert_eq!(of(double, "{{- topic|upper -}}"), Some("{{- topic|upper -}}"));
+        for text in ["{{", "}} {{", "{{ name }}", "{{ database.x }}", "{ data.x }", "{{{", "{data.x}"] {
+            assert_eq!(of(double, text), None, "{text}");
+        }
+        assert_eq!(of(single, "Order {data.number}: {{ data.total }}"), Some("{data.number}"));
+        assert_eq!(of(single, "{headers.x-shop}"), Some("{headers.x-shop}"));
+        for text in
+            ["{{ data.x }}", "{{data.x}}", "${data.x}", "{ data.x }", "{id}", "{data}", "{\"data.x\": 1}", "{date}", "{data.", "{%data.x%}"]
+        {
+            assert_eq!(of(single, text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_panic_and_every_place_is_in_it(text in "([{}$% .é-]|data|topic|\\PC){0,30}") {
+            for at in [double(&text), single(&text)].into_iter().flatten() {
+                let found = text.get(at).map(|found| found.starts_with('{') && found.ends_with('}'));
+                prop_assert_eq!(found, Some(true));
+            }
+        }
+    }
+}
