@@ -57,7 +57,7 @@ pub const ARRIVALS: &[Mistake] = &[
     Mistake("retain: { delivered: 3d", "retain: { «deliverd»: 3d", "unknown-key", "did you mean `delivered`?"),
     // sources
     Mistake("  shop:\n    verify: orderchamp", "  shop:\n    verify: «orchamp»", "unknown-preset", "did you mean `orderchamp`?"),
-    Mistake("verify: orderchamp\n    secret", "verify: «ebay»\n    secret", "unknown-preset", "known are adyen, adyen-platform, bitbucket"),
+    Mistake("verify: orderchamp\n    secret", "verify: «ebay»\n    secret", "unknown-preset", "known are adyen, adyen-platform, aws-sns"),
     Mistake("verify: orderchamp\n    secret", "«verfy»: orderchamp\n    secret", "unknown-key", "did you mean `verify`?"),
     Mistake(
         "    verify: orderchamp\n    secret: \"${SHOP_SECRET}\"",
@@ -91,7 +91,7 @@ pub const ARRIVALS: &[Mistake] = &[
         "signs: \"{timestamp}.{body}\"",
         "signs: \"{timestamp}.«{bdy}»\"",
         "bad-signs",
-        "`{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{form}`, `{url}` and `{method}`",
+        "`{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{lines:A,B}`, `{form}`, `{url}`, `{method}`, `{crc32}` and `{secret}`",
     ),
     Mistake("signs: \"{timestamp}.{body}\"", "signs: «\"{timestamp}\"»", "unsigned-body", "add `{body}`"),
     Mistake("key: text", "key: «bas64»", "unknown-word", "did you mean `base64`?"),
@@ -102,6 +102,32 @@ pub const ARRIVALS: &[Mistake] = &[
         "bad-timestamp",
         "write `timestamp: { header: X-Time",
     ),
+    Mistake("    verify: { bearer: \"${INTERNAL_TOKEN}\" }", "    verify: «aws-sns»", "any-account", "at Amazon SNS the topic's ARN"),
+    Mistake(
+        "    verify: { bearer: \"${INTERNAL_TOKEN}\" }",
+        "    verify: { public: rsa-sha256, header: X, encoding: base64, certificate: { at: { header: Y }, hosts: «['*']» } }",
+        "bad-hosts",
+        "`*` is one label",
+    ),
+    Mistake(
+        "    verify: { bearer: \"${INTERNAL_TOKEN}\" }",
+        "    verify: { hmac: sha256, header: X, certificate: «{ at: { header: Y }, hosts: [a.example] }» }\n    secret: \"${SHOP_SECRET}\"",
+        "bad-certificate-use",
+        "add `public: rsa-sha256`",
+    ),
+    Mistake(
+        "    verify: { bearer: \"${INTERNAL_TOKEN}\" }",
+        "    verify: { jwt: { keys: «login.example», issuer: a, audience: b } }",
+        "bad-keys-url",
+        "as the issuer's `jwks_uri` says",
+    ),
+    Mistake(
+        "    verify: { bearer: \"${INTERNAL_TOKEN}\" }",
+        "    verify: { jwt: { keys: 'https://login.example/keys', issuer: «''», audience: b } }",
+        "empty-claim",
+        "write what the tokens of this sender hold",
+    ),
+    Mistake("max_body: 1MiB", "fetch: { proxy: «'ftp://proxy.example'» }", "bad-proxy", "write `proxy: "),
     Mistake(
         "    verify: { bearer: \"${INTERNAL_TOKEN}\" }",
         "    verify: none\n    «bearer»: \"${INTERNAL_TOKEN}\"",

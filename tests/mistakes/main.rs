@@ -93,7 +93,8 @@ outputs:
 pub struct Mistake(pub &'static str, pub &'static str, pub &'static str, pub &'static str);
 
 /// Rules whose breach is said and does not keep a file from running.
-pub const WARNINGS: [&str; 12] = [
+pub const WARNINGS: [&str; 13] = [
+    "any-account",
     "destination-ends",
     "insecure-url",
     "literal-variable",
