@@ -255,7 +255,7 @@ fn what_a_section_lacks_is_told() {
         ("{ verify: paypal }", false, vec!["missing-secret"]),
         ("{ verify: { preset: aws-sns, certificate: { at: { json: A }, hosts: ['*.com'] } }, secret: a }", false, vec!["bad-hosts"]),
         (
-            "{ verify: { hmac: sha256, header: X, certificate: { at: { header: Y }, hosts: [a.example] } }, secret: a }",
+            "{ verify: { hmac: sha256, header: X, certificate: { at: { header: X-Cert }, hosts: [a.example] } }, secret: a }",
             false,
             vec!["bad-certificate-use"],
         ),
