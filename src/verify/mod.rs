@@ -14,6 +14,8 @@ mod jwt;
 mod key;
 mod pick;
 pub(crate) mod presets;
+#[cfg(test)]
+mod reference_tests;
 pub mod section;
 mod sign;
 mod signature;
