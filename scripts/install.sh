@@ -3,7 +3,7 @@
 #
 # The build needs Rust, a C and a C++ compiler, make, pkg-config and the headers of OpenSSL: SQLite, the TLS library, Kafka's client and
 # what it compresses with are built from source, without cmake. Kafka's client takes the machine's OpenSSL; nothing else here does.
-# The tests need rustfmt and clippy besides. Packages come from apt-get; elsewhere this says what to install.
+# The tests need rustfmt and clippy besides, and the senders' own libraries, which sign what tests/sdks posts: from npm and pip, as pinned there. Packages come from apt-get; elsewhere this says what to install.
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
@@ -67,4 +67,28 @@ if [ "${1:-}" = test ]; then
             rustup component add "$component" >&2
         fi
     done
+
+    # The libraries are fetched whole or not at all; the pins beside them say which they are.
+    sdks=target/sdks
+    cd "$(dirname "$0")/.."
+    if ! cmp -s tests/sdks/package-lock.json $sdks/package-lock.json || ! cmp -s tests/sdks/requirements.txt $sdks/requirements.txt; then
+        if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1 || ! python3 -m pip --version >/dev/null 2>&1; then
+            if ! command -v apt-get >/dev/null 2>&1; then
+                say 'install.sh: Node (20 or newer), npm, or Python with pip is missing. Install them and run this again.'
+                exit 1
+            fi
+            say "install.sh: installing what fetches the senders' libraries (nodejs, npm, python3-pip)"
+            as_root apt-get update -q >&2
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nodejs npm python3-pip >&2
+        fi
+        say "install.sh: fetching the senders' own libraries into $sdks"
+        rm -rf "$sdks.part" "$sdks"
+        mkdir -p "$sdks.part"
+        cp tests/sdks/package.json tests/sdks/package-lock.json "$sdks.part"
+        npm ci --prefix "$sdks.part" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+        python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --disable-pip-version-check \
+            --target "$sdks.part/python" -r tests/sdks/requirements.txt >&2
+        cp tests/sdks/requirements.txt "$sdks.part"
+        mv "$sdks.part" "$sdks"
+    fi
 fi

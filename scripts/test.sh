@@ -29,6 +29,7 @@ step 'lints' cargo clippy --locked --workspace --all-targets -- -D warnings
 step 'lints of the kill points' cargo clippy --locked --features torture -- -D warnings
 step 'the servers that tests speak to' cargo xtask services install
 step 'tests' cargo test --locked --workspace
+step 'the time of comparisons' cargo xtask timing --samples 100000
 step 'simulation' cargo xtask sim --seeds 20000
 step 'a crash at every call' cargo xtask sim --crash-everywhere --scenarios 6
 step 'kill' cargo xtask torture kill --cycles 60

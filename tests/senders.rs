@@ -239,7 +239,7 @@ fn handshakes_are_answered_and_are_no_events() {
     let get = |path: &str| http::request(&yard.daemon().events, "GET", path, &[], b"").unwrap();
     let meta = |token| get(&format!("/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={token}"));
     assert_eq!((meta("meatyhamhock").status, text(&meta("meatyhamhock"))), (200, "1158201444".to_owned()));
-    assert_eq!(meta("other").status, 401);
+    assert_eq!(meta("other").status, 403);
     assert_eq!(text(&get("/dropbox?challenge=%3Cb%3Eabc")), "<b>abc");
     assert_eq!((get("/dropbox").status, get("/slack?challenge=1").status), (401, 405));
     let xero = signed("xero", r#"{"events":[],"lastEventSequence": 0,"entropy": "S0m3r4Nd0mt3xt"}"#);

@@ -177,6 +177,31 @@ fn functions_are_short() {
     none(&wrong);
 }
 
+/// The one file that compares secrets, in constant time; `cargo xtask timing` measures it.
+const COMPARES: &str = "src/model/equal.rs";
+
+#[test]
+fn secrets_are_compared_in_one_place() {
+    let mut wrong = vec![];
+    for file in rust_files().into_iter().filter(|file| file.path.starts_with("src/") && file.path != COMPARES && !is_test(&file.path)) {
+        for (number, line) in without_tests(&code_only(&file.text)).lines().enumerate() {
+            let compares = [" == ", " != ", ".eq(", ".ne(", "starts_with(", ".contains("].iter().any(|way| line.contains(way));
+            let secret = [".expose()", "tag.bytes()", "digest("].iter().any(|secret| line.contains(secret));
+            let own = ["ct_eq", "ConstantTimeEq", "subtle::", "constant_time"].iter().any(|word| line.contains(word));
+            if own || (secret && compares) {
+                wrong.push(format!("{}:{}: compare secrets, and what is made of them, by `model::equal`", file.path, number + 1));
+            }
+        }
+    }
+    // What a signature is decoded to, and what it should be, can't be compared otherwise.
+    let key = read("src/verify/key.rs");
+    let tag = key.split("struct Tag").next().and_then(|before| before.rsplit("\n\n").next()).unwrap_or_default();
+    if !key.contains("struct Tag") || tag.contains("PartialEq") {
+        wrong.push("src/verify/key.rs: `Tag` is not to be compared by `==`".into());
+    }
+    none(&wrong);
+}
+
 #[test]
 fn the_map_names_what_exists() {
     let map = read("ARCHITECTURE.md");

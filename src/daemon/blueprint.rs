@@ -167,7 +167,14 @@ impl Blueprint {
             Some((http::HeaderName::from_bytes(name.as_bytes()).ok()?, http::HeaderValue::from_bytes(value).ok()?))
         };
         let headers = headers.iter().filter_map(pair).collect();
-        Some(verifier.topic(&Request { headers: &headers, body, peer: IpAddr::from([127, 0, 0, 1]), certificate: None, query: "" }))
+        Some(verifier.topic(&Request {
+            headers: &headers,
+            body,
+            peer: IpAddr::from([127, 0, 0, 1]),
+            certificate: None,
+            document: None,
+            query: "",
+        }))
     }
 
     /// All sources' names.

@@ -67,6 +67,7 @@ impl Daemon {
         crate::fail::point("reload");
         let running = Running::of(&self.config, &blueprint, Lent { clock: &self.hub.clock, vault: &vault });
         self.works.change(specs, Laid::of(&blueprint.outputs, &blueprint.router), Arc::clone(&blueprint.router));
+        self.keys.change(&blueprint);
         self.ingest.swap(blueprint.sources);
         self.running.store(Arc::new(running));
         if let Err(why) = self.works.hold_and_release().await {

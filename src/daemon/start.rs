@@ -6,6 +6,7 @@ use super::audit::Audited;
 use super::blueprint::Blueprint;
 use super::door;
 use super::hub::{Hub, Reading};
+use super::keys::Keys;
 use super::looks::Patience;
 use super::outputs::OutputPlan;
 use super::paused::Paused;
@@ -17,6 +18,7 @@ use crate::deliver::{Fleet, KeyOf, OutputSpec};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
 use crate::journal::{Archive, Journal, OpenError, Recovered, Retain, SealedVault, Settings, SqliteStore, StoreError, VaultKey};
 use crate::model::{Clock, ConfigVersion, Instant, Kept};
+use crate::verify::Documents;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -71,6 +73,7 @@ pub struct Daemon {
     pub(super) folder: PathBuf,
     pub(super) seen: ArcSwap<Seen>,
     pub(super) noticed: Noticed,
+    pub(super) keys: Arc<Keys>,
 }
 
 /// What runs now, for people; swapped whole by a reload.
@@ -207,7 +210,9 @@ pub async fn start(
     let tls = blueprint.server.tls.as_ref().map(|files| Tls::load(files, &blueprint.base)).transpose()?;
     let (doors, admin) = open_doors(&blueprint, recovered, &folder)?;
     let running = Running::of(config, &blueprint, Lent { clock: &clock, vault: &vault });
-    let ingest = Arc::new(Ingest::new(blueprint.sources, Arc::clone(&hub), Arc::clone(&clock), rand::random()));
+    let keys = Arc::new(Keys::new(&blueprint, &clock));
+    let documents: Arc<dyn Documents> = Arc::clone(&keys) as _;
+    let ingest = Arc::new(Ingest::new(blueprint.sources, Arc::clone(&hub), Arc::clone(&clock), rand::random()).asking(documents));
     let daemon = Daemon {
         config: config.to_owned(),
         kinds,
@@ -227,6 +232,7 @@ pub async fn start(
         folder,
         seen: ArcSwap::from_pointee(Seen { at: clock.now(), ..Seen::default() }),
         noticed: Noticed::default(),
+        keys,
         hub,
     };
     Ok((Arc::new(daemon), doors, admin))

@@ -25,6 +25,8 @@ pub enum Answer {
     Broken,
     /// 401.
     NotProven,
+    /// 403: a handshake without its token.
+    NoHandshake,
     /// 404.
     UnknownPath,
     /// 405.
@@ -43,11 +45,12 @@ pub enum Answer {
 
 impl Answer {
     /// All of them, in their order.
-    pub const ALL: [Answer; 11] = [
+    pub const ALL: [Answer; 12] = [
         Answer::Kept,
         Answer::Repeated,
         Answer::Broken,
         Answer::NotProven,
+        Answer::NoHandshake,
         Answer::UnknownPath,
         Answer::WrongMethod,
         Answer::TooSlow,
@@ -64,6 +67,7 @@ impl Answer {
             Answer::Repeated => "repeated",
             Answer::Broken => "broken",
             Answer::NotProven => "not_proven",
+            Answer::NoHandshake => "no_handshake",
             Answer::UnknownPath => "unknown_path",
             Answer::WrongMethod => "wrong_method",
             Answer::TooSlow => "too_slow",
@@ -80,6 +84,7 @@ impl Answer {
             Answer::Kept | Answer::Repeated => StatusCode::OK,
             Answer::Broken => StatusCode::BAD_REQUEST,
             Answer::NotProven => StatusCode::UNAUTHORIZED,
+            Answer::NoHandshake => StatusCode::FORBIDDEN,
             Answer::UnknownPath => StatusCode::NOT_FOUND,
             Answer::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Answer::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -93,7 +98,7 @@ impl Answer {
         match self {
             Answer::Kept | Answer::Repeated => "{}",
             Answer::Broken => r#"{"error":"the body could not be read"}"#,
-            Answer::NotProven => r#"{"error":"not proven"}"#,
+            Answer::NotProven | Answer::NoHandshake => r#"{"error":"not proven"}"#,
             Answer::UnknownPath => r#"{"error":"no source at this path"}"#,
             Answer::WrongMethod => r#"{"error":"only POST"}"#,
             Answer::TooSlow => r#"{"error":"too slow"}"#,
@@ -143,6 +148,18 @@ pub enum Refuse {
     /// The journal did not say in time.
     #[error("the journal did not keep it within {} s", super::handle::KEPT_WITHIN.as_secs())]
     Late,
+    /// Whether it is proven can't be told: what that takes stands elsewhere.
+    #[error("the sender's certificate or set of keys can't be had now: {0}")]
+    NoKey(String),
+    /// What a subscription asks to be visited can't be.
+    #[error("the subscription can't be confirmed now: {0}")]
+    NotVisited(String),
+    /// A subscription asks to be confirmed, and nobody said that it is ours.
+    #[error("a subscription asks to be confirmed: name it under `secret`, as the sender calls it, and have it asked for again")]
+    Unnamed,
+    /// A subscription asks to be confirmed elsewhere than at its sender.
+    #[error("a subscription asks to be confirmed at an address that is none of the sender's")]
+    Foreign,
     /// It is not proven.
     #[error(transparent)]
     NotProven(#[from] Refused),
@@ -168,20 +185,34 @@ impl Refuse {
             Refuse::TooSlow => Answer::TooSlow,
             Refuse::Broken => Answer::Broken,
             Refuse::NoBudget | Refuse::Full | Refuse::Reserved => Answer::NoRoom,
-            Refuse::Failed | Refuse::Late => Answer::CannotKeep,
-            Refuse::NotProven(_) | Refuse::NoHandshake => Answer::NotProven,
+            Refuse::Failed | Refuse::Late | Refuse::NoKey(_) | Refuse::NotVisited(_) => Answer::CannotKeep,
+            Refuse::NotProven(_) | Refuse::Unnamed | Refuse::Foreign => Answer::NotProven,
+            Refuse::NoHandshake => Answer::NoHandshake,
         }
     }
 
     /// Whether the body was read to its end, so that the connection can go on.
     fn read_all(&self) -> bool {
-        matches!(self, Refuse::NotProven(_) | Refuse::Full | Refuse::Reserved | Refuse::Failed | Refuse::Late)
+        matches!(
+            self,
+            Refuse::NotProven(_)
+                | Refuse::Full
+                | Refuse::Reserved
+                | Refuse::Failed
+                | Refuse::Late
+                | Refuse::NoKey(_)
+                | Refuse::NotVisited(_)
+                | Refuse::Unnamed
+                | Refuse::Foreign
+        )
     }
 
-    /// The answer.
-    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+    /// The answer; a sender that wants its good answers empty gets the others empty too.
+    pub(super) fn response(&self, source: Option<&Source>) -> Response<Full<Bytes>> {
         let answer = self.answer();
-        let mut response = with(answer.status(), JSON, Bytes::from_static(answer.body().as_bytes()));
+        let empty = source.and_then(|source| source.answer.as_ref()).is_some_and(Bytes::is_empty);
+        let body = if empty { "" } else { answer.body() };
+        let mut response = with(answer.status(), JSON, Bytes::from_static(body.as_bytes()));
         let headers = response.headers_mut();
         match answer {
             Answer::WrongMethod => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
@@ -220,9 +251,27 @@ pub(super) fn shaken(reply: Reply) -> Response<Full<Bytes>> {
         Reply::Text(text) => with(StatusCode::OK, TEXT, text.into()),
         Reply::Json(json) => with(StatusCode::OK, JSON, json.into()),
         Reply::Nothing => with(StatusCode::NO_CONTENT, TEXT, Bytes::new()),
-        Reply::No => with(StatusCode::UNAUTHORIZED, JSON, Bytes::from_static(Answer::NotProven.body().as_bytes())),
+        Reply::Allowed { origin, rate } => allowed(&origin, rate),
+        // What is shown to people is not given back.
+        Reply::Visit(_) | Reply::Show(_) => with(StatusCode::OK, TEXT, Bytes::new()),
+        Reply::No | Reply::Unnamed | Reply::Foreign => {
+            with(Answer::NoHandshake.status(), JSON, Bytes::from_static(Answer::NoHandshake.body().as_bytes()))
+        }
     };
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn allowed(origin: &str, rate: Option<u32>) -> Response<Full<Bytes>> {
+    let mut response = with(StatusCode::OK, TEXT, Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    if let Ok(origin) = HeaderValue::from_str(origin) {
+        headers.insert("webhook-allowed-origin", origin);
+    }
+    if let Some(rate) = rate {
+        headers.insert("webhook-allowed-rate", rate.into());
+    }
     response
 }
 

@@ -96,15 +96,20 @@ impl Tally {
     }
 
     /// Counts a refusal and remembers it. A request that no sender makes says nothing of how the source does.
-    pub(super) fn refuse(&self, mut refusal: Refusal) {
+    pub(super) fn refuse(&self, refusal: Refusal) {
         if refusal.answer != Answer::WrongMethod {
             self.answered(false);
         }
+        self.count(refusal.answer);
+        self.show(refusal);
+    }
+
+    /// Remembers what people should see, without counting it.
+    pub(super) fn show(&self, mut refusal: Refusal) {
         if refusal.path.len() > MOST_PATH {
             let end = (0..=MOST_PATH).rev().find(|end| refusal.path.is_char_boundary(*end)).unwrap_or(0);
             refusal.path = refusal.path.get(..end).unwrap_or_default().into();
         }
-        self.count(refusal.answer);
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if refusals.len() >= MOST_REFUSALS {
             refusals.pop_front();

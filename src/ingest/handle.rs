@@ -8,10 +8,11 @@ use super::body::{self, Budget, Reserved};
 use super::coding;
 use super::counts::{Refusal, Tally};
 use super::cut;
+use super::proof::{kept_query, unsigned};
 use super::sources::{Limits, Source, Sources};
 use crate::fail;
 use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, Timestamp, envelope};
-use crate::verify::{Reply, Request, Verified};
+use crate::verify::{Documents, NoDocuments, Reply, Request, Verified};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, PROXY_AUTHORIZATION};
@@ -69,6 +70,7 @@ pub struct Ingest<K> {
     budget: Arc<Budget>,
     elsewhere: Tally,
     unwatched: TaskTracker,
+    documents: Arc<dyn Documents>,
 }
 
 impl<K: Keep> Ingest<K> {
@@ -82,7 +84,18 @@ impl<K: Keep> Ingest<K> {
             budget: Arc::default(),
             elsewhere: Tally::default(),
             unwatched: TaskTracker::new(),
+            documents: Arc::new(NoDocuments),
         }
+    }
+
+    /// The same, which asks for what proofs need from other hosts.
+    #[must_use]
+    pub fn asking(self, documents: Arc<dyn Documents>) -> Self {
+        Ingest { documents, ..self }
+    }
+
+    pub(super) fn documents(&self) -> &dyn Documents {
+        &*self.documents
     }
 
     /// Goes on with other sources and limits; requests under way end with those they began with.
@@ -145,14 +158,12 @@ impl<K: Keep> Ingest<K> {
         B: Body<Data = Bytes>,
     {
         if parts.method != Method::POST {
-            let challenged =
-                (parts.method == Method::GET).then(|| source.verifier.challenged(parts.uri.query().unwrap_or_default())).flatten();
-            match challenged {
-                Some(Reply::No) => return Err(Refuse::NoHandshake),
-                Some(reply) => return Ok(Taken::Handshake(reply)),
-                None => {}
-            }
-            return Err(Refuse::WrongMethod);
+            let asked = match parts.method {
+                Method::GET => source.verifier.challenged(parts.uri.query().unwrap_or_default()),
+                Method::OPTIONS => source.verifier.asked(&parts.headers),
+                _ => None,
+            };
+            return Ok(Taken::Handshake(self.shaken(asked.ok_or(Refuse::WrongMethod)?).await?));
         }
         let head: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         if parts.headers.len() > MOST_HEADERS || head > MOST_HEADER_BYTES {
@@ -162,13 +173,15 @@ impl<K: Keep> Ingest<K> {
         let body = body::read(body, limits.max_body, &mut reserved, limits.body_budget).await?;
         let query = parts.uri.query().unwrap_or_default();
         if let Some(reply) = source.verifier.posted(query).filter(|_| body.is_empty()) {
-            return Ok(Taken::Handshake(reply));
+            return Ok(Taken::Handshake(self.shaken(reply).await?));
         }
         let now = self.clock.wall();
         fail::point("accepted");
         let certificate = parts.extensions.get::<Shown>().map(|shown| &*shown.0);
-        let request = Request { headers: &parts.headers, body: &body, peer, certificate, query };
-        source.verifier.prove(&request, now)?;
+        let request = Request { headers: &parts.headers, body: &body, peer, certificate, document: None, query };
+        if let Err(refuse) = self.proven(source, request, now).await {
+            return unsigned(source, &request, refuse, parts.uri.path(), now).map(Taken::Handshake);
+        }
         let decoded = coding::decoded(&parts.headers, &body, limits.max_body, &mut reserved, limits.body_budget)?;
         let secret = source.verifier.secret_header();
         let headers = kept_headers(&parts.headers, head, secret, decoded.is_some());
@@ -176,7 +189,7 @@ impl<K: Keep> Ingest<K> {
         let request = Request { body: &body, ..request };
         let verified = source.verifier.read(&request);
         if let Some(reply) = source.verifier.shaken(&request) {
-            return Ok(Taken::Handshake(reply));
+            return Ok(Taken::Handshake(self.shaken(reply).await?));
         }
         fail::point("verified");
         source.tally.heard(now);
@@ -230,7 +243,7 @@ impl<K: Keep> Ingest<K> {
             topic: verified.topic,
             received_at: now,
             headers,
-            query: parts.uri.query().unwrap_or_default().into(),
+            query: kept_query(source, parts.uri.query().unwrap_or_default()).into(),
             body,
             sender_id: verified.sender_id,
         }
@@ -300,7 +313,7 @@ impl<K: Keep> Ingest<K> {
             // Anybody can ask for any path: no line of the log for each.
             None => self.elsewhere.refuse(refusal),
         }
-        refuse.response()
+        refuse.response(source)
     }
 }
 

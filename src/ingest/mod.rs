@@ -13,6 +13,7 @@ pub mod counts;
 mod cut;
 pub mod handle;
 pub mod listener;
+mod proof;
 mod room;
 pub mod section;
 pub mod sources;

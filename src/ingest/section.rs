@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use switchyard_api::{At, Node, Period, Problem, Size, Span, tree};
+use switchyard_api::http::Connection;
+use switchyard_api::{At, Node, Period, Problem, Secret, Size, Span, tree};
 
 use super::room::Caps;
 use super::sources::Limits;
@@ -32,8 +33,19 @@ pub struct ServerSection {
     pub max_connections: Option<At<u32>>,
     /// Most connections of one address (of IPv6, one /64), trusted proxies apart; beyond it they are closed. Default: 256.
     pub max_connections_per_address: Option<At<u32>>,
+    /// How certificates and keys of senders are fetched, and subscriptions confirmed.
+    pub fetch: Option<FetchSection>,
     /// Another room's.
     pub admin: Option<IgnoredAny>,
+}
+
+/// `server.fetch`: how senders' own hosts are reached.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct FetchSection {
+    /// PEM file of roots to believe instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// A proxy to go through.   example: http://proxy.example:3128
+    pub proxy: Option<At<Secret>>,
 }
 
 /// `server.tls`: PEM files, read again when they change.
@@ -99,6 +111,8 @@ pub struct Server {
     pub limits: Limits,
     /// Bounds of connections.
     pub caps: Caps,
+    /// How senders' own hosts are reached.
+    pub fetch: FetchSection,
 }
 
 /// Reads the sources in the order of the file. Those with problems are left out, and the problems told; also those with an unknown
@@ -180,7 +194,9 @@ impl ServerSection {
             connections: count(&self.max_connections, defaults.connections),
             per_address: count(&self.max_connections_per_address, defaults.per_address),
         };
-        (problems.len() == before).then_some(Server { listen, tls: self.tls.clone(), limits, caps })
+        let fetch = self.fetch.clone().unwrap_or_default();
+        problems.extend(Connection { ca: fetch.ca.clone(), proxy: fetch.proxy.clone(), ..Connection::default() }.validate(None));
+        (problems.len() == before).then_some(Server { listen, tls: self.tls.clone(), limits, caps, fetch })
     }
 }
 

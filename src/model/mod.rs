@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config_version;
 pub mod delivery;
 pub mod envelope;
+pub mod equal;
 pub mod event;
 pub mod ids;
 pub mod own;
@@ -19,6 +20,7 @@ pub use delivery::{
     BEHIND, COLLECTED, Cursor, DeliveryKey, DeliveryRow, HeldUntil, Loaded, ON_DEAD, Order, PACED, SILENCED, Settlement, State, Written,
     ends_dead, stands_in_line,
 };
+pub use equal::equal;
 pub use event::{Appended, Dedupe, Event, Headers, Kept, Seq};
 pub use ids::{DeliveryId, EventId};
 pub use own::{Drill, OWN_SOURCE, OwnTopic};

@@ -302,6 +302,17 @@ mod tests {
         assert_eq!(render(text, body).unwrap(), "Order 7: 1500.00 EUR from Ann");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn every_number_is_written_as_it_came(number in crate::route::testing::NUMBER, lead in "[a-z]{0,3}") {
+            proptest::prop_assume!(number != "-0");
+            let body = format!(r#"{{"n":{number},"l":[{number}],"o":{{"n":{number}}}}}"#);
+            let template = format!("{lead}{{{{ data.n }}}} {{{{ data.l }}}} {{{{ data.o|tojson }}}} {{{{ raw }}}}");
+            let expected = format!(r#"{lead}{number} [{number}] {{"n":{number}}} {body}"#);
+            proptest::prop_assert_eq!(render(&template, &body), Ok(expected));
+        }
+    }
+
     #[test]
     fn values_print_as_json_prints_them_and_numbers_keep_their_digits() {
         let body = r#"{"a":1.10,"b":true,"n":null,"big":12345678901234567890123,"huge":1234567890123456789012345678901234567890123,"e":1e400,"p":0.10000000000000000001,"l":[1.50,"x",{"y":2.0}]}"#;

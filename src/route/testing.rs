@@ -113,3 +113,6 @@ impl Reader<'_> {
         Node { span: Span { start, end: self.at }, value }
     }
 }
+
+/// Every number that JSON can write, within reason; but for `-0`, which is written `0`.
+pub const NUMBER: &str = r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?";

@@ -2,6 +2,7 @@
 //!
 //! A source is never open by mistake: without `verify`, or with a secret that is missing or empty, nothing is built.
 
+mod jwt;
 mod over;
 mod scheme;
 
@@ -128,7 +129,7 @@ impl Build<'_> {
                 }
                 None => {
                     problem.help = Some(format!(
-                        "known are {}, and `none`; or spell the form out: `hmac`, `bearer`, `token`, `basic`, `mtls`, `allow`",
+                        "known are {}, and `none`; or spell the form out: `hmac`, `public`, `bearer`, `token`, `basic`, `jwt`, `mtls`, `allow`",
                         names()
                     ));
                 }
@@ -148,6 +149,7 @@ impl Build<'_> {
             spelled.token.as_ref().map(|token| ("token", token.span)),
             spelled.basic.as_ref().map(|basic| ("basic", basic.span)),
             spelled.mtls.as_ref().map(|mtls| ("mtls", mtls.span)),
+            spelled.jwt.as_ref().map(|jwt| ("jwt", jwt.span)),
         ]
         .into_iter()
         .flatten()
@@ -167,7 +169,7 @@ impl Build<'_> {
             self.strays(form, section);
         }
         match kinds.first().map(|(kind, _)| *kind) {
-            Some("hmac" | "hash" | "public") => self.scheme(form, section).map(Proof::Signature),
+            Some("hmac" | "hash" | "public") => self.scheme(form, section).map(|scheme| Proof::Signature(Box::new(scheme))),
             Some("bearer") => {
                 let bearer = spelled.bearer.as_ref()?;
                 let secrets = self.secrets(bearer.span, &bearer.value.0)?;
@@ -179,6 +181,7 @@ impl Build<'_> {
                 let (place, items) = (self.place(form)?, self.items(spelled)?);
                 Some(Proof::Token(Token::new(place, items, Word::None, secrets?.to_vec())))
             }
+            Some("jwt") => self.jwt(spelled).map(Proof::Jwt),
             Some("mtls") => {
                 let names = &spelled.mtls.as_ref()?.value;
                 let named: Vec<_> = names.iter().map(|name| self.certificate_name(name)).collect();
@@ -188,8 +191,9 @@ impl Build<'_> {
             None if form.open || spelled.allow.as_ref().is_some_and(|networks| !networks.is_empty()) => Some(Proof::None),
             None => {
                 self.error("no-proof", form.at, format!("source `{}` proves nothing: anybody could send", self.name), "no proof in here")
-                    .help =
-                    Some("add `hmac`, `bearer`, `token`, `basic`, `mtls` or `allow`; to accept everybody write `verify: none`".into());
+                    .help = Some(
+                    "add `hmac`, `bearer`, `token`, `basic`, `jwt`, `mtls` or `allow`; to accept everybody write `verify: none`".into(),
+                );
                 None
             }
         }
@@ -210,6 +214,9 @@ impl Build<'_> {
         let secrets = self.secrets(secrets.span, &secrets.value.0)?.to_vec();
         Some(match shows {
             Shows::Token => Token::new(self.place(form)?, self.items(&form.spelled)?, Word::None, secrets),
+            // In the URL, where the file says so.
+            Shows::Bearer if form.spelled.query.is_some() => Token::new(self.place(form)?, Box::default(), Word::None, secrets),
+            Shows::Bearer => Token::bearer(secrets),
             Shows::Basic => Token::new(Place::Header(http::header::AUTHORIZATION), Box::default(), Word::Basic, secrets),
         })
     }
@@ -228,8 +235,12 @@ impl Build<'_> {
     /// Keys that only an HMAC has, beside something else.
     fn strays(&mut self, form: &FullForm, section: &Section) {
         let spelled = &form.spelled;
-        let header = spelled.header.as_ref().filter(|_| spelled.token.is_none());
+        let of_preset = form.preset.and_then(|preset| preset.verify.query.as_ref());
+        let header = spelled.header.as_ref().filter(|_| spelled.token.is_none() && spelled.jwt.is_none());
         let strays = [
+            ("query", spelled.query.as_ref().filter(|_| spelled.token.is_none() && of_preset.is_none()).map(|k| k.span)),
+            ("certificate", spelled.certificate.as_ref().map(|k| k.span)),
+            ("secret_at", spelled.secret_at.as_ref().map(|k| k.span)),
             ("header", header.map(|k| k.span)),
             ("json", spelled.json.as_ref().filter(|_| spelled.token.is_none()).map(|k| k.span)),
             ("items", spelled.items.as_ref().filter(|_| spelled.token.is_none()).map(|k| k.span)),

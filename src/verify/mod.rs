@@ -1,14 +1,21 @@
 //! Proof: was this request sent by who it says, and what is it about?
 //!
 //! Does: turns a source's section into a [`Verifier`]; verifies requests; signs as a sender would. Pure: the time comes in,
-//! nothing is read or opened. Never: takes a hash or a key from the request, quotes a secret or the request in an error
+//! nothing is read or opened: what stands at other hosts is asked for before (`elsewhere.rs`). Never: takes a hash or a key from the request, quotes a secret or the request in an error
 //! (L7), refuses a proven request for its content (L2), examines without a bound (L6).
 //! Proven by the tests here and by `vectors.rs` over `tests/data/signatures.json`.
 
 mod build;
+mod elsewhere;
+#[cfg(test)]
+mod elsewhere_tests;
 pub mod handshake;
+mod jwt;
+mod key;
 mod pick;
 pub(crate) mod presets;
+#[cfg(test)]
+mod reference_tests;
 pub mod section;
 mod sign;
 mod signature;
@@ -20,6 +27,7 @@ mod token;
 mod vectors;
 
 pub use build::network_of;
+pub use elsewhere::{Address, Documents, NoDocuments, NotThere};
 pub use handshake::Reply;
 pub use pick::MOST_BYTES;
 pub use presets::{Preset, preset, presets};
@@ -56,10 +64,11 @@ pub struct Verifier {
 enum Proof {
     /// Said out loud: `verify: none`, or `allow` alone.
     None,
-    Signature(signature::Scheme),
+    Signature(Box<signature::Scheme>),
     Token(token::Token),
     /// A certificate that the listener proved, of one of these names; without any, of whatever name.
     Certificate(Box<[ServerName<'static>]>),
+    Jwt(jwt::Jwt),
 }
 
 /// The parts of a request that proof looks at.
@@ -75,6 +84,8 @@ pub struct Request<'r> {
     pub peer: IpAddr,
     /// The certificate (DER) that the connection's other side showed and that is proven to be of the listener's `client_ca`.
     pub certificate: Option<&'r [u8]>,
+    /// What stands at [`Verifier::key_at`], where that names an address.
+    pub document: Option<&'r [u8]>,
 }
 
 /// A proven request.
@@ -133,6 +144,30 @@ pub enum Refused {
         /// How far it may be.
         tolerance: Duration,
     },
+    /// The token is not where it should be in the URL.
+    #[error("there is no token as `{0}` in the URL")]
+    NoToken(String),
+    /// A sender that signs for many signed it for somebody else.
+    #[error("it is signed, but not for one of the names of `secret`")]
+    OtherName,
+    /// The certificate's address is none that is believed.
+    #[error("the certificate's address is none of this sender: not `https`, another host, or more than a path")]
+    ForeignCertificate,
+    /// What stands there is no certificate or set of keys that can be used.
+    #[error("what stands at the sender's address is no certificate or set of keys that can be used")]
+    BadCertificate,
+    /// The certificate is not valid now.
+    #[error("the sender's certificate is not valid at this moment")]
+    CertificateOver,
+    /// The set has no such key.
+    #[error("the issuer's set has no key of the token's name")]
+    UnknownKey,
+    /// Another issuer's token, or one for somebody else.
+    #[error("the token is not of `issuer`, or not for `audience`")]
+    OtherToken,
+    /// The token's time is over, or not come.
+    #[error("the token is not valid at this moment")]
+    TokenOver,
     /// It is well formed and does not hold.
     #[error("the signature or token does not match: another secret, or the request was altered on its way")]
     Mismatch,
@@ -147,16 +182,35 @@ fn is_of(certificate: &[u8], names: &[ServerName<'static>]) -> Result<(), Refuse
 }
 
 impl Verifier {
+    /// Where the document stands that this request is proven with; `None`: it needs none. What can't be proven with any is refused here.
+    pub fn key_at(&self, request: &Request<'_>, now: Timestamp) -> Result<Option<Address>, Refused> {
+        match &self.proof {
+            Proof::Signature(scheme) if scheme.certificate.is_some() => {
+                self.admits(request.peer)?;
+                scheme.address(request, now)
+            }
+            Proof::Jwt(jwt) => {
+                self.admits(request.peer)?;
+                jwt.place(request.headers, now).map(Some)
+            }
+            Proof::None | Proof::Signature(_) | Proof::Token(_) | Proof::Certificate(_) => Ok(None),
+        }
+    }
+
+    fn admits(&self, peer: IpAddr) -> Result<(), Refused> {
+        let peer = peer.to_canonical();
+        let admitted = self.allow.is_empty() || self.allow.iter().any(|net| net.contains(&peer));
+        if admitted { Ok(()) } else { Err(Refused::NotAllowed) }
+    }
+
     /// Proves a request.
     pub fn prove(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refused> {
-        let peer = request.peer.to_canonical();
-        if !self.allow.is_empty() && !self.allow.iter().any(|net| net.contains(&peer)) {
-            return Err(Refused::NotAllowed);
-        }
+        self.admits(request.peer)?;
         match &self.proof {
             Proof::None => Ok(()),
             Proof::Signature(scheme) => scheme.verify(request, now),
-            Proof::Token(token) => token.verify(request.headers, request.body),
+            Proof::Token(token) => token.verify(request),
+            Proof::Jwt(jwt) => jwt.verify(request.headers, request.document, now),
             Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names),
         }
     }
@@ -170,15 +224,21 @@ impl Verifier {
     pub fn secret_header(&self) -> Option<&HeaderName> {
         match &self.proof {
             Proof::Token(token) => token.header(),
+            Proof::Jwt(jwt) => Some(&jwt.header),
             Proof::None | Proof::Signature(_) | Proof::Certificate(_) => None,
         }
+    }
+
+    /// The field of the query that is the secret itself, so must not be kept (L7).
+    pub fn secret_query(&self) -> Option<&str> {
+        if let Proof::Token(token) = &self.proof { token.query() } else { None }
     }
 
     /// The paths in the body at which the secret itself may stand, so must not be kept (L7).
     pub fn secret_paths(&self) -> Vec<Box<[Box<str>]>> {
         match &self.proof {
             Proof::Token(token) => token.paths(),
-            Proof::None | Proof::Signature(_) | Proof::Certificate(_) => vec![],
+            Proof::None | Proof::Signature(_) | Proof::Certificate(_) | Proof::Jwt(_) => vec![],
         }
     }
 

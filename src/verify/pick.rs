@@ -2,7 +2,7 @@
 //!
 //! A JSON body is walked along the one path and never becomes a tree. Of a repeated key the last counts, as everywhere.
 
-use super::section;
+use super::{Refused, section};
 use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -38,6 +38,18 @@ impl Pick {
             Pick::Fixed(word) => Some(Cow::Owned(word.as_ref().to_owned())),
         }
         .filter(|value| !value.is_empty())
+    }
+
+    /// The value, where there is one and one alone: what decides on a proof.
+    pub fn read_once<'r>(&self, headers: &'r HeaderMap, body: &'r [u8]) -> Result<Cow<'r, str>, Refused> {
+        match self {
+            Pick::Header(name) => {
+                let value = super::signature::only(headers, name)?;
+                std::str::from_utf8(value).map(Cow::Borrowed).map_err(|_| Refused::Malformed(name.clone()))
+            }
+            Pick::Json(path) => self.read(headers, body).ok_or_else(|| Refused::MissingField(path.join("."))),
+            Pick::Fixed(word) => Ok(Cow::Owned(word.as_ref().to_owned())),
+        }
     }
 
     /// From what the file says; `Err` says what is wrong with it.

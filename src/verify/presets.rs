@@ -116,6 +116,9 @@ impl<'de> Deserialize<'de> for Placeless {
             fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
                 Ok(Value::Int(number.into()))
             }
+            fn visit_bool<E: Error>(self, truth: bool) -> Result<Value, E> {
+                Ok(Value::Bool(truth))
+            }
             fn visit_unit<E: Error>(self) -> Result<Value, E> {
                 Ok(Value::Null)
             }
@@ -146,7 +149,7 @@ mod tests {
     fn the_file_is_read_without_a_problem() {
         let names: Vec<_> = read(include_str!("presets.yaml")).unwrap().into_iter().map(|p| p.name).collect();
         assert_eq!(&names[..5], ["orderchamp", "standard-webhooks", "github", "stripe", "shopify"]);
-        assert_eq!(names.len(), 43);
+        assert_eq!(names.len(), 47);
     }
 
     #[test]

@@ -61,13 +61,22 @@ pub struct Spelled {
     /// What stands between several signatures in the header, of which one must hold.
     pub separator: Option<At<String>>,
     /// What is signed: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{url}`, `{method}`, `{form}` (the fields of a form, sorted,
-    /// as Twilio does), `{json:path}` (a text or number of the body; nothing where there is none) and `{raw:path}` (its exact bytes).
-    /// Default: `{body}`.
+    /// as Twilio does), `{json:path}` (a text or number of the body; nothing where there is none), `{raw:path}` (its exact bytes),
+    /// `{lines:A,B}` (name and text of each of these fields that the body has, a line each), `{crc32}` (of the body, in digits) and
+    /// `{secret}` (where it is a name that the request leaves out). Default: `{body}`.
     pub signs: Option<At<String>>,
     /// How the key is made from the secret. Default: its text as it is.
     pub key: Option<At<KeyForm>>,
     /// When it was signed.
     pub timestamp: Option<At<TimestampSection>>,
+    /// Where the certificate is fetched that a signature is proven with.
+    pub certificate: Option<At<CertificateSection>>,
+    /// The place in a signed request that must hold the `secret`, which is then a name and no key.
+    pub secret_at: Option<At<Pick>>,
+    /// A JSON Web Token in `header`, or as `Authorization: Bearer …`.
+    pub jwt: Option<At<JwtSection>>,
+    /// The field of the URL's query that holds the `token`; it is not kept.
+    pub query: Option<At<String>>,
     /// `Authorization: Bearer …`: one token, or a list while they rotate.
     pub bearer: Option<At<Secrets>>,
     /// A token that stands alone in `header`.
@@ -94,6 +103,28 @@ pub struct TimestampSection {
     pub unit: Option<Unit>,
     /// How far it may be from now, to both sides. Default: 5m.
     pub tolerance: Option<Period>,
+}
+
+/// A certificate that stands at its sender's.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateSection {
+    /// Where the request holds its address.
+    pub at: At<Pick>,
+    /// The hosts it may be at; `*` is one label, as in `sns.*.amazonaws.com`.
+    pub hosts: At<Vec<At<String>>>,
+}
+
+/// A JSON Web Token.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtSection {
+    /// Where the issuer publishes its keys.   example: https://login.microsoftonline.com/TENANT/discovery/v2.0/keys
+    pub keys: At<String>,
+    /// Who issues it: exactly `iss`.
+    pub issuer: At<String>,
+    /// For whom: exactly `aud`, or one of them.
+    pub audience: At<String>,
 }
 
 /// User and password.
@@ -124,6 +155,12 @@ pub enum PublicKey {
     Ed25519,
     /// ECDSA over P-256 with SHA-256, signatures in DER; the key as SPKI DER or as an uncompressed point.
     P256,
+    /// RSA (PKCS #1 v1.5) with SHA-256, 2,048 bits and more; the key as SPKI DER.
+    #[serde(rename = "rsa-sha256")]
+    RsaSha256,
+    /// The same, or with SHA-1 where the sender still does.
+    #[serde(rename = "rsa-sha256-or-sha1")]
+    Rsa,
 }
 
 /// What a preset's sender shows in place of a signature; it stands under `secret`.
@@ -134,6 +171,8 @@ pub enum Shows {
     Token,
     /// `user:password`, as `Authorization: Basic …`.
     Basic,
+    /// A token, as `Authorization: Bearer …`.
+    Bearer,
 }
 
 /// The hash inside an HMAC.

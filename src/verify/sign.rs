@@ -56,6 +56,7 @@ impl Verifier {
         }
         match &self.proof {
             Proof::None | Proof::Certificate(_) => {}
+            Proof::Jwt(_) => return Err(CannotSign::PublicKey),
             Proof::Token(token) => {
                 let name = token.header().ok_or(CannotSign::InBody)?;
                 headers.push((name.clone(), token.written().ok_or(CannotSign::NoSecret)?));
@@ -75,6 +76,9 @@ impl Verifier {
         now: Timestamp,
         headers: &mut Vec<(HeaderName, String)>,
     ) -> Result<(), CannotSign> {
+        if scheme.certificate.is_some() {
+            return Err(CannotSign::PublicKey);
+        }
         let Place::Header(place) = &scheme.place else { return Err(CannotSign::InBody) };
         let in_millis = scheme.timestamp.as_ref().is_some_and(|moment| moment.unit == Unit::Ms);
         let stamp = if in_millis { now.0 } else { now.0.div_euclid(1_000) }.to_string();
@@ -91,7 +95,7 @@ impl Verifier {
                 Part::Text(text) | Part::Url { written: text, .. } => text.as_bytes(),
                 Part::Body => draft.body,
                 Part::Timestamp => stamp.as_bytes(),
-                Part::Form | Part::Json(_) | Part::Raw(_) => return Err(CannotSign::InBody),
+                Part::Form | Part::Json(_) | Part::Raw(_) | Part::Lines(_) | Part::Crc32 | Part::Secret => return Err(CannotSign::InBody),
                 Part::Header(name) => match headers.iter().find(|(there, _)| there == name) {
                     Some((_, value)) => value.as_bytes(),
                     None if matches!(&self.id, Some(Pick::Header(id)) if id == name) => return Err(CannotSign::NoId(name.clone())),

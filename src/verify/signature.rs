@@ -4,25 +4,22 @@
 
 use super::Refused;
 use super::Request;
+use super::elsewhere::{Address, Certificate};
+use super::handshake::field;
+use super::key::{Key, LONGEST, Tag};
 use super::pick::{self, Pick, Steps};
-use super::section::{Encoding, Hash, PublicKey, Unit};
+use super::section::{Encoding, Unit};
 use super::signed::{self, Body, Part};
-use crate::model::Timestamp;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm};
+use crate::model::{Timestamp, equal};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName};
-use sha2::Digest as _;
 use std::borrow::Cow;
 use std::time::Duration;
-use subtle::ConstantTimeEq;
+use switchyard_api::Secret;
 
 /// Most signatures of one request that are looked at; what comes after them is not (L6).
 pub const MOST_CANDIDATES: usize = 16;
-
-/// The longest signature: of ECDSA over P-256 in DER; a digest has at most 64.
-const LONGEST: usize = 72;
 
 /// A signature scheme with its keys.
 pub(super) struct Scheme {
@@ -35,8 +32,13 @@ pub(super) struct Scheme {
     pub separator: Box<str>,
     pub signs: Box<[Part]>,
     pub timestamp: Option<Moment>,
-    /// One per secret.
+    /// One per secret; none where a certificate has the key.
     pub keys: Box<[Key]>,
+    pub certificate: Option<Certificate>,
+    /// The place that must hold one of `names`.
+    pub secret_at: Option<Pick>,
+    /// The secrets, where they are no keys: in the signed text, or at `secret_at`.
+    pub names: Box<[Secret]>,
 }
 
 /// Where a signature or a token stands.
@@ -45,6 +47,8 @@ pub(super) enum Place {
     Header(HeaderName),
     /// In the body, or in each of its items.
     Json(Steps),
+    /// A field of the URL's query.
+    Query(Box<str>),
 }
 
 /// Where the moment of signing stands.
@@ -62,99 +66,12 @@ pub(super) enum MomentAt {
     Json(Pick),
 }
 
-/// A secret as the hash has already begun with it, so that a request costs no key schedule.
-#[derive(Clone)]
-pub(super) enum Key {
-    Sha1(Hmac<sha1::Sha1>),
-    Sha256(Hmac<sha2::Sha256>),
-    Sha384(Hmac<sha2::Sha384>),
-    Sha512(Hmac<sha2::Sha512>),
-    /// A plain hash that the secret begins.
-    Plain(sha2::Sha256),
-    /// Proves and cannot sign: the sender has the other half.
-    Public(PublicKey, Box<[u8]>),
-}
-
-/// A finished digest.
-pub(super) struct Tag {
-    bytes: [u8; LONGEST],
-    len: usize,
-}
-
-impl Key {
-    /// `None` for a key that the hash does not take (HMAC takes every length).
-    pub fn new(hash: Hash, secret: &[u8]) -> Option<Self> {
-        Some(match hash {
-            Hash::Sha1 => Key::Sha1(KeyInit::new_from_slice(secret).ok()?),
-            Hash::Sha256 => Key::Sha256(KeyInit::new_from_slice(secret).ok()?),
-            Hash::Sha384 => Key::Sha384(KeyInit::new_from_slice(secret).ok()?),
-            Hash::Sha512 => Key::Sha512(KeyInit::new_from_slice(secret).ok()?),
-        })
-    }
-
-    /// A plain hash that this secret begins.
-    pub fn plain(secret: &[u8]) -> Self {
-        Key::Plain(sha2::Sha256::new_with_prefix(secret))
-    }
-
-    /// A public key; `None` where these bytes are none of this kind.
-    pub fn public(kind: PublicKey, bytes: &[u8]) -> Option<Self> {
-        let bytes = match kind {
-            PublicKey::Ed25519 => bytes.try_into().ok().map(|bytes: &[u8; 32]| &bytes[..])?,
-            PublicKey::P256 => point(bytes)?,
-        };
-        let parsed = UnparsedPublicKey::new(algorithm(kind), bytes).parse();
-        parsed.is_ok().then(|| Key::Public(kind, bytes.into()))
-    }
-
-    /// Whether a signature over these pieces holds.
-    pub fn holds(&self, pieces: &[&[u8]], candidate: &[u8]) -> bool {
-        match self {
-            Key::Public(kind, key) => UnparsedPublicKey::new(algorithm(*kind), key).verify(&pieces.concat(), candidate).is_ok(),
-            _ => self.tag(pieces.iter().copied()).is_some_and(|tag| candidate.ct_eq(tag.bytes()).into()),
-        }
-    }
-
-    /// The digest over these pieces, one after the other; a public key makes none.
-    pub fn tag<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> Option<Tag> {
-        fn finish<'p, M: Mac + Clone>(begun: &M, pieces: impl Iterator<Item = &'p [u8]>) -> Tag {
-            let mut mac = begun.clone();
-            pieces.for_each(|piece| mac.update(piece));
-            Tag::of(&mac.finalize().into_bytes())
-        }
-        Some(match self {
-            Key::Sha1(begun) => finish(begun, pieces),
-            Key::Sha256(begun) => finish(begun, pieces),
-            Key::Sha384(begun) => finish(begun, pieces),
-            Key::Sha512(begun) => finish(begun, pieces),
-            Key::Plain(begun) => Tag::of(&pieces.fold(begun.clone(), sha2::Sha256::chain_update).finalize()),
-            Key::Public(..) => return None,
-        })
-    }
-}
-
-fn algorithm(kind: PublicKey) -> &'static dyn VerificationAlgorithm {
-    match kind {
-        PublicKey::Ed25519 => &ED25519,
-        PublicKey::P256 => &ECDSA_P256_SHA256_ASN1,
-    }
-}
-
-/// The uncompressed point of a P-256 key, from itself or from its SPKI (RFC 5480), whose header is always the same.
-fn point(bytes: &[u8]) -> Option<&[u8]> {
-    const SPKI: [u8; 26] = [
-        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01,
-        0x07, 0x03, 0x42, 0x00,
-    ];
-    let point = bytes.strip_prefix(&SPKI).unwrap_or(bytes);
-    (point.len() == 65 && point.first() == Some(&4)).then_some(point)
-}
-
 impl Place {
     /// What stands there, once.
-    pub fn read<'r>(&self, headers: &'r HeaderMap, body: &'r [u8]) -> Result<Cow<'r, [u8]>, Refused> {
+    pub fn read<'r>(&self, request: &Request<'r>, body: &'r [u8]) -> Result<Cow<'r, [u8]>, Refused> {
         match self {
-            Place::Header(name) => only(headers, name).map(Cow::Borrowed),
+            Place::Header(name) => only(request.headers, name).map(Cow::Borrowed),
+            Place::Query(name) => field(request.query, name).map(|text| Cow::Owned(text.into_bytes())).ok_or_else(|| self.malformed()),
             Place::Json(path) => pick::at_path(body, path).map(bytes).ok_or_else(|| Refused::MissingField(path.join("."))),
         }
     }
@@ -163,35 +80,14 @@ impl Place {
         match self {
             Place::Header(name) => Refused::Malformed(name.clone()),
             Place::Json(path) => Refused::MalformedField(path.join(".")),
+            Place::Query(name) => Refused::NoToken(name.to_string()),
         }
     }
 
     fn ambiguous(&self) -> Refused {
         match self {
             Place::Header(name) => Refused::Ambiguous(name.clone()),
-            Place::Json(path) => Refused::MalformedField(path.join(".")),
-        }
-    }
-}
-
-impl Tag {
-    fn of(digest: &[u8]) -> Tag {
-        let mut bytes = [0; LONGEST];
-        let len = digest.len().min(LONGEST);
-        bytes[..len].copy_from_slice(&digest[..len]);
-        Tag { bytes, len }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    /// As the sender writes it.
-    pub fn written(&self, encoding: Encoding) -> String {
-        match encoding {
-            Encoding::Hex => hex::encode(self.bytes()),
-            Encoding::UpperHex => hex::encode_upper(self.bytes()),
-            Encoding::Base64 => STANDARD.encode(self.bytes()),
+            Place::Json(_) | Place::Query(_) => self.malformed(),
         }
     }
 }
@@ -206,20 +102,44 @@ impl Scheme {
         items.into_iter().try_for_each(|item| self.verify_one(request, item, now))
     }
 
-    fn verify_one(&self, request: &Request<'_>, body: &[u8], now: Timestamp) -> Result<(), Refused> {
-        let given = self.place.read(request.headers, body)?;
-        let stamp = self.timestamp(request.headers, &given, body, now)?;
+    /// Where the certificate of this request stands, if it is proven by one; refused is what could not be proven with any.
+    pub fn address(&self, request: &Request<'_>, now: Timestamp) -> Result<Option<Address>, Refused> {
+        let Some(certificate) = &self.certificate else { return Ok(None) };
+        self.ready(request, request.body, now)?;
+        certificate.place(request.headers, request.body).map(Some)
+    }
+
+    /// Signature and moment of signing, where all is there that costs nothing to look at.
+    fn ready<'r>(&'r self, request: &Request<'r>, body: &'r [u8], now: Timestamp) -> Result<(Cow<'r, [u8]>, Vec<u8>), Refused> {
+        let given = self.place.read(request, body)?;
+        let stamp = self.timestamp(request.headers, &given, body, now)?.into_owned();
         if self.candidates(&given).next().is_none() {
             return Err(self.place.malformed());
         }
+        if let Some(pick) = self.secret_at.as_ref().filter(|_| !self.names.is_empty()) {
+            let text = pick.read_once(request.headers, body)?;
+            let known = |name: &Secret| equal(name.expose().as_bytes(), text.as_bytes());
+            // All are looked at.
+            if !self.names.iter().fold(false, |any, name| any | known(name)) {
+                return Err(Refused::OtherName);
+            }
+        }
+        Ok((given, stamp))
+    }
+
+    fn verify_one(&self, request: &Request<'_>, body: &[u8], now: Timestamp) -> Result<(), Refused> {
+        let (given, stamp) = self.ready(request, body, now)?;
+        let fetched = self.certificate.as_ref().map(|certificate| certificate.key(request.document, now)).transpose()?;
         // A sender may sign the URL with its port or without.
         let ways = if self.signs.iter().any(signed::has_two_ways) { &[false, true][..] } else { &[false] };
-        for other_port in ways {
-            let covered = Body { bytes: body, stamp: &stamp, other_port: *other_port };
+        let nameless = [Secret::new("")];
+        let names = if self.signs.contains(&Part::Secret) { &self.names[..] } else { &nameless };
+        for (other_port, name) in ways.iter().flat_map(|way| names.iter().map(move |name| (*way, name))) {
+            let covered = Body { bytes: body, stamp: &stamp, name: name.expose().as_bytes(), other_port };
             let pieces = signed::pieces(&self.signs, request, &covered)?;
             let pieces: Vec<&[u8]> = pieces.iter().map(AsRef::as_ref).collect();
             let holds = |key: &Key| self.candidates(&given).any(|candidate| key.holds(&pieces, candidate.bytes()));
-            if self.keys.iter().any(holds) {
+            if self.keys.iter().chain(&fetched).any(holds) {
                 return Ok(());
             }
         }

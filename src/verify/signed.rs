@@ -30,6 +30,12 @@ pub(super) enum Part {
     Json(Steps),
     /// The exact bytes of the value there.
     Raw(Steps),
+    /// Of each of these fields of the body that is there: its name and its text, a line each. Only the text of the first may hold a line break.
+    Lines(Box<[Box<str>]>),
+    /// The CRC-32 of the body, in digits.
+    Crc32,
+    /// The source's secret, which is a name then.
+    Secret,
 }
 
 /// The body, or the item of it, that one signature covers.
@@ -37,6 +43,8 @@ pub(super) struct Body<'b> {
     pub bytes: &'b [u8],
     /// The moment of signing as it is written.
     pub stamp: &'b [u8],
+    /// The name that both sides know.
+    pub name: &'b [u8],
     /// Whether URLs are tried with the port the other way.
     pub other_port: bool,
 }
@@ -70,9 +78,28 @@ pub(super) fn pieces<'r>(signs: &'r [Part], request: &'r Request<'_>, body: &'r 
         }
         Part::Form => form(request, body.bytes).map(Cow::Owned),
         Part::Json(path) => Ok(pick::at_path(body.bytes, path).map_or(Cow::Borrowed(&b""[..]), text)),
+        Part::Lines(names) => lines(names, body.bytes).map(Cow::Owned),
+        Part::Crc32 => Ok(Cow::Owned(crc32fast::hash(body.bytes).to_string().into_bytes())),
+        Part::Secret => Ok(Cow::Borrowed(body.name)),
         Part::Raw(path) => pick::raw_at(body.bytes, path).map(Cow::Borrowed).ok_or_else(|| Refused::MissingField(path.join("."))),
     };
     signs.iter().map(piece).collect()
+}
+
+/// Names and texts of the fields that are there. A line break in any but the first could make one field look like another: the signature would hold for a
+/// body that was never signed.
+fn lines(names: &[Box<str>], body: &[u8]) -> Result<Vec<u8>, Refused> {
+    let mut text = vec![];
+    for (nth, name) in names.iter().enumerate() {
+        let Some(value) = pick::at_path(body, std::slice::from_ref(name)) else { continue };
+        if nth > 0 && value.contains('\n') {
+            return Err(Refused::MalformedField(name.to_string()));
+        }
+        for piece in [name, "\n", &*value, "\n"] {
+            text.extend_from_slice(piece.as_bytes());
+        }
+    }
+    Ok(text)
 }
 
 /// The URL of this request: its query, where it has one, goes before that of the file, since a sender may add to it.

@@ -30,7 +30,7 @@ fn signed(verifier: &Verifier, topic: &str, body: &[u8], id: Option<&str>) -> He
 }
 
 fn check(verifier: &Verifier, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Verified, Refused> {
-    let request = Request { headers, body, peer: PEER, certificate: None, query: "" };
+    let request = Request { headers, body, peer: PEER, certificate: None, document: None, query: "" };
     verifier.prove(&request, now).map(|()| verifier.read(&request))
 }
 
@@ -60,7 +60,8 @@ fn the_presets_cover_what_they_say() {
             continue;
         }
         let signs = preset.verify.signs.as_ref().map_or("{body}", |signs| signs.value.as_str());
-        let whole = signs.contains("{body}");
+        // Every field that anybody reads.
+        let whole = signs.contains("{body}") || signs.contains("{lines:");
         let signed_piece = |path: &str| {
             signs.contains(&format!("{{json:{path}}}"))
                 || signs.split("{raw:").skip(1).any(|raw| path.starts_with(raw.split('}').next().unwrap()))
@@ -197,7 +198,10 @@ fn networks_hold_beside_the_signature() {
     let allowed = build("{ verify: { preset: github, allow: ['192.0.2.7', '2001:db8::/32'] }, secret: s1 }").unwrap();
     let request = signed(&allowed, "push", b"b", None);
     let from = |peer: &str| {
-        allowed.prove(&Request { headers: &request, body: b"b", peer: peer.parse().unwrap(), certificate: None, query: "" }, NOW)
+        allowed.prove(
+            &Request { headers: &request, body: b"b", peer: peer.parse().unwrap(), certificate: None, document: None, query: "" },
+            NOW,
+        )
     };
     for peer in ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"] {
         assert!(from(peer).is_ok(), "{peer}");
@@ -237,7 +241,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
     let sections = [
         "{ secret: s1 }",
         "{ verify: orderchmp, secret: s1 }",
-        "{ verify: paypal, secret: s1 }",
+        "{ verify: ebay, secret: s1 }",
         "{ verify: orderchamp }",
         "{ verify: orderchamp, secret: '' }",
         "{ verify: orderchamp, secret: [] }",
@@ -272,15 +276,15 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
     insta::assert_snapshot!(all.join("\n\n"), @r#"
         { secret: s1 }
         [missing-verify] source `shop` does not say how its sender is proven (no `verify` here)
-            help: add `verify:` with a preset (adyen, adyen-platform, bitbucket, cal-com, calendly, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, notion, orderchamp, paddle, pagerduty, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom), a form spelled out, or `none`
+            help: add `verify:` with a preset (adyen, adyen-platform, aws-sns, azure-event-grid, bitbucket, cal-com, calendly, cloudevents, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, notion, orderchamp, paddle, pagerduty, paypal, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom), a form spelled out, or `none`
 
         { verify: orderchmp, secret: s1 }
         [unknown-preset] unknown preset `orderchmp` (no sender has this name)
             help: did you mean `orderchamp`?
 
-        { verify: paypal, secret: s1 }
+        { verify: ebay, secret: s1 }
         [unknown-preset] there is no such preset for `verify` (no sender has this name)
-            help: known are adyen, adyen-platform, bitbucket, cal-com, calendly, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, notion, orderchamp, paddle, pagerduty, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom, and `none`; or spell the form out: `hmac`, `bearer`, `token`, `basic`, `mtls`, `allow`
+            help: known are adyen, adyen-platform, aws-sns, azure-event-grid, bitbucket, cal-com, calendly, cloudevents, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, notion, orderchamp, paddle, pagerduty, paypal, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom, and `none`; or spell the form out: `hmac`, `public`, `bearer`, `token`, `basic`, `jwt`, `mtls`, `allow`
 
         { verify: orderchamp }
         [missing-secret] source `shop` has no secret to prove its signatures with (this needs `secret`)
@@ -308,7 +312,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: {} }
         [no-proof] source `shop` proves nothing: anybody could send (no proof in here)
-            help: add `hmac`, `bearer`, `token`, `basic`, `mtls` or `allow`; to accept everybody write `verify: none`
+            help: add `hmac`, `bearer`, `token`, `basic`, `jwt`, `mtls` or `allow`; to accept everybody write `verify: none`
 
         { verify: { hmca: sha256 }, secret: s1 }
         [unknown-key] unknown key `hmca` (not a key here)
@@ -348,7 +352,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: { hmac: sha256, header: X, signs: '{header:T}.{bdy}' }, secret: s1 }
         [bad-signs] cannot read what is signed (not a part of a request)
-            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{form}`, `{url}` and `{method}`
+            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{lines:A,B}`, `{form}`, `{url}`, `{method}`, `{crc32}` and `{secret}`
 
         { verify: { hmac: sha256, header: X, signs: '{header:T}' }, secret: s1 }
         [unsigned-body] the signature does not cover the body: whoever sees one could send anything (no `{body}` in here)
@@ -360,7 +364,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: { hmac: sha256, header: X, signs: 'a}{body}' }, secret: s1 }
         [bad-signs] cannot read what is signed (this brace has no other)
-            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{form}`, `{url}` and `{method}`
+            help: text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{lines:A,B}`, `{form}`, `{url}`, `{method}`, `{crc32}` and `{secret}`
 
         { verify: { hmac: sha256, header: X, timestamp: { element: t } }, secret: s1 }
         [bad-timestamp] an element stands between separators (of what?)

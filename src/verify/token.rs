@@ -1,15 +1,15 @@
 //! Shared tokens: bearer, basic, and a token alone in a header. Compared as SHA-256 digests in constant time, so that
 //! neither content nor length shows in the time it takes.
 
-use super::Refused;
 use super::pick::{self, Steps};
 use super::signature::Place;
+use super::{Refused, Request};
+use crate::model::equal;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderName;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use switchyard_api::Secret;
 
 /// A token that the sender shows.
@@ -50,8 +50,13 @@ impl Token {
     pub fn header(&self) -> Option<&HeaderName> {
         match &self.place {
             Place::Header(name) => Some(name),
-            Place::Json(_) => None,
+            Place::Json(_) | Place::Query(_) => None,
         }
+    }
+
+    /// The field of the URL's query that holds it, if one does.
+    pub fn query(&self) -> Option<&str> {
+        if let Place::Query(name) = &self.place { Some(name) } else { None }
     }
 
     /// Where in a body, and in one of its elements, it stands.
@@ -60,16 +65,16 @@ impl Token {
         vec![path.clone(), self.items.iter().chain(path).cloned().collect()]
     }
 
-    pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
+    pub fn verify(&self, request: &Request<'_>) -> Result<(), Refused> {
         if self.items.is_empty() {
-            return self.verify_one(headers, body);
+            return self.verify_one(request, request.body);
         }
-        let items = pick::elements(body, &self.items).ok_or_else(|| Refused::NoItems(self.items.join(".")))?;
-        items.into_iter().try_for_each(|item| self.verify_one(headers, item))
+        let items = pick::elements(request.body, &self.items).ok_or_else(|| Refused::NoItems(self.items.join(".")))?;
+        items.into_iter().try_for_each(|item| self.verify_one(request, item))
     }
 
-    fn verify_one(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
-        let given = &*self.place.read(headers, body)?;
+    fn verify_one(&self, request: &Request<'_>, body: &[u8]) -> Result<(), Refused> {
+        let given = &*self.place.read(request, body)?;
         let malformed = || self.place.malformed();
         let digest: [u8; 32] = match self.word {
             Word::None => Sha256::digest(given),
@@ -80,7 +85,7 @@ impl Token {
             }
         }
         .into();
-        let known = self.digests.iter().any(|known| known.ct_eq(&digest).into());
+        let known = self.digests.iter().any(|known| equal(known, &digest));
         if known { Ok(()) } else { Err(Refused::Mismatch) }
     }
 
@@ -96,7 +101,7 @@ impl Token {
 }
 
 /// What follows the scheme's word (of any case) and spaces.
-fn after<'h>(value: &'h [u8], word: &[u8]) -> Option<&'h [u8]> {
+pub(super) fn after<'h>(value: &'h [u8], word: &[u8]) -> Option<&'h [u8]> {
     let (first, rest) = value.split_at_checked(word.len())?;
     (first.eq_ignore_ascii_case(word) && rest.first() == Some(&b' ')).then(|| rest.trim_ascii())
 }

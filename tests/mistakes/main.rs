@@ -94,7 +94,8 @@ outputs:
 pub struct Mistake(pub &'static str, pub &'static str, pub &'static str, pub &'static str);
 
 /// Rules whose breach is said and does not keep a file from running.
-pub const WARNINGS: [&str; 13] = [
+pub const WARNINGS: [&str; 14] = [
+    "any-account",
     "destination-ends",
     "insecure-url",
     "literal-variable",

@@ -1,4 +1,5 @@
-//! What a developer runs beside the tests: `cargo xtask bench`, `cargo xtask torture`, `cargo xtask sim`, `cargo xtask services`.
+//! What a developer runs beside the tests: `cargo xtask bench`, `cargo xtask torture`, `cargo xtask sim`,
+//! `cargo xtask timing`, `cargo xtask services`.
 //!
 //! All of them treat the daemon as a black box: the real binary, a file, its ports and its signals. Nothing here knows its code.
 
@@ -9,6 +10,7 @@ mod http;
 mod process;
 mod services;
 mod sim;
+mod timing;
 mod torture;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +32,8 @@ enum Command {
     Torture(torture::Command),
     /// The deterministic simulation; `cargo xtask sim -- --help` has its options.
     Sim(sim::Options),
+    /// Whether the time of a comparison tells something of a secret.
+    Timing(timing::Options),
     /// The real servers that tests speak to.
     #[command(subcommand)]
     Services(services::Command),
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(&bench).map(|()| true),
         Command::Torture(command) => torture::run(&command),
         Command::Sim(options) => sim::run(&options),
+        Command::Timing(options) => timing::run(&options),
         Command::Services(command) => services::run(&command).map(|()| true),
         Command::PowerWriter(options) => torture::self_check::write(&options).map(|()| true),
     };

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 use tokio_rustls::TlsConnector;
 use validity::not_after;
+pub use validity::validity;
 
 /// The files of TLS, as paths that can be opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

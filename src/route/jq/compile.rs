@@ -383,6 +383,16 @@ mod tests {
         assert_eq!(run(".data.total", event).unwrap(), ["1500.00"]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn every_number_that_is_not_calculated_with_keeps_its_digits(number in crate::route::testing::NUMBER) {
+            proptest::prop_assume!(number != "-0");
+            let event = format!(r#"{{"data":{{"n":{number},"l":[{number}]}}}}"#);
+            let expected = vec![number.clone(), format!("[{number}]"), format!(r#"{{"amount":{number}}}"#), format!("\"{number}\"")];
+            proptest::prop_assert_eq!(run("(.data | .n, .l), {amount: .data.n}, (.data.n | tostring)", &event).unwrap(), expected);
+        }
+    }
+
     #[test]
     fn what_is_rewritten_means_what_it_meant() {
         let cases = [

@@ -34,6 +34,10 @@ pub(super) fn over(above: Spelled, below: &Spelled) -> Spelled {
         token: above.token.or(below.token),
         basic: above.basic.or(below.basic),
         mtls: above.mtls.or(below.mtls),
+        certificate: above.certificate.or(below.certificate),
+        secret_at: above.secret_at.or(below.secret_at),
+        jwt: above.jwt.or(below.jwt),
+        query: above.query.or(below.query),
         allow: above.allow.or(below.allow),
     }
 }

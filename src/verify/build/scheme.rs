@@ -1,15 +1,17 @@
 //! From the parts of a signature that a file or a preset names to its [`Scheme`].
 
+use super::super::elsewhere::{Certificate, Hosts};
+use super::super::key::Key;
 use super::super::pick::{self, Pick};
-use super::super::section::{self, KeyForm, Section, Spelled, TimestampSection, Unit};
-use super::super::signature::{Key, Moment, MomentAt, Place, Scheme};
+use super::super::section::{self, CertificateSection, KeyForm, Section, Spelled, TimestampSection, Unit};
+use super::super::signature::{Moment, MomentAt, Place, Scheme};
 use super::super::signed::Part;
 use super::{Build, FullForm, TOLERANCE};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderName;
 use std::borrow::Cow;
-use switchyard_api::{At, Problem, Span};
+use switchyard_api::{At, Problem, Secret, Span};
 
 impl Build<'_> {
     pub(super) fn scheme(&mut self, form: &FullForm, section: &Section) -> Option<Scheme> {
@@ -22,7 +24,14 @@ impl Build<'_> {
             None => Some(None),
         };
         let signs = self.signs(form, section, timestamp.as_ref().and_then(Option::as_ref));
-        let keys = self.keys(form, section);
+        let certificate = match &spelled.certificate {
+            Some(certificate) => self.certificate(spelled, certificate).map(Some),
+            None => Some(None),
+        };
+        let (keys, names) = match (&certificate, spelled.certificate.is_some()) {
+            (_, true) => (Some(Box::default()), self.names(form, section, signs.as_deref().unwrap_or_default())),
+            _ => (self.keys(form, section), Some(Box::default())),
+        };
         let text = |at: &Option<At<String>>| at.as_ref().map_or_else(Box::default, |at| at.value.as_str().into());
         Some(Scheme {
             place: place?,
@@ -33,11 +42,54 @@ impl Build<'_> {
             signs: signs?,
             timestamp: timestamp?,
             keys: keys?,
+            certificate: certificate?,
+            secret_at: self.pick(spelled.secret_at.as_ref()),
+            names: names?,
         })
+    }
+
+    /// Where the certificate stands that has the key.
+    fn certificate(&mut self, spelled: &Spelled, section: &At<CertificateSection>) -> Option<Certificate> {
+        let at = self.pick(Some(&section.value.at));
+        let hosts = Hosts::new(section.value.hosts.value.iter().map(|host| host.value.as_str()));
+        if hosts.is_none() {
+            let title = "these are not hosts that a certificate may be at".to_owned();
+            self.error("bad-hosts", section.value.hosts.span, title, "would let anybody in, or nobody").help =
+                Some("write `hosts: [keys.example.com]`; `*` is one label, and the last two are written out".into());
+        }
+        let Some(kind) = spelled.public.as_ref().map(|public| public.value) else {
+            self.error(
+                "bad-certificate-use",
+                section.span,
+                "a certificate proves a signature by a public key".into(),
+                "no `public` beside it",
+            )
+            .help = Some("add `public: rsa-sha256`".into());
+            return None;
+        };
+        Some(Certificate { at: at?, hosts: hosts?, kind })
+    }
+
+    /// The secrets of a sender that signs with its certificate: names that both sides know. Where none need be, it is told what that means.
+    fn names(&mut self, form: &FullForm, section: &Section, signs: &[Part]) -> Option<Box<[Secret]>> {
+        if section.secret.is_none() && !signs.contains(&Part::Secret) {
+            if form.spelled.secret_at.is_some() {
+                let title = format!("whoever has an account at the sender of `{}` can send here: it signs for all of them", self.name);
+                let problem = Problem::warning("any-account", form.at, title, "no `secret` says which of them is meant");
+                self.problems
+                    .push(problem.help("add `secret:` with what the sender calls yours: at Amazon SNS the topic's ARN, or a list of them"));
+            }
+            return Some(Box::default());
+        }
+        let secrets = self.given(form, section)?;
+        self.secrets(secrets.span, &secrets.value.0).map(Into::into)
     }
 
     /// Where the signature stands.
     pub(super) fn place(&mut self, form: &FullForm) -> Option<Place> {
+        if let Some(name) = &form.spelled.query {
+            return Some(Place::Query(name.value.as_str().into()));
+        }
         let (Some(path), None) = (&form.spelled.json, &form.spelled.header) else {
             return self.needed_header(form).map(Place::Header);
         };
@@ -153,7 +205,7 @@ impl Build<'_> {
                 let problem = self.error("bad-signs", text.span, "cannot read what is signed".into(), label);
                 problem.within = Some(within);
                 problem.help = Some(
-                    "text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{form}`, `{url}` and `{method}`"
+                    "text with `{body}`, `{timestamp}`, `{header:X-Name}`, `{json:path}`, `{raw:path}`, `{lines:A,B}`, `{form}`, `{url}`, `{method}`, `{crc32}` and `{secret}`"
                         .into(),
                 );
                 return None;
@@ -165,7 +217,7 @@ impl Build<'_> {
             (Part::Body, Some(MomentAt::Json(_))) => true,
             _ => *part == Part::Timestamp,
         };
-        let covers = |part: &Part| matches!(part, Part::Body | Part::Form | Part::Raw(_));
+        let covers = |part: &Part| matches!(part, Part::Body | Part::Form | Part::Raw(_) | Part::Lines(_));
         // What a sender leaves unsigned is its own affair; its preset says so. Whoever writes the form has no such excuse.
         let of_preset = form.preset.and_then(|preset| preset.verify.signs.as_ref()).is_some_and(|signs| signs.value == text.value);
         if !of_preset && !parts.iter().any(covers) {
@@ -223,6 +275,8 @@ fn parts(text: &str, url: &str) -> Result<Vec<Part>, (std::ops::Range<usize>, St
             None if inner == "timestamp" => Part::Timestamp,
             None if inner == "url" => Part::url(url),
             None if inner == "form" => Part::Form,
+            None if inner == "crc32" => Part::Crc32,
+            None if inner == "secret" => Part::Secret,
             // Nothing else is taken.
             None if inner == "method" => Part::Text("POST".into()),
             Some(("header", name)) => match HeaderName::from_bytes(name.as_bytes()) {
@@ -233,6 +287,10 @@ fn parts(text: &str, url: &str) -> Result<Vec<Part>, (std::ops::Range<usize>, St
                 Some(steps) if kind == "json" => Part::Json(steps),
                 Some(steps) => Part::Raw(steps),
                 None => return Err((within, "not a path into a body".into())),
+            },
+            Some(("lines", names)) => match names.split(',').map(str::trim).collect::<Vec<_>>() {
+                names if names.iter().any(|name| name.is_empty()) => return Err((within, "not names of fields".into())),
+                names => Part::Lines(names.into_iter().map(Box::from).collect()),
             },
             _ => return Err((within, "not a part of a request".into())),
         });

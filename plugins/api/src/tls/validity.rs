@@ -1,4 +1,4 @@
-//! Until when a certificate is valid: the one field of it that rustls does not tell.
+//! From when until when a certificate is valid: the one field of it that rustls does not tell.
 //!
 //! Reads DER (X.690) as far as `notAfter` of an X.509 certificate (RFC 5280, section 4.1) and no further; proves nothing.
 
@@ -13,6 +13,11 @@ const GENERALIZED_TIME: u8 = 0x18;
 
 /// The last moment at which the certificate is valid, milliseconds since 1970; `None` if that cannot be read.
 pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
+    validity(certificate).map(|(_, last)| last)
+}
+
+/// The first and the last moment at which a certificate (DER) is valid, milliseconds since 1970; `None` if that cannot be read.
+pub fn validity(certificate: &[u8]) -> Option<(i64, i64)> {
     let (certificate, _) = part(certificate, SEQUENCE)?;
     let (mut signed, _) = part(certificate, SEQUENCE)?;
     if signed.first() == Some(&VERSION) {
@@ -22,8 +27,8 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
     let (_, signed) = part(signed, SEQUENCE)?; // signature algorithm
     let (_, signed) = part(signed, SEQUENCE)?; // issuer
     let (validity, _) = part(signed, SEQUENCE)?;
-    let (_, not_after) = time(validity)?;
-    time(not_after).map(|(at, _)| at)
+    let (first, not_after) = time(validity)?;
+    time(not_after).map(|(last, _)| (first, last))
 }
 
 /// The content of the first value, which has this tag, and what follows it.
