@@ -1,6 +1,7 @@
 //! One life of the daemon between its doors: opened as `switchyard run` opens it, driven by the scenario, until it dies, ends or all is over.
 
 use crate::disk::{FaultyReads, FaultyStore};
+use crate::laws::PURGED;
 use crate::scenario::{Again, Disk, File, Mood, What};
 use crate::senders::post;
 use crate::world::{Sender, SimClock, World};
@@ -27,8 +28,6 @@ use tokio::runtime::Handle;
 /// When nothing makes trouble any more, all must be over by then (I15): the longest waits are those for a probe of an output that was
 /// misconfigured for long, fifteen minutes, and for the last attempt.
 const BOUND: Duration = Duration::from_mins(40);
-/// What stands in the row of a delivery that somebody ended.
-const PURGED: &str = "purged: as the scenario has it";
 /// How often it is looked whether all is over.
 const LOOK: Duration = Duration::from_millis(500);
 /// After this all that is over is past its time, and retention has come by.
