@@ -23,6 +23,9 @@ const ROUNDS: usize = 5;
 const KEPT: f64 = 0.95;
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
+/// Whether what is given is right.
+type Run = Box<dyn Fn(&[u8]) -> bool>;
+
 /// What is timed: it is given what is wrong early or late.
 struct Subject {
     name: String,
@@ -30,7 +33,7 @@ struct Subject {
     late: Vec<u8>,
     /// Calls of one sample.
     times: usize,
-    run: Box<dyn Fn(&[u8]) -> bool>,
+    run: Run,
     /// It tells, and must be found.
     control: bool,
 }
@@ -115,6 +118,7 @@ fn proof(name: &str, preset: &str, header: &'static str) -> Subject {
 }
 
 /// Welch's t between the two, asked in an order of chance.
+#[allow(clippy::disallowed_methods)] // it is the time that it measures
 fn welch(subject: &Subject, samples: usize, seed: u64) -> f64 {
     let mut chance = StdRng::seed_from_u64(seed);
     // The same bytes in memory for both, so that where they lie makes no difference.

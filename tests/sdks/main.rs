@@ -75,7 +75,7 @@ outputs:
         far.url()
     ));
     let mut yard = yard.start();
-    let (mut wrong, mut kept, mut sources) = (String::new(), 0, BTreeSet::new());
+    let (mut wrong, mut kept, mut sources) = (Vec::new(), 0, BTreeSet::new());
     for Signed { name, source, path, headers, body, expect } in by_node.into_iter().chain(by_python) {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let said = http::request(&yard.daemon().events, "POST", &path, &headers, body.as_bytes()).unwrap();
@@ -89,11 +89,11 @@ outputs:
         kept += usize::from(expect == 200);
         sources.insert(source);
         if !good {
-            wrong += &format!("{name}: {expect} expected, {} {}\n", said.status, String::from_utf8_lossy(&said.body));
+            wrong.push(format!("{name}: {expect} expected, {} {}", said.status, String::from_utf8_lossy(&said.body)));
         }
     }
     let refused: Vec<String> = yard.json(&["refused"]).iter().map(Value::to_string).collect();
-    assert!(wrong.is_empty(), "{wrong}\n{}", refused.join("\n"));
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), refused.join("\n"));
     assert_eq!((sources.len(), yard.json(&["events"]).len()), (11, kept), "each valid one is an event, once");
     for reason in ["away from this machine's clock", "does not match: another secret, or the request was altered"] {
         assert!(refused.iter().any(|row| row.contains(reason)), "{reason}");

@@ -1,6 +1,6 @@
 //! `cargo xtask timing`: runs the bench that asks whether the time of a comparison tells something of a secret (`benches/timing.rs`).
 
-use crate::build::root;
+use crate::build;
 use std::process::Command;
 
 /// How many, and how built.
@@ -16,8 +16,8 @@ pub struct Options {
 
 /// Builds and runs it; false where a comparison tells something, or one that does is not found.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = Command::new(build::cargo());
     cargo.args(["bench", "--locked", "--quiet", "--package", "switchyard", "--bench", "timing", "--profile", &options.profile, "--"]);
     cargo.args(["--samples", &options.samples.to_string()]);
-    Ok(cargo.current_dir(root()).status()?.success())
+    Ok(cargo.current_dir(build::root()).status()?.success())
 }
