@@ -37,6 +37,7 @@ mod start;
 mod status;
 mod told;
 pub mod trial;
+mod unsigned;
 mod watch;
 mod works;
 

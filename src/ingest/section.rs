@@ -66,6 +66,9 @@ pub struct SourceSection {
     pub topic: Option<At<Pick>>,
     /// Where the sender's id is read.
     pub id: Option<At<Pick>>,
+    /// What routes may go by though the sender does not sign it: `topic`, `query`, `data`, `headers` or one of them.   default: nothing, and `check` warns   example: [topic, headers.x-shop-id]
+    #[serde(default)]
+    pub believe: Vec<At<String>>,
     /// The path of a list whose elements are an event each.   default: one request is one event   example: data.events
     pub each: Option<At<String>>,
     /// Paths of values that are not kept: `[redacted]` stands in their place.   example: [data.customer.iban]
@@ -125,6 +128,7 @@ impl SourceSection {
             url: self.url.clone(),
             verify_token: self.verify_token.clone(),
             id: self.id.clone(),
+            believe: self.believe.clone(),
             dedupe: self.dedupe,
         }
     }

@@ -6,6 +6,7 @@
 //! Proven by the tests here and by `vectors.rs` over `tests/data/signatures.json`.
 
 mod build;
+mod cover;
 pub mod handshake;
 mod pick;
 pub(crate) mod presets;
@@ -51,6 +52,8 @@ pub struct Verifier {
     preset: Option<&'static Preset>,
     /// What a handshake must show, where its preset says so.
     verify_tokens: Box<[Secret]>,
+    /// What is gone by though its sender does not sign it, as paths of an event.
+    believed: Box<[Box<str>]>,
 }
 
 enum Proof {

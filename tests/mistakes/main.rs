@@ -31,6 +31,7 @@ sources:
   shop:
     verify: orderchamp
     secret: "${SHOP_SECRET}"
+    believe: [topic]
     dedupe: 72h
     silent_after: 6h
     each: data.events
@@ -93,7 +94,7 @@ outputs:
 pub struct Mistake(pub &'static str, pub &'static str, pub &'static str, pub &'static str);
 
 /// Rules whose breach is said and does not keep a file from running.
-pub const WARNINGS: [&str; 12] = [
+pub const WARNINGS: [&str; 14] = [
     "destination-ends",
     "insecure-url",
     "literal-variable",
@@ -103,6 +104,8 @@ pub const WARNINGS: [&str; 12] = [
     "regex-as-topic",
     "tls-unused",
     "unknown-topic",
+    "unsigned-decides",
+    "unsigned-fills",
     "unsigned-timestamp",
     "visible-secret",
     "output-not-asked",
