@@ -8,6 +8,7 @@ mod completions;
 mod deliveries;
 mod diff;
 mod drill;
+mod duplicates;
 mod echo;
 mod erase;
 mod events;
@@ -82,6 +83,8 @@ enum Command {
     Sign(send::Sign),
     /// Lists or shows events.
     Events(events::Events),
+    /// Lists repeats of events, which were answered and not delivered again; `duplicates release` delivers one.
+    Duplicates(duplicates::Duplicates),
     /// Lists deliveries.
     Deliveries(deliveries::Deliveries),
     /// Lists dead deliveries, with the reason.
@@ -141,6 +144,7 @@ pub fn main(args: Args) -> Exit {
         Command::Send(send) => send.run(),
         Command::Sign(sign) => sign.run(),
         Command::Events(events) => events.run(),
+        Command::Duplicates(duplicates) => duplicates.run(),
         Command::Deliveries(deliveries) => deliveries.run(),
         Command::Dead(dead) => dead.run(),
         Command::Refused(refused) => refused.run(),

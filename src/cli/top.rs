@@ -32,10 +32,10 @@ impl Top {
         let once = self.once || self.admin.json || !std::io::stdout().is_terminal();
         let clock = SystemClock::default();
         block_on(async {
-            let (mut before, mut then) = (done(&self.look().await?), clock.now());
+            let (mut before, mut then) = (done(&self.look().await?.0), clock.now());
             loop {
                 tokio::time::sleep(self.every).await;
-                let outputs = self.look().await?;
+                let (outputs, sources) = self.look().await?;
                 let now = clock.now();
                 let rows = rows(&outputs, &before, between(then, now));
                 if self.admin.json {
@@ -45,6 +45,8 @@ impl Top {
                         let _ = write!(anstream::stdout(), "{HOME}");
                     }
                     show::rows(&rows, &COLUMNS, false, "no output");
+                    show::say("");
+                    show::rows(&sources, &SOURCES, false, "no source");
                 }
                 if once {
                     return Ok(Exit::Done);
@@ -54,11 +56,21 @@ impl Top {
         })
     }
 
-    async fn look(&self) -> anyhow::Result<Vec<Value>> {
+    /// Outputs and sources.
+    async fn look(&self) -> anyhow::Result<(Vec<Value>, Vec<Value>)> {
         let said = Client::new(&self.admin)?.get("/api/outputs").await?;
-        Ok(said["outputs"].as_array().cloned().unwrap_or_default())
+        let list = |name: &str| said[name].as_array().cloned().unwrap_or_default();
+        let sources = list("sources").into_iter().map(|mut source| {
+            source["last_event_at"] = show::clock(&source["last_event_at"]).into();
+            source
+        });
+        Ok((list("outputs"), sources.collect()))
     }
 }
+
+/// Counts since the daemon's start.
+const SOURCES: [show::Column; 5] =
+    [("SOURCE", "/name"), ("KEPT", "/kept"), ("DUPLICATES", "/duplicates"), ("REFUSED", "/refused"), ("LAST EVENT", "/last_event_at")];
 
 const COLUMNS: [show::Column; 9] = [
     ("OUTPUT", "/output"),

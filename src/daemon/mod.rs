@@ -11,6 +11,7 @@ mod beside;
 pub mod blueprint;
 mod door;
 pub mod drill;
+pub mod duplicates;
 pub mod erase;
 pub mod explain;
 mod foreign;

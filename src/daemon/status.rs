@@ -4,13 +4,14 @@ use super::silences::{Asked, CannotSilence, Silence};
 use super::space::Rung;
 use super::start::Daemon;
 use crate::deliver::{BreakerState, OutputStatus, UnknownOutput};
-use crate::ingest::{Answer, handle::KEPT_WITHIN};
+use crate::ingest::{Answer, Source, handle::KEPT_WITHIN};
 use crate::model::printable::Printable;
 use crate::model::{Instant, OWN_SOURCE, Timestamp};
 use crate::route::Glob;
 use crate::telemetry::{OutputNumbers, Snapshot};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use switchyard_api::problem::nearest;
@@ -145,6 +146,15 @@ impl Daemon {
         Value::Array(plans.outputs.iter().map(|(name, kind)| shown(name, kind)).collect())
     }
 
+    /// Every source with what came of its requests since the start, as the admin side shows it.
+    pub fn sources(&self) -> Value {
+        let sources = self.ingest.sources();
+        let mut rows: Vec<(Arc<str>, Value)> =
+            sources.iter().map(|(path, source)| (Arc::clone(&source.name), intake(path, source))).collect();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
     /// Why nothing goes to an output now, and what to do or when it is tried again; `None`: it works.
     pub fn keeps_waiting(&self, output: &str) -> Option<String> {
         let statuses = self.fleet.status();
@@ -214,6 +224,16 @@ impl Daemon {
         rows.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         Value::Array(rows.into_iter().map(|(_, row)| row).collect())
     }
+}
+
+fn intake(path: &str, source: &Source) -> Value {
+    let (tally, standing) = (&source.tally, source.tally.standing());
+    let refused: u64 = Answer::ALL.into_iter().filter(|answer| answer.status().as_u16() >= 400).map(|answer| tally.of(answer)).sum();
+    json!({
+        "name": &*source.name, "path": path, "kept": tally.of(Answer::Kept), "duplicates": tally.of(Answer::Repeated), "refused": refused,
+        "refused_in_row": standing.in_row, "gives_up_after": source.verifier.gives_up_after(),
+        "last_event_at": standing.heard_at.map(|at| at.to_string()),
+    })
 }
 
 fn numbers(name: &str, status: &OutputStatus, oldest: Option<Timestamp>, now: Timestamp) -> OutputNumbers {

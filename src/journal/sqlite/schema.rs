@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 9;
+pub const SCHEMA: i64 = 10;
 /// From this one on deliveries have `order_key`.
 pub const SCHEMA_WITH_ORDER: i64 = 3;
 /// From this one on there is `gone`.
@@ -19,6 +19,8 @@ pub const SCHEMA_WITH_GONE: i64 = 4;
 pub const SCHEMA_WITH_REPLAYS: i64 = 7;
 /// From this one on deliveries have `on_dead`.
 pub const SCHEMA_WITH_ON_DEAD: i64 = 9;
+/// From this one on there is `duplicates`.
+pub const SCHEMA_WITH_DUPLICATES: i64 = 10;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -144,8 +146,22 @@ const ON_DEAD: &str = "
 ALTER TABLE deliveries ADD COLUMN on_dead INTEGER;
 CREATE INDEX deliveries_on_dead ON deliveries(event, target, ordinal) WHERE on_dead = 1;
 ";
+/// What a file of schema 9 lacks.
+const DUPLICATES: &str = "
+-- Repeats that were answered and not planned: what each has of its own. Its body is that of the event that it repeats.
+CREATE TABLE IF NOT EXISTS duplicates(
+    n INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    event INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    topic TEXT NOT NULL,
+    query TEXT NOT NULL,
+    headers BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS duplicates_of ON duplicates(event);
+";
 /// From each earlier schema to the next, from 1 on.
-const STEPS: [&str; 8] = [VAULT, ORDER, GONE, REPLAYS, UNTIL, JOBS, APART, ON_DEAD];
+const STEPS: [&str; 9] = [VAULT, ORDER, GONE, REPLAYS, UNTIL, JOBS, APART, ON_DEAD, DUPLICATES];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
