@@ -115,7 +115,9 @@ impl Api {
             (&Method::GET, ["api", "outputs"]) => Ok(self.outputs().await),
             (&Method::GET, ["api", "duplicates"]) => self.duplicates(&query).await,
             (&Method::POST, ["api", "duplicates", "release"]) => self.release(body).await,
-            (&Method::GET, ["api", "refused"]) => Ok(json!({ "refused": self.daemon.refused() })),
+            (&Method::GET, ["api", "refused"]) => {
+                Ok(json!({ "refused": self.daemon.refused(query.get("source").as_deref(), query.get("cause").as_deref()) }))
+            }
             (&Method::GET, ["api", "audit"]) => self.audit().await,
             (&Method::POST, ["api", "outputs", name, "pause"]) => self.pause(name, true),
             (&Method::POST, ["api", "outputs", name, "resume"]) => self.pause(name, false),

@@ -62,6 +62,7 @@ impl Top {
         let list = |name: &str| said[name].as_array().cloned().unwrap_or_default();
         let sources = list("sources").into_iter().map(|mut source| {
             source["last_event_at"] = show::clock(&source["last_event_at"]).into();
+            source["secrets"] = secrets(&source["secrets"]);
             source
         });
         Ok((list("outputs"), sources.collect()))
@@ -69,8 +70,24 @@ impl Top {
 }
 
 /// Counts since the daemon's start.
-const SOURCES: [show::Column; 5] =
-    [("SOURCE", "/name"), ("KEPT", "/kept"), ("DUPLICATES", "/duplicates"), ("REFUSED", "/refused"), ("LAST EVENT", "/last_event_at")];
+const SOURCES: [show::Column; 6] = [
+    ("SOURCE", "/name"),
+    ("KEPT", "/kept"),
+    ("DUPLICATES", "/duplicates"),
+    ("REFUSED", "/refused"),
+    ("LAST EVENT", "/last_event_at"),
+    ("PROVEN BY", "/secrets"),
+];
+
+/// Where there are several: how often each of them held, and when last.
+fn secrets(secrets: &Value) -> Value {
+    let Some(several) = secrets.as_array().filter(|list| list.len() > 1) else { return "".into() };
+    let one = |secret: &Value| {
+        let last = if secret["last_at"].is_null() { String::new() } else { format!(" (last {})", show::clock(&secret["last_at"])) };
+        format!("secret {}: {}{last}", show::cell(&secret["position"]), show::cell(&secret["proven"]))
+    };
+    several.iter().map(one).collect::<Vec<_>>().join(", ").into()
+}
 
 const COLUMNS: [show::Column; 9] = [
     ("OUTPUT", "/output"),

@@ -7,6 +7,7 @@ use crate::verify::{self, network_of};
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use switchyard_api::{At, Node, Period, Problem, Size, Span, tree};
@@ -119,6 +120,18 @@ pub fn read_sources(node: &Node, problems: &mut Vec<Problem>) -> Vec<NamedSource
 }
 
 impl SourceSection {
+    /// Names the list of its secrets, without telling anything of it: another one where any of them is another.
+    pub(super) fn list_of_secrets(&self) -> u64 {
+        let spelled = self.verify.as_ref().and_then(|verify| if let Form::Spelled(spelled) = &verify.value { Some(spelled) } else { None });
+        let inside = spelled.map(|spelled| [&spelled.bearer, &spelled.token]).into_iter().flatten().flatten();
+        let mut hash = Sha256::new();
+        for secret in self.secret.iter().chain(inside).flat_map(|secrets| &secrets.value.0) {
+            hash.update(Sha256::digest(secret.expose()));
+        }
+        let digest = hash.finalize();
+        u64::from_be_bytes(std::array::from_fn(|at| digest[at]))
+    }
+
     /// The part that proof is built from.
     pub fn proof(&self) -> verify::Section {
         verify::Section {

@@ -10,6 +10,7 @@ mod cover;
 pub mod handshake;
 mod pick;
 pub(crate) mod presets;
+mod refused;
 pub mod section;
 mod sign;
 mod signature;
@@ -24,6 +25,7 @@ pub use build::network_of;
 pub use handshake::Reply;
 pub use pick::MOST_BYTES;
 pub use presets::{Preset, preset, presets};
+pub use refused::{Far, Refused};
 pub use section::Section;
 pub use sign::{CannotSign, Draft};
 pub use signature::MOST_CANDIDATES;
@@ -91,56 +93,6 @@ pub struct Verified {
     pub dedupe: Option<Duration>,
 }
 
-/// Why a request is not proven: one line for the log and for people, without anything from the request. The sender
-/// always hears the same.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The address is in none of the allowed networks.
-    #[error("the address is in none of the networks of `allow`")]
-    NotAllowed,
-    /// The connection shows no certificate.
-    #[error("no certificate of `server.tls.client_ca` was shown")]
-    NoCertificate,
-    /// The certificate is of somebody else.
-    #[error("the certificate that was shown has none of the names of `mtls`")]
-    OtherCertificate,
-    /// A header that the proof needs is not there.
-    #[error("there is no header `{0}`")]
-    Missing(HeaderName),
-    /// A header that the proof needs is there twice.
-    #[error("`{0}` is there more than once: ambiguous")]
-    Ambiguous(HeaderName),
-    /// The header is there and does not hold what it should.
-    #[error("`{0}` does not hold a signature or token in the expected form")]
-    Malformed(HeaderName),
-    /// The body does not have what the proof needs.
-    #[error("there is no text at `{0}` in the body")]
-    MissingField(String),
-    /// It is there and does not hold what it should.
-    #[error("`{0}` in the body does not hold a signature or token in the expected form")]
-    MalformedField(String),
-    /// The body does not have the list whose elements carry the proof.
-    #[error("`{0}` in the body is no list with elements to prove, or a list of too many")]
-    NoItems(String),
-    /// The signature covers a form or the body's hash in the URL, and the request has neither.
-    #[error("the body is neither a form nor the one whose hash stands in the URL as `bodySHA256`")]
-    NotCovered,
-    /// The moment of signing is not there, or not whole seconds since 1970.
-    #[error("the timestamp is missing or is not whole seconds since 1970")]
-    BadTimestamp,
-    /// The moment of signing is too far from now.
-    #[error("the timestamp is {} s away from this machine's clock, more than the tolerance of {} s", off.as_secs(), tolerance.as_secs())]
-    Stale {
-        /// How far from now, to either side.
-        off: Duration,
-        /// How far it may be.
-        tolerance: Duration,
-    },
-    /// It is well formed and does not hold.
-    #[error("the signature or token does not match: another secret, or the request was altered on its way")]
-    Mismatch,
-}
-
 /// Whether a certificate is of one of these names; where there are none, of anybody.
 fn is_of(certificate: &[u8], names: &[ServerName<'static>]) -> Result<(), Refused> {
     let certificate = CertificateDer::from(certificate);
@@ -150,17 +102,26 @@ fn is_of(certificate: &[u8], names: &[ServerName<'static>]) -> Result<(), Refuse
 }
 
 impl Verifier {
-    /// Proves a request.
-    pub fn prove(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refused> {
+    /// Proves a request: by which of the source's secrets, from 0; `None`: it has none.
+    pub fn prove(&self, request: &Request<'_>, now: Timestamp) -> Result<Option<usize>, Refused> {
         let peer = request.peer.to_canonical();
         if !self.allow.is_empty() && !self.allow.iter().any(|net| net.contains(&peer)) {
             return Err(Refused::NotAllowed);
         }
         match &self.proof {
-            Proof::None => Ok(()),
-            Proof::Signature(scheme) => scheme.verify(request, now),
-            Proof::Token(token) => token.verify(request.headers, request.body),
-            Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names),
+            Proof::None => Ok(None),
+            Proof::Signature(scheme) => scheme.verify(request, now).map(Some),
+            Proof::Token(token) => token.verify(request.headers, request.body).map(Some),
+            Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names).map(|()| None),
+        }
+    }
+
+    /// How many secrets it has, of which one must hold.
+    pub fn secrets(&self) -> usize {
+        match &self.proof {
+            Proof::Signature(scheme) => scheme.keys.len(),
+            Proof::Token(token) => token.secrets.len(),
+            Proof::None | Proof::Certificate(_) => 0,
         }
     }
 

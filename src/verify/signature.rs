@@ -2,9 +2,9 @@
 //!
 //! The hash comes from the file alone, never from the request. The digests are compared in constant time.
 
-use super::Refused;
 use super::Request;
 use super::pick::{self, Pick, Steps};
+use super::refused::{Far, Refused};
 use super::section::{Encoding, Hash, PublicKey, Unit};
 use super::signed::{self, Body, Part};
 use crate::model::Timestamp;
@@ -197,18 +197,19 @@ impl Tag {
 }
 
 impl Scheme {
-    /// Whether one signature of the request, or of each of its items, holds for one of the keys.
-    pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refused> {
+    /// Whether one signature of the request, or of each of its items, holds for one of the keys: which key, and of several the last.
+    pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<usize, Refused> {
         if self.items.is_empty() {
             return self.verify_one(request, request.body, now);
         }
         let items = pick::elements(request.body, &self.items).ok_or_else(|| Refused::NoItems(self.items.join(".")))?;
-        items.into_iter().try_for_each(|item| self.verify_one(request, item, now))
+        items.into_iter().try_fold(0, |last, item| Ok(self.verify_one(request, item, now)?.max(last)))
     }
 
-    fn verify_one(&self, request: &Request<'_>, body: &[u8], now: Timestamp) -> Result<(), Refused> {
+    /// A moment that is too far is told only once the signature was looked at: a good one means that a clock is wrong, or that it is sent again.
+    fn verify_one(&self, request: &Request<'_>, body: &[u8], now: Timestamp) -> Result<usize, Refused> {
         let given = self.place.read(request.headers, body)?;
-        let stamp = self.timestamp(request.headers, &given, body, now)?;
+        let (stamp, far) = self.timestamp(request.headers, &given, body, now)?;
         if self.candidates(&given).next().is_none() {
             return Err(self.place.malformed());
         }
@@ -219,11 +220,11 @@ impl Scheme {
             let pieces = signed::pieces(&self.signs, request, &covered)?;
             let pieces: Vec<&[u8]> = pieces.iter().map(AsRef::as_ref).collect();
             let holds = |key: &Key| self.candidates(&given).any(|candidate| key.holds(&pieces, candidate.bytes()));
-            if self.keys.iter().any(holds) {
-                return Ok(());
+            if let Some(key) = self.keys.iter().position(holds) {
+                return far.map_or(Ok(key), |far| Err(Refused::Stale { far, signed: true }));
             }
         }
-        Err(Refused::Mismatch)
+        Err(far.map_or(Refused::Mismatch, |far| Refused::Stale { far, signed: false }))
     }
 
     /// The first signatures of the header that are well formed.
@@ -239,9 +240,15 @@ impl Scheme {
         given.split(move |byte| Some(*byte) == separator).map(<[u8]>::trim_ascii)
     }
 
-    /// The moment as the request writes it, once it is proven to be near. Empty where the scheme has none.
-    fn timestamp<'h>(&'h self, headers: &'h HeaderMap, given: &'h [u8], body: &'h [u8], now: Timestamp) -> Result<Cow<'h, [u8]>, Refused> {
-        let Some(moment) = &self.timestamp else { return Ok(Cow::Borrowed(b"")) };
+    /// The moment as the request writes it, and how far it is where that is too far. Empty where the scheme has none.
+    fn timestamp<'h>(
+        &'h self,
+        headers: &'h HeaderMap,
+        given: &'h [u8],
+        body: &'h [u8],
+        now: Timestamp,
+    ) -> Result<(Cow<'h, [u8]>, Option<Far>), Refused> {
+        let Some(moment) = &self.timestamp else { return Ok((Cow::Borrowed(b""), None)) };
         let stamp = match &moment.at {
             MomentAt::Header(name) => Cow::Borrowed(only(headers, name)?),
             MomentAt::Element(name) => {
@@ -260,10 +267,8 @@ impl Scheme {
         };
         let at = at.ok_or(Refused::BadTimestamp)?;
         let off = if at > now { at.since(now) } else { now.since(at) };
-        if off > moment.tolerance {
-            return Err(Refused::Stale { off, tolerance: moment.tolerance });
-        }
-        Ok(stamp)
+        let far = Far { off, ahead: at > now, tolerance: moment.tolerance };
+        Ok((stamp, (off > moment.tolerance).then_some(far)))
     }
 
     /// Strict: hex of one case, or standard base64 with its padding; so each digest has one way of being written.

@@ -60,15 +60,16 @@ impl Token {
         vec![path.clone(), self.items.iter().chain(path).cloned().collect()]
     }
 
-    pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
+    /// Which of the secrets is shown; of several elements the last.
+    pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<usize, Refused> {
         if self.items.is_empty() {
             return self.verify_one(headers, body);
         }
         let items = pick::elements(body, &self.items).ok_or_else(|| Refused::NoItems(self.items.join(".")))?;
-        items.into_iter().try_for_each(|item| self.verify_one(headers, item))
+        items.into_iter().try_fold(0, |last, item| Ok(self.verify_one(headers, item)?.max(last)))
     }
 
-    fn verify_one(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
+    fn verify_one(&self, headers: &HeaderMap, body: &[u8]) -> Result<usize, Refused> {
         let given = &*self.place.read(headers, body)?;
         let malformed = || self.place.malformed();
         let digest: [u8; 32] = match self.word {
@@ -80,8 +81,7 @@ impl Token {
             }
         }
         .into();
-        let known = self.digests.iter().any(|known| known.ct_eq(&digest).into());
-        if known { Ok(()) } else { Err(Refused::Mismatch) }
+        self.digests.iter().position(|known| known.ct_eq(&digest).into()).ok_or(Refused::Mismatch)
     }
 
     /// The header's value as the sender writes it.
