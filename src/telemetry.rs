@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub kept: Vec<(String, u64)>,
     /// Repeats answered 200 and not kept, by source.
     pub duplicates: Vec<(String, u64)>,
+    /// Requests proven, by source and the place (from 1) of the secret that proved them.
+    pub proven: Vec<(String, usize, u64)>,
     /// Requests refused, by answer.
     pub refused: Vec<(u16, u64)>,
     /// Each output's numbers.
@@ -102,6 +104,12 @@ struct Source {
     source: String,
 }
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySecret {
+    source: String,
+    secret: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Status {
     status: u16,
 }
@@ -125,6 +133,13 @@ pub fn metrics(numbers: Snapshot) -> String {
     let by_source = |rows: Vec<(String, u64)>| rows.into_iter().map(|(source, n)| (Source { source }, n)).collect();
     counters(&mut registry, "events", "Events kept", by_source(numbers.kept));
     counters(&mut registry, "duplicates", "Repeats inside the window, answered and not kept again", by_source(numbers.duplicates));
+    let proven = numbers.proven.into_iter().map(|(source, place, n)| (BySecret { source, secret: place as u64 }, n)).collect();
+    counters(
+        &mut registry,
+        "proven",
+        "Requests proven by a source's secret, by its place in the list, since the list is what it is",
+        proven,
+    );
     counters(&mut registry, "refused", "Requests refused", numbers.refused.into_iter().map(|(status, n)| (Status { status }, n)).collect());
     let mut outcomes = vec![];
     let (mut waiting, mut in_flight, mut up, mut paused, mut oldest) = (vec![], vec![], vec![], vec![], vec![]);

@@ -116,7 +116,11 @@ impl Api {
             (&Method::GET, ["api", "feed"]) => self.feed(&query).await,
             (&Method::GET, ["api", "deliveries"]) => self.deliveries(&query).await,
             (&Method::GET, ["api", "outputs"]) => Ok(self.outputs().await),
-            (&Method::GET, ["api", "refused"]) => Ok(json!({ "refused": self.daemon.refused() })),
+            (&Method::GET, ["api", "duplicates"]) => self.duplicates(&query).await,
+            (&Method::POST, ["api", "duplicates", "release"]) => self.release(body).await,
+            (&Method::GET, ["api", "refused"]) => {
+                Ok(json!({ "refused": self.daemon.refused(query.get("source").as_deref(), query.get("cause").as_deref()) }))
+            }
             (&Method::GET, ["api", "audit"]) => self.audit().await,
             (&Method::POST, ["api", "outputs", name, "pause"]) => self.pause(name, true),
             (&Method::POST, ["api", "outputs", name, "resume"]) => self.pause(name, false),
@@ -182,7 +186,10 @@ impl Api {
     }
 
     async fn event(&self, id: &str) -> Answered {
-        Ok(view::event(&self.find(event_id(id)?).await?, &|output| self.daemon.keeps_waiting(output)))
+        let id = event_id(id)?;
+        let mut shown = view::event(&self.find(id).await?, &|output| self.daemon.keeps_waiting(output));
+        shown["duplicates"] = self.duplicates_of(id).await?;
+        Ok(shown)
     }
 
     pub(super) async fn find(&self, id: EventId) -> Result<crate::journal::archive::EventView, Wrong> {

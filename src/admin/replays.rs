@@ -91,7 +91,7 @@ impl Api {
                 open.map(|job| json!({ "id": job.id, "state": job.state.word(), "done": job.done, "total": job.total })).collect();
             output["replays"] = open.into();
         }
-        json!({ "outputs": outputs })
+        json!({ "outputs": outputs, "sources": self.daemon.sources() })
     }
 
     pub(super) async fn one_replay(&self, id: &str) -> Answered {

@@ -32,6 +32,9 @@ pub struct Events {
     admin: Admin,
 }
 
+/// What is said of an event that is no repeat of the one whose id it has.
+const REUSED: &str = "its sender's id was used before, with another body";
+
 impl Events {
     pub fn run(self) -> anyhow::Result<Exit> {
         match &self.id {
@@ -90,7 +93,14 @@ impl Events {
             ("TOPIC", "/topic"),
             ("BYTES", "/bytes"),
             ("PLAN", "/plan"),
+            ("NOTE", "/note"),
         ];
+        let noted = |row: &Value| {
+            let mut row = row.clone();
+            row["note"] = if row["reused_id"] == true { REUSED.into() } else { "".into() };
+            row
+        };
+        let rows: Vec<Value> = rows.iter().map(|row| if self.admin.json { row.clone() } else { noted(row) }).collect();
         show::rows(&rows, &columns, self.admin.json, "no event matches");
         Ok(if rows.is_empty() { Exit::No } else { Exit::Done })
     }
@@ -116,6 +126,9 @@ impl Events {
         }
         if event["raw_cut"] == true {
             show::say(&format!("{:>13} (cut: it has {} bytes)", "", show::cell(&event["bytes"])));
+        }
+        if let Some(count) = event["duplicates"].as_array().map(Vec::len).filter(|count| *count > 0) {
+            show::say(&format!("{:>12}: {count} since (`switchyard duplicates --of {}`)", "repeated", show::cell(&event["id"])));
         }
         print_where_it_went(&event);
         Ok(Exit::Done)

@@ -9,6 +9,7 @@ mod config;
 mod deliveries;
 mod diff;
 mod drill;
+mod duplicates;
 mod echo;
 mod erase;
 mod events;
@@ -85,6 +86,8 @@ enum Command {
     Sign(send::Sign),
     /// Lists or shows events.
     Events(events::Events),
+    /// Lists repeats of events, which were answered and not delivered again; `duplicates release` delivers one.
+    Duplicates(duplicates::Duplicates),
     /// Lists deliveries.
     Deliveries(deliveries::Deliveries),
     /// Lists dead deliveries, with the reason.
@@ -145,6 +148,7 @@ pub fn main(args: Args) -> Exit {
         Command::Send(send) => send.run(),
         Command::Sign(sign) => sign.run(),
         Command::Events(events) => events.run(),
+        Command::Duplicates(duplicates) => duplicates.run(),
         Command::Deliveries(deliveries) => deliveries.run(),
         Command::Dead(dead) => dead.run(),
         Command::Refused(refused) => refused.run(),

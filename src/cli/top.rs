@@ -32,10 +32,10 @@ impl Top {
         let once = self.once || self.admin.json || !std::io::stdout().is_terminal();
         let clock = SystemClock::default();
         block_on(async {
-            let (mut before, mut then) = (done(&self.look().await?), clock.now());
+            let (mut before, mut then) = (done(&self.look().await?.0), clock.now());
             loop {
                 tokio::time::sleep(self.every).await;
-                let outputs = self.look().await?;
+                let (outputs, sources) = self.look().await?;
                 let now = clock.now();
                 let rows = rows(&outputs, &before, between(then, now));
                 if self.admin.json {
@@ -45,6 +45,8 @@ impl Top {
                         let _ = write!(anstream::stdout(), "{HOME}");
                     }
                     show::rows(&rows, &COLUMNS, false, "no output");
+                    show::say("");
+                    show::rows(&sources, &SOURCES, false, "no source");
                 }
                 if once {
                     return Ok(Exit::Done);
@@ -54,10 +56,37 @@ impl Top {
         })
     }
 
-    async fn look(&self) -> anyhow::Result<Vec<Value>> {
+    /// Outputs and sources.
+    async fn look(&self) -> anyhow::Result<(Vec<Value>, Vec<Value>)> {
         let said = Client::new(&self.admin)?.get("/api/outputs").await?;
-        Ok(said["outputs"].as_array().cloned().unwrap_or_default())
+        let list = |name: &str| said[name].as_array().cloned().unwrap_or_default();
+        let sources = list("sources").into_iter().map(|mut source| {
+            source["last_event_at"] = show::clock(&source["last_event_at"]).into();
+            source["secrets"] = secrets(&source["secrets"]);
+            source
+        });
+        Ok((list("outputs"), sources.collect()))
     }
+}
+
+/// Counts since the daemon's start.
+const SOURCES: [show::Column; 6] = [
+    ("SOURCE", "/name"),
+    ("KEPT", "/kept"),
+    ("DUPLICATES", "/duplicates"),
+    ("REFUSED", "/refused"),
+    ("LAST EVENT", "/last_event_at"),
+    ("PROVEN BY", "/secrets"),
+];
+
+/// Where there are several: how often each of them held, and when last.
+fn secrets(secrets: &Value) -> Value {
+    let Some(several) = secrets.as_array().filter(|list| list.len() > 1) else { return "".into() };
+    let one = |secret: &Value| {
+        let last = if secret["last_at"].is_null() { String::new() } else { format!(" (last {})", show::clock(&secret["last_at"])) };
+        format!("secret {}: {}{last}", show::cell(&secret["position"]), show::cell(&secret["proven"]))
+    };
+    several.iter().map(one).collect::<Vec<_>>().join(", ").into()
 }
 
 const COLUMNS: [show::Column; 9] = [

@@ -9,6 +9,7 @@ use super::hidden::{self, literal_variables};
 use super::homes;
 use super::outputs::{self, OutputPlan};
 use super::sections::{AdminSection, EgressSection};
+use super::unsigned;
 use crate::config;
 use crate::ingest;
 use crate::journal::{JournalSection, VaultKey};
@@ -223,7 +224,7 @@ impl Pen<'_> {
         self.vault_for(outputs.as_deref().unwrap_or_default(), journal.as_ref());
         let names: Vec<(Arc<str>, Span)> =
             section("sources").entries().iter().map(|(key, _)| (key.name.as_str().into(), key.span)).collect();
-        let router = self.router(tree.get("routes"), &names, section("outputs"), &messages);
+        let router = self.router(tree.get("routes"), &names, section("outputs"), &messages, sources.as_ref());
         let tests = Tests::read(section("tests"), Wanted { sources: &names, outputs: &messages }, self.problems);
         let link = admin.as_ref().and_then(AdminSection::base);
         self.homeless(before, tree);
@@ -355,12 +356,17 @@ impl Pen<'_> {
         sources: &[(Arc<str>, Span)],
         outputs: &Node,
         messages: &[OutputMessage],
+        proven: Option<&ingest::Sources>,
     ) -> Option<Router> {
         let routes = match routes {
             Some(node) => RouteSection::read_all(node, self.problems)?,
             None => vec![],
         };
         let router = Router::build(&routes, sources, messages, self.problems);
+        // A mistake can make a route look as if it took from everybody: that is mended first.
+        if let Some(proven) = proven.filter(|_| self.problems.iter().all(|problem| problem.severity != Severity::Error)) {
+            self.problems.extend(unsigned::warnings(&routes, messages, sources, proven));
+        }
         let named =
             || routes.iter().flat_map(|route| &route.to).map(|to| &to.output).chain(messages.iter().flat_map(|message| &message.on_dead));
         let written = |at: Span| named().find(|name| name.span == at).map(|name| name.value.as_str());

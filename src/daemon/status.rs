@@ -4,13 +4,14 @@ use super::silences::{Asked, CannotSilence, Silence};
 use super::space::Rung;
 use super::start::Daemon;
 use crate::deliver::{BreakerState, OutputStatus, UnknownOutput};
-use crate::ingest::{Answer, handle::KEPT_WITHIN};
+use crate::ingest::{Answer, Refusal, SecretUse, Source, Tally, handle::KEPT_WITHIN};
 use crate::model::printable::Printable;
 use crate::model::{Instant, OWN_SOURCE, Timestamp};
 use crate::route::Glob;
 use crate::telemetry::{OutputNumbers, Snapshot};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use switchyard_api::problem::nearest;
@@ -145,6 +146,15 @@ impl Daemon {
         Value::Array(plans.outputs.iter().map(|(name, kind)| shown(name, kind)).collect())
     }
 
+    /// Every source with what came of its requests since the start, as the admin side shows it.
+    pub fn sources(&self) -> Value {
+        let sources = self.ingest.sources();
+        let mut rows: Vec<(Arc<str>, Value)> =
+            sources.iter().map(|(path, source)| (Arc::clone(&source.name), intake(path, source))).collect();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
     /// Why nothing goes to an output now, and what to do or when it is tried again; `None`: it works.
     pub fn keeps_waiting(&self, output: &str) -> Option<String> {
         let statuses = self.fleet.status();
@@ -168,9 +178,11 @@ impl Daemon {
         let mut refused: BTreeMap<u16, u64> = BTreeMap::new();
         let mut kept: Vec<(String, u64)> = vec![];
         let mut duplicates: Vec<(String, u64)> = vec![];
+        let mut proven: Vec<(String, usize, u64)> = vec![];
         for (_, source) in sources.iter() {
             kept.push((source.name.to_string(), source.tally.of(Answer::Kept)));
             duplicates.push((source.name.to_string(), source.tally.of(Answer::Repeated)));
+            proven.extend(source.rotation.uses().into_iter().map(|used| (source.name.to_string(), used.position, used.proven)));
         }
         kept.push((OWN_SOURCE.to_owned(), self.noticed.told.load(Ordering::Relaxed)));
         let (seen, now) = (self.seen.load(), self.hub.steady.wall());
@@ -182,10 +194,12 @@ impl Daemon {
         }
         kept.sort();
         duplicates.sort();
+        proven.sort();
         let counts = self.hub.journal.counts();
         Snapshot {
             kept,
             duplicates,
+            proven,
             refused: refused.into_iter().collect(),
             outputs: self.fleet.status().iter().map(|(name, status)| numbers(name, status, seen.oldest.get(name).copied(), now)).collect(),
             free: seen.space.map(|space| space.free),
@@ -196,24 +210,40 @@ impl Daemon {
         }
     }
 
-    /// The last refused requests, newest first.
-    pub fn refused(&self) -> Value {
+    /// The last refused requests, newest first: of one source, of the paths that no source has (`-`), or of all; by cause.
+    pub fn refused(&self, source: Option<&str>, cause: Option<&str>) -> Value {
         let sources = self.ingest.sources();
-        let of = |name: Option<&str>, tally: &crate::ingest::Tally| -> Vec<(i64, Value)> {
-            let row = |refusal: crate::ingest::Refusal| {
-                let shown = json!({
-                    "at": refusal.at.to_string(), "status": refusal.answer.status().as_u16(), "source": name, "path": &*refusal.path,
-                    "peer": refusal.peer.to_string(), "why": refusal.reason,
-                });
-                (refusal.at.0, shown)
-            };
-            tally.refusals().into_iter().map(row).collect()
+        let of = |name: Option<&str>, tally: &Tally| -> Vec<(Timestamp, Value)> {
+            let wanted = source.is_none_or(|source| source == name.unwrap_or("-"));
+            let refusals = tally.refusals().into_iter().filter(|refusal| wanted && cause.is_none_or(|cause| cause == refusal.cause));
+            refusals.map(|refusal| (refusal.at, refusal_row(name, &refusal))).collect()
         };
         let mut rows = of(None, self.ingest.elsewhere());
         rows.extend(sources.iter().flat_map(|(_, source)| of(Some(&source.name), &source.tally)));
         rows.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         Value::Array(rows.into_iter().map(|(_, row)| row).collect())
     }
+}
+
+fn refusal_row(source: Option<&str>, refusal: &Refusal) -> Value {
+    json!({
+        "at": refusal.at.to_string(), "status": refusal.answer.status().as_u16(), "cause": refusal.cause, "source": source,
+        "path": &*refusal.path, "peer": refusal.peer.to_string(), "header": refusal.header.as_deref(),
+        "seconds_off": refusal.seconds_off, "why": refusal.reason,
+    })
+}
+
+fn intake(path: &str, source: &Source) -> Value {
+    let (tally, standing) = (&source.tally, source.tally.standing());
+    let secret =
+        |used: SecretUse| json!({ "position": used.position, "proven": used.proven, "last_at": used.last_at.map(|at| at.to_string()) });
+    let secrets: Vec<Value> = source.rotation.uses().into_iter().map(secret).collect();
+    let refused: u64 = Answer::ALL.into_iter().filter(|answer| answer.status().as_u16() >= 400).map(|answer| tally.of(answer)).sum();
+    json!({
+        "name": &*source.name, "path": path, "kept": tally.of(Answer::Kept), "duplicates": tally.of(Answer::Repeated), "refused": refused,
+        "refused_in_row": standing.in_row, "gives_up_after": source.verifier.gives_up_after(),
+        "secrets": secrets, "last_event_at": standing.heard_at.map(|at| at.to_string()),
+    })
 }
 
 fn numbers(name: &str, status: &OutputStatus, oldest: Option<Timestamp>, now: Timestamp) -> OutputNumbers {

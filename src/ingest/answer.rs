@@ -133,6 +133,9 @@ pub enum Refuse {
     /// The body broke off.
     #[error("the body broke off or was not valid HTTP")]
     Broken,
+    /// The head is none that a request has.
+    #[error("what came is not HTTP: {0}")]
+    NotHttp(&'static str),
     /// All bodies together are more than `server.body_budget`.
     #[error("the bodies being read reach `server.body_budget`")]
     NoBudget,
@@ -183,11 +186,20 @@ impl Refuse {
             Refuse::TooManyHeaders => Answer::TooManyHeaders,
             Refuse::TooLarge(_) => Answer::TooLarge,
             Refuse::TooSlow => Answer::TooSlow,
-            Refuse::Broken => Answer::Broken,
+            Refuse::Broken | Refuse::NotHttp(_) => Answer::Broken,
             Refuse::NoBudget | Refuse::Full | Refuse::Reserved => Answer::NoRoom,
             Refuse::Failed | Refuse::Late | Refuse::NoKey(_) | Refuse::NotVisited(_) => Answer::CannotKeep,
             Refuse::NotProven(_) | Refuse::Unnamed | Refuse::Foreign => Answer::NotProven,
             Refuse::NoHandshake => Answer::NoHandshake,
+        }
+    }
+
+    /// The cause in a word.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Refuse::NotProven(why) => why.cause(),
+            Refuse::NoHandshake => "handshake",
+            _ => self.answer().name(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What was answered, counted per source and kind of answer, and the last refusals with their cause (L2).
 
-use super::answer::Answer;
+use super::answer::{Answer, Refuse};
 use crate::model::Timestamp;
+use crate::verify::Refused;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -23,6 +24,54 @@ pub struct Tally {
     recent: AtomicU64,
     /// How many of those stand in a row up to now.
     in_row: AtomicU32,
+}
+
+/// Which of a source's secrets its requests were proven by, since the list became what it is.
+#[derive(Debug)]
+pub struct Rotation {
+    /// Names the list, without telling anything of it.
+    list: u64,
+    /// Of each, from the first on: how often, and when last; zero: never.
+    used: Box<[(AtomicU64, AtomicI64)]>,
+}
+
+/// One of a source's secrets, by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretUse {
+    /// From 1.
+    pub position: usize,
+    /// Requests that it proved.
+    pub proven: u64,
+    /// When it did last.
+    pub last_at: Option<Timestamp>,
+}
+
+impl Rotation {
+    /// Of a list with so many in it.
+    pub(super) fn new(list: u64, count: usize) -> Self {
+        Rotation { list, used: (0..count).map(|_| Default::default()).collect() }
+    }
+
+    /// Whether it is of the same list.
+    pub(super) fn is_of(&self, other: &Rotation) -> bool {
+        self.list == other.list && self.used.len() == other.used.len()
+    }
+
+    pub(super) fn count(&self, position: usize, now: Timestamp) {
+        if let Some((proven, last)) = self.used.get(position) {
+            proven.fetch_add(1, Ordering::Relaxed);
+            last.fetch_max(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// All of them, in their order.
+    pub fn uses(&self) -> Vec<SecretUse> {
+        let one = |(at, (proven, last)): (usize, &(AtomicU64, AtomicI64))| {
+            let last = last.load(Ordering::Relaxed);
+            SecretUse { position: at + 1, proven: proven.load(Ordering::Relaxed), last_at: (last > 0).then_some(Timestamp(last)) }
+        };
+        self.used.iter().enumerate().map(one).collect()
+    }
 }
 
 /// How a source does, for alarms.
@@ -53,8 +102,31 @@ pub struct Refusal {
     pub path: Box<str>,
     /// The sender's address.
     pub peer: IpAddr,
+    /// The cause in a word.
+    pub cause: &'static str,
     /// Why, in one line without anything from the request.
     pub reason: String,
+    /// The header that is not there, or not as it must be.
+    pub header: Option<Box<str>>,
+    /// How many seconds the request says that it is old, where that is too much; negative where it is of the future.
+    pub seconds_off: Option<i64>,
+}
+
+impl Refusal {
+    /// As people see it.
+    pub(super) fn of(refuse: &Refuse, path: &str, peer: IpAddr, at: Timestamp) -> Self {
+        let why = if let Refuse::NotProven(why) = refuse { Some(why) } else { None };
+        Refusal {
+            at,
+            answer: refuse.answer(),
+            path: path.into(),
+            peer,
+            cause: refuse.cause(),
+            reason: refuse.to_string(),
+            header: why.and_then(Refused::header).map(|name| name.as_str().into()),
+            seconds_off: why.and_then(Refused::seconds_off),
+        }
+    }
 }
 
 impl Tally {
@@ -135,7 +207,10 @@ mod tests {
             answer: Answer::NotProven,
             path: "é".repeat(100).into(),
             peer: [192, 0, 2, 1].into(),
+            cause: "no_secret_matches",
             reason: String::new(),
+            header: None,
+            seconds_off: None,
         };
         (0..100).for_each(|at| tally.refuse(refusal(at)));
         let kept = tally.refusals();

@@ -179,12 +179,12 @@ impl<K: Keep> Ingest<K> {
         fail::point("accepted");
         let certificate = parts.extensions.get::<Shown>().map(|shown| &*shown.0);
         let request = Request { headers: &parts.headers, body: &body, peer, certificate, document: None, query };
-        if let Err(refuse) = self.proven(source, request, now).await {
-            return unsigned(source, &request, refuse, parts.uri.path(), now).map(Taken::Handshake);
-        }
+        let secret = match self.proven(source, request, now).await {
+            Ok(secret) => secret,
+            Err(refuse) => return unsigned(source, &request, refuse, parts.uri.path(), now).map(Taken::Handshake),
+        };
         let decoded = coding::decoded(&parts.headers, &body, limits.max_body, &mut reserved, limits.body_budget)?;
-        let secret = source.verifier.secret_header();
-        let headers = kept_headers(&parts.headers, head, secret, decoded.is_some());
+        let headers = kept_headers(&parts.headers, head, source.verifier.secret_header(), decoded.is_some());
         let body = decoded.unwrap_or_else(|| body.clone());
         let request = Request { body: &body, ..request };
         let verified = source.verifier.read(&request);
@@ -192,6 +192,9 @@ impl<K: Keep> Ingest<K> {
             return Ok(Taken::Handshake(self.shaken(reply).await?));
         }
         fail::point("verified");
+        if let Some(position) = secret {
+            source.rotation.count(position, now);
+        }
         source.tally.heard(now);
         if let Some(items) = source.each.as_ref().and_then(|path| cut::each(&body, path)) {
             let several = items.into_iter().enumerate();
@@ -302,9 +305,13 @@ impl<K: Keep> Ingest<K> {
         Ok(ids.into_iter().zip(kept.map_err(Refuse::of)?).map(known).collect())
     }
 
+    /// What a connection brought was no request.
+    pub(super) fn not_http(&self, what: &'static str, peer: IpAddr) {
+        self.elsewhere.refuse(Refusal::of(&Refuse::NotHttp(what), "", peer.to_canonical(), self.clock.wall()));
+    }
+
     fn refused(&self, source: Option<&Source>, refuse: &Refuse, parts: &Parts, peer: IpAddr) -> Response<Full<Bytes>> {
-        let refusal =
-            Refusal { at: self.clock.wall(), answer: refuse.answer(), path: parts.uri.path().into(), peer, reason: refuse.to_string() };
+        let refusal = Refusal::of(refuse, parts.uri.path(), peer, self.clock.wall());
         match source {
             Some(source) => {
                 tracing::info!(source = &*source.name, %peer, status = refuse.answer().status().as_u16(), "refused: {refuse}");

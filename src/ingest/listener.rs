@@ -181,6 +181,11 @@ impl<K: Keep> Shared<K> {
             }
         };
         if let Err(wrong) = ended {
+            // Its own words may quote what came; these do not.
+            if wrong.is_parse() {
+                let what = if wrong.is_parse_too_large() { "the head is too large" } else { "the head cannot be read" };
+                self.ingest.not_http(what, peer.ip());
+            }
             tracing::debug!(%peer, "connection ended: {wrong}");
         }
     }

@@ -20,7 +20,7 @@ pub mod sources;
 pub mod tls;
 
 pub use answer::Answer;
-pub use counts::{Refusal, Standing, Tally};
+pub use counts::{Refusal, Rotation, SecretUse, Standing, Tally};
 pub use handle::{Ingest, Keep, NotKept};
 pub use listener::serve;
 pub use room::Caps;

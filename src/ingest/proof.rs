@@ -26,15 +26,15 @@ pub(super) fn unsigned(source: &Source, request: &Request<'_>, refuse: Refuse, p
     let reason = format!(
         "not proven, as expected: `{text}` is to be given to the sender, and then is the `secret`; only if you are just setting it up there"
     );
-    source.tally.show(Refusal { at: now, answer: Answer::NotProven, path: path.into(), peer: request.peer, reason });
+    source.tally.show(Refusal { answer: Answer::NotProven, reason, ..Refusal::of(&refuse, path, request.peer, now) });
     tracing::warn!(source = &*source.name, peer = %request.peer, "a token for setting up the sender came: `switchyard refused` shows it");
     Ok(Reply::Show(text))
 }
 
 impl<K: Keep> Ingest<K> {
-    /// Proves a request. Where that takes a document from elsewhere it is asked for; a set of keys that does not know the one named is asked for
+    /// Proves a request: by which of the source's secrets, if by one. Where that takes a document from elsewhere it is asked for; a set of keys that does not know the one named is asked for
     /// anew.
-    pub(super) async fn proven(&self, source: &Source, request: Request<'_>, now: Timestamp) -> Result<(), Refuse> {
+    pub(super) async fn proven(&self, source: &Source, request: Request<'_>, now: Timestamp) -> Result<Option<usize>, Refuse> {
         let verifier = &source.verifier;
         let Some(at) = verifier.key_at(&request, now)? else { return Ok(verifier.prove(&request, now)?) };
         let unknown = |why: NotThere| Refuse::NoKey(why.to_string());

@@ -7,6 +7,7 @@ use crate::verify::{self, network_of};
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use switchyard_api::http::Connection;
@@ -78,6 +79,9 @@ pub struct SourceSection {
     pub topic: Option<At<Pick>>,
     /// Where the sender's id is read.
     pub id: Option<At<Pick>>,
+    /// What routes may go by though the sender does not sign it: `topic`, `query`, `data`, `headers` or one of them.   default: nothing, and `check` warns   example: [topic, headers.x-shop-id]
+    #[serde(default)]
+    pub believe: Vec<At<String>>,
     /// The path of a list whose elements are an event each.   default: one request is one event   example: data.events
     pub each: Option<At<String>>,
     /// Paths of values that are not kept: `[redacted]` stands in their place.   example: [data.customer.iban]
@@ -130,6 +134,18 @@ pub fn read_sources(node: &Node, problems: &mut Vec<Problem>) -> Vec<NamedSource
 }
 
 impl SourceSection {
+    /// Names the list of its secrets, without telling anything of it: another one where any of them is another.
+    pub(super) fn list_of_secrets(&self) -> u64 {
+        let spelled = self.verify.as_ref().and_then(|verify| if let Form::Spelled(spelled) = &verify.value { Some(spelled) } else { None });
+        let inside = spelled.map(|spelled| [&spelled.bearer, &spelled.token]).into_iter().flatten().flatten();
+        let mut hash = Sha256::new();
+        for secret in self.secret.iter().chain(inside).flat_map(|secrets| &secrets.value.0) {
+            hash.update(Sha256::digest(secret.expose()));
+        }
+        let digest = hash.finalize();
+        u64::from_be_bytes(std::array::from_fn(|at| digest[at]))
+    }
+
     /// The part that proof is built from.
     pub fn proof(&self) -> verify::Section {
         verify::Section {
@@ -139,6 +155,7 @@ impl SourceSection {
             url: self.url.clone(),
             verify_token: self.verify_token.clone(),
             id: self.id.clone(),
+            believe: self.believe.clone(),
             dedupe: self.dedupe,
         }
     }

@@ -1,6 +1,6 @@
 //! Who may post where: the sources by path, and the bounds of their requests. Swapped whole on reload.
 
-use super::counts::Tally;
+use super::counts::{Rotation, Tally};
 use super::cut::{self, Path};
 use super::section::NamedSource;
 use crate::verify::Verifier;
@@ -34,6 +34,8 @@ pub struct Source {
     pub answer: Option<Bytes>,
     /// What was answered; lives on across reloads.
     pub tally: Arc<Tally>,
+    /// Which of its secrets are used; lives on across reloads that leave them as they are.
+    pub rotation: Arc<Rotation>,
     /// After how long without a proven event people are told.
     pub silent_after: Option<Duration>,
 }
@@ -106,7 +108,8 @@ impl Sources {
             if let Some(verifier) = verifier {
                 let answer = section.answer.clone().or_else(|| preset?.answer.clone()).map(Bytes::from);
                 let name = name.as_str().into();
-                by_path.insert(path.into(), Source { name, verifier, each, redact, answer, tally: Arc::default(), silent_after });
+                let rotation = Arc::new(Rotation::new(section.list_of_secrets(), verifier.secrets()));
+                by_path.insert(path.into(), Source { name, verifier, each, redact, answer, tally: Arc::default(), rotation, silent_after });
             }
         }
         let sound = problems.iter().skip(before).all(|problem| problem.severity != Severity::Error);
@@ -133,6 +136,9 @@ impl Sources {
         for source in self.by_path.values_mut() {
             if let Some(known) = before.named(&source.name) {
                 source.tally = Arc::clone(&known.tally);
+                if source.rotation.is_of(&known.rotation) {
+                    source.rotation = Arc::clone(&known.rotation);
+                }
             }
         }
     }

@@ -482,6 +482,34 @@ fn what_is_released_stays_in_line_on_every_store() {
     what_is_released_stays_in_line(&mut OnSqlite::new());
 }
 
+/// A repeat that somebody releases is an event, once, also where it is asked for twice at the same time; what is no repeat is none.
+fn a_repeat_is_released_once(bench: &mut dyn Bench) {
+    let (now, target) = (Timestamp(START), samples::target("a", "x"));
+    let append = |nth: u64, released: bool| {
+        let event = samples::event(nth, "1", now);
+        let dedupe = if released { Dedupe::of_released(&event) } else { Dedupe::of(&event, WINDOW) };
+        Append { event, plan: samples::plan(&[&target]), dedupe: Some(dedupe) }
+    };
+    let mut commit = |appends: Vec<Append>| bench.store().commit(&Batch { appends, at: now, ..Batch::default() }).unwrap().fates;
+    let id = |nth: u64| samples::event(nth, "1", now).id;
+    let new = |seq| Fate::New { seq: Seq(seq), reused_id: false };
+    let repeats = |nth| Fate::Duplicate { of: id(nth) };
+    assert_eq!(commit(vec![append(1, false), append(2, false), append(3, false)]), [new(1), repeats(1), repeats(1)]);
+    assert_eq!(commit(vec![append(9, true)]), [repeats(9)], "it is no repeat");
+    assert_eq!(commit(vec![append(2, true), append(2, true)]), [new(2), repeats(2)]);
+    assert_eq!(commit(vec![append(2, true), append(3, true)]), [repeats(2), new(3)]);
+    // What comes after that repeats the newest.
+    assert_eq!(commit(vec![append(4, false)]), [repeats(3)]);
+}
+
+#[test]
+fn a_repeat_is_released_once_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    a_repeat_is_released_once(&mut InMemory { disk, store });
+    a_repeat_is_released_once(&mut OnSqlite::new());
+}
+
 /// By when rows are dated: of those that wait when the last one of its output was written, and when the last turn was given.
 fn a_store_says_by_when_its_rows_are_dated(bench: &mut dyn Bench) {
     let (plain, lined) = (samples::target("a", "x"), samples::target("b", "y"));

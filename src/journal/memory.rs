@@ -7,13 +7,14 @@ mod replay;
 
 use super::archive::OutputCounts;
 use super::replay::ReplayJob;
+use super::sqlite::DUPLICATES_MAX;
 use super::store::{
     Batch, CONFIG_BYTES_MAX, CONFIGS_MAX, Collected, Committed, Dead, DeliveryFilter, Fate, KeptConfig, Mark, OpenEvent, Operation, Reads,
     Recovered, Retain, Room, RowMark, Sealed, Slice, Store, StoreError, Swept, Tend, Waiting,
 };
 use crate::model::{
-    BEHIND, COLLECTED, ConfigVersion, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Kept, Loaded, Order, OrderKey, PACED, Plan, Seq,
-    Settlement, State, Target, Timestamp, ends_dead, stands_in_line,
+    BEHIND, COLLECTED, ConfigVersion, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, EventId, Kept, Loaded, Order, OrderKey, PACED, Plan,
+    Seq, Settlement, State, Target, Timestamp, ends_dead, stands_in_line,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,8 @@ struct Durable {
     replays: BTreeMap<u64, ReplayJob>,
     /// Those that are dead where there is an `on_dead`, and whether it was given their event.
     on_dead: BTreeMap<Place, bool>,
+    /// Repeats that were answered and not kept, and which event each repeats.
+    duplicates: Vec<(EventId, i64)>,
     /// By output, by which limit its rows were last called back.
     recalled: BTreeMap<Arc<str>, Option<String>>,
     fault: Option<Fails>,
@@ -183,7 +186,14 @@ impl Durable {
     fn apply(&mut self, batch: &Batch) -> Committed {
         let mut committed = Committed::default();
         for append in &batch.appends {
-            let fate = self.fate(&append.event, append.dedupe);
+            let fate = match append.dedupe {
+                Some(Dedupe { released: true, .. }) => self.release(append.event.id),
+                dedupe => {
+                    let fate = self.fate(&append.event, dedupe);
+                    self.write_down(append.event.id, &fate);
+                    fate
+                }
+            };
             if let Fate::New { seq, .. } = fate {
                 append.plan.targets.iter().for_each(|target| {
                     self.number(target);
@@ -366,6 +376,7 @@ impl Durable {
                 self.on_dead.remove(&place);
             }
             self.gone.insert(*seq, stored);
+            self.duplicates.retain(|(_, of)| of != seq);
             changed += 1;
         }
         Slice { changed, next: None }
@@ -376,6 +387,22 @@ impl Durable {
         let stuck: Vec<Place> = turns.filter(|(place, turn)| which(&self.rows[place].0, *turn)).map(|(place, _)| place).collect();
         let changed = stuck.into_iter().filter(|place| self.free(*place, now)).count() as u64;
         Slice { changed, next: None }
+    }
+
+    /// A repeat that is on the list is taken off it and becomes an event.
+    fn release(&mut self, id: EventId) -> Fate {
+        let before = self.duplicates.len();
+        self.duplicates.retain(|(duplicate, _)| *duplicate != id);
+        if self.duplicates.len() < before { Fate::New { seq: Seq(self.next_seq()), reused_id: false } } else { Fate::Duplicate { of: id } }
+    }
+
+    /// Of a repeat whose event is still there.
+    fn write_down(&mut self, id: EventId, fate: &Fate) {
+        let Fate::Duplicate { of } = fate else { return };
+        let place = self.events.iter().find(|(_, stored)| stored.event.id == *of).map(|(seq, _)| *seq);
+        self.duplicates.extend(place.map(|seq| (id, seq)));
+        let more = self.duplicates.len().saturating_sub(DUPLICATES_MAX as usize);
+        self.duplicates.drain(..more);
     }
 
     fn fate(&self, event: &Event, dedupe: Option<Dedupe>) -> Fate {
@@ -532,6 +559,7 @@ impl Store for MemoryStore {
         };
         let gone: Vec<i64> = disk.events.iter().filter(past).map(|(seq, _)| *seq).collect();
         disk.events.retain(|seq, _| !gone.contains(seq));
+        disk.duplicates.retain(|(_, of)| !gone.contains(of));
         disk.rows.retain(|(seq, ..), _| !gone.contains(seq));
         disk.on_dead.retain(|(seq, ..), _| !gone.contains(seq));
         Ok(Swept { deleted: gone.len() as u64, next: None, room: Room::Enough })

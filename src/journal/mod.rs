@@ -12,6 +12,7 @@ pub mod backlog;
 mod codec;
 pub mod doctor;
 mod driven;
+pub mod duplicates;
 mod inbox;
 pub mod memory;
 mod open_plans;

@@ -109,6 +109,8 @@ pub struct Dedupe {
     pub key: u64,
     /// How long a repeat is a repeat.
     pub window: Duration,
+    /// It is a repeat that somebody released: it is kept all the same, once.
+    pub released: bool,
 }
 
 impl Dedupe {
@@ -130,7 +132,12 @@ impl Dedupe {
         }
         let mut key = [0; 8];
         key.copy_from_slice(&hash.finalize()[..8]);
-        Dedupe { key: u64::from_be_bytes(key), window }
+        Dedupe { key: u64::from_be_bytes(key), window, released: false }
+    }
+
+    /// Of a repeat that becomes an event.
+    pub fn of_released(event: &Event) -> Self {
+        Dedupe { released: true, ..Dedupe::of(event, Duration::ZERO) }
     }
 }
 
@@ -139,7 +146,7 @@ impl Dedupe {
 pub enum Appended {
     /// It is durable, and planned.
     New,
-    /// The same source, id and body (or fingerprint) is durable already, inside the window.
+    /// The same source, id and body (or fingerprint) is durable already, inside the window; or, of a repeat that was to be released, it was.
     Duplicate {
         /// The event it repeats.
         of: EventId,

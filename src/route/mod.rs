@@ -6,6 +6,7 @@
 //!
 //! Never: talks to an output, keeps anything between events, lets a value of an event become structure (L8).
 
+mod asks;
 mod condition;
 pub mod decimal;
 mod digest;
@@ -29,6 +30,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use asks::Ask;
 pub use condition::{Condition, NoCondition};
 pub use digest::{Along, DIGESTED};
 pub use explain::{RouteVerdict, Sent, Standing, Verdict};

@@ -14,6 +14,7 @@ pub use view::{Context, DEAD, Died};
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
+use std::ops::Range;
 use std::sync::Arc;
 use switchyard_api::escape::Escape;
 use switchyard_api::fit::{Fit, Unit};
@@ -138,6 +139,14 @@ impl Template {
         match &self.0 {
             Text::Fixed(text) => Some(text),
             Text::Live { .. } => None,
+        }
+    }
+
+    /// The values of an event that it looks at, as paths, each with its place in the text.
+    pub fn reads(&self) -> Vec<(Range<usize>, String)> {
+        match &self.0 {
+            Text::Fixed(_) => vec![],
+            Text::Live { engine, source } => check::reads(engine, source),
         }
     }
 

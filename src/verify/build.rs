@@ -61,6 +61,7 @@ impl Build<'_> {
         let form = form?;
         let allow = self.networks(form.spelled.allow.as_deref().unwrap_or_default());
         let verify_tokens = self.verify_tokens(form.preset, section);
+        let believed = self.believed(&section.believe);
         let proof = self.proof(&form, section)?;
         let gives_up_after = preset.and_then(|preset| preset.gives_up_after);
         let window = (window > Duration::ZERO).then_some(window);
@@ -74,7 +75,34 @@ impl Build<'_> {
             gives_up_after,
             preset,
             verify_tokens: verify_tokens?,
+            believed: believed?,
         })
+    }
+
+    /// The values of an event that routes may go by all the same; `None`: something is wrong with them.
+    fn believed(&mut self, words: &[At<String>]) -> Option<Box<[Box<str>]>> {
+        const ROOTS: [&str; 4] = ["topic", "headers", "query", "data"];
+        let mut believed: Vec<Box<str>> = vec![];
+        for word in words {
+            let (root, rest) = word.value.split_once('.').map_or((word.value.as_str(), None), |(root, rest)| (root, Some(rest)));
+            let fits = ROOTS.contains(&root) && rest.is_none_or(|rest| !rest.is_empty() && root != "topic");
+            if fits {
+                believed.push(if root == "headers" { word.value.to_lowercase().into() } else { word.value.as_str().into() });
+                continue;
+            }
+            let near = nearest(root, ROOTS);
+            let problem = self.error(
+                "unknown-path",
+                word.span,
+                format!("`{}` is nothing that a sender could leave unsigned", word.value),
+                "not a path of an event",
+            );
+            problem.help = Some(match near {
+                Some(near) if near != root => format!("did you mean `{near}`?"),
+                _ => "write `topic`, `query`, `data`, or a header as `headers.x-name`".into(),
+            });
+        }
+        (believed.len() == words.len()).then(|| believed.into())
     }
 
     /// What the sender shows in its handshake; `None`: something is wrong with it.

@@ -31,7 +31,7 @@ fn verifier(section: &str) -> Verifier {
 fn said(verifier: &Verifier, headers: &HeaderMap, body: &[u8], document: &[u8]) -> Result<(), Refused> {
     let request = Request { headers, body, peer: [192, 0, 2, 7].into(), certificate: None, document: None, query: "" };
     assert!(verifier.key_at(&request, NOW)?.is_some());
-    verifier.prove(&Request { document: Some(document), ..request }, NOW)
+    verifier.prove(&Request { document: Some(document), ..request }, NOW).map(drop)
 }
 
 /// A certificate with a key that signs.

@@ -6,6 +6,7 @@
 //! Proven by the tests here and by `vectors.rs` over `tests/data/signatures.json`.
 
 mod build;
+mod cover;
 mod elsewhere;
 #[cfg(test)]
 mod elsewhere_tests;
@@ -16,6 +17,7 @@ mod pick;
 pub(crate) mod presets;
 #[cfg(test)]
 mod reference_tests;
+mod refused;
 pub mod section;
 mod sign;
 mod signature;
@@ -31,6 +33,7 @@ pub use elsewhere::{Address, Documents, NoDocuments, NotThere};
 pub use handshake::Reply;
 pub use pick::MOST_BYTES;
 pub use presets::{Preset, preset, presets};
+pub use refused::{Far, Refused};
 pub use section::Section;
 pub use sign::{CannotSign, Draft};
 pub use signature::MOST_CANDIDATES;
@@ -59,6 +62,8 @@ pub struct Verifier {
     preset: Option<&'static Preset>,
     /// What a handshake must show, where its preset says so.
     verify_tokens: Box<[Secret]>,
+    /// What is gone by though its sender does not sign it, as paths of an event.
+    believed: Box<[Box<str>]>,
 }
 
 enum Proof {
@@ -99,80 +104,6 @@ pub struct Verified {
     pub dedupe: Option<Duration>,
 }
 
-/// Why a request is not proven: one line for the log and for people, without anything from the request. The sender
-/// always hears the same.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The address is in none of the allowed networks.
-    #[error("the address is in none of the networks of `allow`")]
-    NotAllowed,
-    /// The connection shows no certificate.
-    #[error("no certificate of `server.tls.client_ca` was shown")]
-    NoCertificate,
-    /// The certificate is of somebody else.
-    #[error("the certificate that was shown has none of the names of `mtls`")]
-    OtherCertificate,
-    /// A header that the proof needs is not there.
-    #[error("there is no header `{0}`")]
-    Missing(HeaderName),
-    /// A header that the proof needs is there twice.
-    #[error("`{0}` is there more than once: ambiguous")]
-    Ambiguous(HeaderName),
-    /// The header is there and does not hold what it should.
-    #[error("`{0}` does not hold a signature or token in the expected form")]
-    Malformed(HeaderName),
-    /// The body does not have what the proof needs.
-    #[error("there is no text at `{0}` in the body")]
-    MissingField(String),
-    /// It is there and does not hold what it should.
-    #[error("`{0}` in the body does not hold a signature or token in the expected form")]
-    MalformedField(String),
-    /// The body does not have the list whose elements carry the proof.
-    #[error("`{0}` in the body is no list with elements to prove, or a list of too many")]
-    NoItems(String),
-    /// The signature covers a form or the body's hash in the URL, and the request has neither.
-    #[error("the body is neither a form nor the one whose hash stands in the URL as `bodySHA256`")]
-    NotCovered,
-    /// The moment of signing is not there, or not whole seconds since 1970.
-    #[error("the timestamp is missing or is not whole seconds since 1970")]
-    BadTimestamp,
-    /// The moment of signing is too far from now.
-    #[error("the timestamp is {} s away from this machine's clock, more than the tolerance of {} s", off.as_secs(), tolerance.as_secs())]
-    Stale {
-        /// How far from now, to either side.
-        off: Duration,
-        /// How far it may be.
-        tolerance: Duration,
-    },
-    /// The token is not where it should be in the URL.
-    #[error("there is no token as `{0}` in the URL")]
-    NoToken(String),
-    /// A sender that signs for many signed it for somebody else.
-    #[error("it is signed, but not for one of the names of `secret`")]
-    OtherName,
-    /// The certificate's address is none that is believed.
-    #[error("the certificate's address is none of this sender: not `https`, another host, or more than a path")]
-    ForeignCertificate,
-    /// What stands there is no certificate or set of keys that can be used.
-    #[error("what stands at the sender's address is no certificate or set of keys that can be used")]
-    BadCertificate,
-    /// The certificate is not valid now.
-    #[error("the sender's certificate is not valid at this moment")]
-    CertificateOver,
-    /// The set has no such key.
-    #[error("the issuer's set has no key of the token's name")]
-    UnknownKey,
-    /// Another issuer's token, or one for somebody else.
-    #[error("the token is not of `issuer`, or not for `audience`")]
-    OtherToken,
-    /// The token's time is over, or not come.
-    #[error("the token is not valid at this moment")]
-    TokenOver,
-    /// It is well formed and does not hold.
-    #[error("the signature or token does not match: another secret, or the request was altered on its way")]
-    Mismatch,
-}
-
 /// Whether a certificate is of one of these names; where there are none, of anybody.
 fn is_of(certificate: &[u8], names: &[ServerName<'static>]) -> Result<(), Refused> {
     let certificate = CertificateDer::from(certificate);
@@ -203,15 +134,24 @@ impl Verifier {
         if admitted { Ok(()) } else { Err(Refused::NotAllowed) }
     }
 
-    /// Proves a request.
-    pub fn prove(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refused> {
+    /// Proves a request: by which of the source's secrets, from 0; `None`: by none of them.
+    pub fn prove(&self, request: &Request<'_>, now: Timestamp) -> Result<Option<usize>, Refused> {
         self.admits(request.peer)?;
         match &self.proof {
-            Proof::None => Ok(()),
+            Proof::None => Ok(None),
             Proof::Signature(scheme) => scheme.verify(request, now),
-            Proof::Token(token) => token.verify(request),
-            Proof::Jwt(jwt) => jwt.verify(request.headers, request.document, now),
-            Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names),
+            Proof::Token(token) => token.verify(request).map(Some),
+            Proof::Jwt(jwt) => jwt.verify(request.headers, request.document, now).map(|()| None),
+            Proof::Certificate(names) => is_of(request.certificate.ok_or(Refused::NoCertificate)?, names).map(|()| None),
+        }
+    }
+
+    /// How many secrets it has, of which one must hold.
+    pub fn secrets(&self) -> usize {
+        match &self.proof {
+            Proof::Signature(scheme) => scheme.keys.len(),
+            Proof::Token(token) => token.secrets.len(),
+            Proof::None | Proof::Jwt(_) | Proof::Certificate(_) => 0,
         }
     }
 

@@ -23,6 +23,9 @@ pub struct Section {
     pub verify_token: Option<At<Secrets>>,
     /// `id`: where the sender's id is read; without it the preset's, else repeats are told by topic and body.
     pub id: Option<At<Pick>>,
+    /// `believe`: what routes may go by though the sender does not sign it.
+    #[serde(default)]
+    pub believe: Vec<At<String>>,
     /// `dedupe`: how long a repeat is a repeat; `0s`: never. Default: the preset's, else 3 days.
     pub dedupe: Option<Period>,
 }

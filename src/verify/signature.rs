@@ -2,12 +2,12 @@
 //!
 //! The hash comes from the file alone, never from the request. The digests are compared in constant time.
 
-use super::Refused;
 use super::Request;
 use super::elsewhere::{Address, Certificate};
 use super::handshake::field;
 use super::key::{Key, LONGEST, Tag};
 use super::pick::{self, Pick, Steps};
+use super::refused::{Far, Refused};
 use super::section::{Encoding, Unit};
 use super::signed::{self, Body, Part};
 use crate::model::{Timestamp, equal};
@@ -92,27 +92,34 @@ impl Place {
     }
 }
 
+/// Signature, moment of signing, and how far that is where it is too far.
+type Ready<'r> = (Cow<'r, [u8]>, Vec<u8>, Option<Far>);
+
 impl Scheme {
-    /// Whether one signature of the request, or of each of its items, holds for one of the keys.
-    pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<(), Refused> {
+    /// Whether one signature of the request, or of each of its items, holds for one of the keys: which key, and of several the last; `None`:
+    /// one that was fetched.
+    pub fn verify(&self, request: &Request<'_>, now: Timestamp) -> Result<Option<usize>, Refused> {
         if self.items.is_empty() {
             return self.verify_one(request, request.body, now);
         }
         let items = pick::elements(request.body, &self.items).ok_or_else(|| Refused::NoItems(self.items.join(".")))?;
-        items.into_iter().try_for_each(|item| self.verify_one(request, item, now))
+        items.into_iter().try_fold(None, |last, item| Ok(self.verify_one(request, item, now)?.max(last)))
     }
 
     /// Where the certificate of this request stands, if it is proven by one; refused is what could not be proven with any.
     pub fn address(&self, request: &Request<'_>, now: Timestamp) -> Result<Option<Address>, Refused> {
         let Some(certificate) = &self.certificate else { return Ok(None) };
-        self.ready(request, request.body, now)?;
+        let (_, _, far) = self.ready(request, request.body, now)?;
+        // Nothing is fetched for what could not be believed.
+        far.map_or(Ok(()), |far| Err(Refused::Stale { far, signed: false }))?;
         certificate.place(request.headers, request.body).map(Some)
     }
 
-    /// Signature and moment of signing, where all is there that costs nothing to look at.
-    fn ready<'r>(&'r self, request: &Request<'r>, body: &'r [u8], now: Timestamp) -> Result<(Cow<'r, [u8]>, Vec<u8>), Refused> {
+    /// Signature, moment of signing, and how far that is where it is too far; where all is there that costs nothing to look at.
+    fn ready<'r>(&'r self, request: &Request<'r>, body: &'r [u8], now: Timestamp) -> Result<Ready<'r>, Refused> {
         let given = self.place.read(request, body)?;
-        let stamp = self.timestamp(request.headers, &given, body, now)?.into_owned();
+        let (stamp, far) = self.timestamp(request.headers, &given, body, now)?;
+        let stamp = stamp.into_owned();
         if self.candidates(&given).next().is_none() {
             return Err(self.place.malformed());
         }
@@ -124,11 +131,12 @@ impl Scheme {
                 return Err(Refused::OtherName);
             }
         }
-        Ok((given, stamp))
+        Ok((given, stamp, far))
     }
 
-    fn verify_one(&self, request: &Request<'_>, body: &[u8], now: Timestamp) -> Result<(), Refused> {
-        let (given, stamp) = self.ready(request, body, now)?;
+    /// A moment that is too far is told only once the signature was looked at: a good one means that a clock is wrong, or that it is sent again.
+    fn verify_one(&self, request: &Request<'_>, body: &[u8], now: Timestamp) -> Result<Option<usize>, Refused> {
+        let (given, stamp, far) = self.ready(request, body, now)?;
         let fetched = self.certificate.as_ref().map(|certificate| certificate.key(request.document, now)).transpose()?;
         // A sender may sign the URL with its port or without.
         let ways = if self.signs.iter().any(signed::has_two_ways) { &[false, true][..] } else { &[false] };
@@ -139,11 +147,12 @@ impl Scheme {
             let pieces = signed::pieces(&self.signs, request, &covered)?;
             let pieces: Vec<&[u8]> = pieces.iter().map(AsRef::as_ref).collect();
             let holds = |key: &Key| self.candidates(&given).any(|candidate| key.holds(&pieces, candidate.bytes()));
-            if self.keys.iter().chain(&fetched).any(holds) {
-                return Ok(());
+            if let Some(key) = self.keys.iter().chain(&fetched).position(holds) {
+                let key = Some(key).filter(|key| *key < self.keys.len());
+                return far.map_or(Ok(key), |far| Err(Refused::Stale { far, signed: true }));
             }
         }
-        Err(Refused::Mismatch)
+        Err(far.map_or(Refused::Mismatch, |far| Refused::Stale { far, signed: false }))
     }
 
     /// The first signatures of the header that are well formed.
@@ -159,9 +168,15 @@ impl Scheme {
         given.split(move |byte| Some(*byte) == separator).map(<[u8]>::trim_ascii)
     }
 
-    /// The moment as the request writes it, once it is proven to be near. Empty where the scheme has none.
-    fn timestamp<'h>(&'h self, headers: &'h HeaderMap, given: &'h [u8], body: &'h [u8], now: Timestamp) -> Result<Cow<'h, [u8]>, Refused> {
-        let Some(moment) = &self.timestamp else { return Ok(Cow::Borrowed(b"")) };
+    /// The moment as the request writes it, and how far it is where that is too far. Empty where the scheme has none.
+    fn timestamp<'h>(
+        &'h self,
+        headers: &'h HeaderMap,
+        given: &'h [u8],
+        body: &'h [u8],
+        now: Timestamp,
+    ) -> Result<(Cow<'h, [u8]>, Option<Far>), Refused> {
+        let Some(moment) = &self.timestamp else { return Ok((Cow::Borrowed(b""), None)) };
         let stamp = match &moment.at {
             MomentAt::Header(name) => Cow::Borrowed(only(headers, name)?),
             MomentAt::Element(name) => {
@@ -180,10 +195,8 @@ impl Scheme {
         };
         let at = at.ok_or(Refused::BadTimestamp)?;
         let off = if at > now { at.since(now) } else { now.since(at) };
-        if off > moment.tolerance {
-            return Err(Refused::Stale { off, tolerance: moment.tolerance });
-        }
-        Ok(stamp)
+        let far = Far { off, ahead: at > now, tolerance: moment.tolerance };
+        Ok((stamp, (off > moment.tolerance).then_some(far)))
     }
 
     /// Strict: hex of one case, or standard base64 with its padding; so each digest has one way of being written.

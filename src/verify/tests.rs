@@ -31,7 +31,7 @@ fn signed(verifier: &Verifier, topic: &str, body: &[u8], id: Option<&str>) -> He
 
 fn check(verifier: &Verifier, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Verified, Refused> {
     let request = Request { headers, body, peer: PEER, certificate: None, document: None, query: "" };
-    verifier.prove(&request, now).map(|()| verifier.read(&request))
+    verifier.prove(&request, now).map(|_| verifier.read(&request))
 }
 
 /// One section of every form.

@@ -65,15 +65,16 @@ impl Token {
         vec![path.clone(), self.items.iter().chain(path).cloned().collect()]
     }
 
-    pub fn verify(&self, request: &Request<'_>) -> Result<(), Refused> {
+    /// Which of the secrets is shown; of several elements the last.
+    pub fn verify(&self, request: &Request<'_>) -> Result<usize, Refused> {
         if self.items.is_empty() {
             return self.verify_one(request, request.body);
         }
         let items = pick::elements(request.body, &self.items).ok_or_else(|| Refused::NoItems(self.items.join(".")))?;
-        items.into_iter().try_for_each(|item| self.verify_one(request, item))
+        items.into_iter().try_fold(0, |last, item| Ok(self.verify_one(request, item)?.max(last)))
     }
 
-    fn verify_one(&self, request: &Request<'_>, body: &[u8]) -> Result<(), Refused> {
+    fn verify_one(&self, request: &Request<'_>, body: &[u8]) -> Result<usize, Refused> {
         let given = &*self.place.read(request, body)?;
         let malformed = || self.place.malformed();
         let digest: [u8; 32] = match self.word {
@@ -85,8 +86,7 @@ impl Token {
             }
         }
         .into();
-        let known = self.digests.iter().any(|known| equal(known, &digest));
-        if known { Ok(()) } else { Err(Refused::Mismatch) }
+        self.digests.iter().position(|known| equal(known, &digest)).ok_or(Refused::Mismatch)
     }
 
     /// The header's value as the sender writes it.

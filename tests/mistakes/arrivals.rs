@@ -85,6 +85,8 @@ pub const ARRIVALS: &[Mistake] = &[
     Mistake("${SHOP_SECRET}", "«${EMPTY_ONE}»", "unset-variable", "export EMPTY_ONE="),
     Mistake("${SHOP_SECRET}", "«${file:no/such/secret}»", "unreadable-secret", "check the path"),
     Mistake("${SHOP_SECRET}", "hush«${SHOP_SECRET»", "wrong-variable", "write `${NAME}`"),
+    Mistake("believe: [topic]", "believe: [«tpoic»]", "unknown-path", "did you mean `topic`?"),
+    Mistake("believe: [topic]", "believe: [«topic.a»]", "unknown-path", "write `topic`, `query`, `data`, or a header as `headers.x-name`"),
     Mistake("hmac: sha256", "hmac: «sha265»", "unknown-word", "did you mean `sha256`?"),
     Mistake("hmac: sha256", "hmac: «md5»", "unknown-word", "expected one of: sha1, sha256, sha384, sha512"),
     Mistake("encoding: base64", "encoding: «bse64»", "unknown-word", "did you mean `base64`?"),

@@ -32,6 +32,7 @@ sources:
   shop:
     verify: orderchamp
     secret: "${SHOP_SECRET}"
+    believe: [topic]
     dedupe: 72h
     silent_after: 6h
     each: data.events
@@ -94,7 +95,7 @@ outputs:
 pub struct Mistake(pub &'static str, pub &'static str, pub &'static str, pub &'static str);
 
 /// Rules whose breach is said and does not keep a file from running.
-pub const WARNINGS: [&str; 14] = [
+pub const WARNINGS: [&str; 16] = [
     "any-account",
     "destination-ends",
     "insecure-url",
@@ -105,6 +106,8 @@ pub const WARNINGS: [&str; 14] = [
     "regex-as-topic",
     "tls-unused",
     "unknown-topic",
+    "unsigned-decides",
+    "unsigned-fills",
     "unsigned-timestamp",
     "visible-secret",
     "output-not-asked",

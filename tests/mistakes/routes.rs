@@ -9,6 +9,28 @@ pub const ROUTES: &[Mistake] = &[
     Mistake("name: everything", "«nmae»: everything", "unknown-key", "did you mean `name`?"),
     Mistake("name: everything", "name: «all of it»", "wrong-name", "letters, digits"),
     Mistake("from: shop", "from: «shpo»", "unknown-source", "did you mean `shop`?"),
+    // What the sender does not sign.
+    Mistake("from: shop\n    topic: ORDER_*", "from: partner\n    topic: «ORDER_*»", "unsigned-decides", "take the topic from the body"),
+    Mistake(
+        "data.code: { regex",
+        "«headers.x-code»: { regex",
+        "unsigned-decides",
+        "`believe: [headers.x-code]` at `shop` says that you accept it",
+    ),
+    Mistake("data.code: { regex", "«query.code»: { regex", "unsigned-decides", "go by a value of the body"),
+    Mistake("'.data.items | length > 0'", "'.«headers»[\"x-shop\"] == \"a\"'", "unsigned-decides", "go by a value of the body"),
+    Mistake(
+        "      - shipper",
+        "      - { output: shipper, path: \"a/{{ «headers['x-shop']» }}\" }",
+        "unsigned-fills",
+        "fill it by a value of the body",
+    ),
+    Mistake(
+        "      - shipper",
+        "      - { output: shipper, path: \"a/{{ «query.shop» }}\" }",
+        "unsigned-fills",
+        "`believe: [query]` at `shop`",
+    ),
     Mistake("topic: ORDER_*", "topic: ORDER_«[»", "wrong-glob", "`*`"),
     Mistake("data.total: { gt: 1000 }", "«dta.total»: { gt: 1000 }", "unknown-path", "did you mean `data`?"),
     Mistake("data.total: { gt: 1000 }", "«total»: { gt: 1000 }", "unknown-path", "`data.total`"),

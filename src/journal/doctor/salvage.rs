@@ -12,13 +12,14 @@ use std::collections::BTreeMap;
 const SLICE: i64 = 1_000;
 
 /// Tables that are copied as they are, from which schema on, and their columns.
-const PLAIN: [(&str, i64, &str); 8] = [
+const PLAIN: [(&str, i64, &str); 9] = [
     ("sources", 1, "id, name"),
     ("outputs", 1, "id, name"),
     ("targets", 1, "id, route, output"),
     ("meta", 1, "key, value"),
     ("vault", 2, "key, version, sealed"),
     ("gone", sqlite::SCHEMA_WITH_GONE, "seq, id, received_at, dedupe, who, what"),
+    ("duplicates", sqlite::SCHEMA_WITH_DUPLICATES, "n, id, event, received_at, topic, query, headers"),
     ("replays", sqlite::SCHEMA_WITH_REPLAYS, sqlite::REPLAY_COLUMNS),
     ("configs", sqlite::SCHEMA_WITH_CONFIGS, "version, nth, since, text"),
 ];

@@ -44,7 +44,7 @@ pub fn repeated(db: &Connection, seq: i64, event: &Event, source: i64, window: D
             return Ok(Repeat::None);
         }
         if row.get_ref(3)?.as_blob()? == hash(&[&event.body]) {
-            return Ok(Repeat::Of(EventId(row.get(0)?)));
+            return Ok(Repeat::Of(EventId(row.get(0)?), None));
         }
         Ok(if event.sender_id.is_some() { Repeat::OnlyItsId } else { Repeat::None })
     });

@@ -216,5 +216,6 @@ fn remember(db: &Connection, seq: i64) -> rusqlite::Result<()> {
 
 fn delete(db: &Connection, seq: i64) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM events WHERE seq = ?")?.execute([seq])?;
+    db.prepare_cached("DELETE FROM duplicates WHERE event = ?")?.execute([seq])?;
     db.prepare_cached("DELETE FROM deliveries WHERE event = ?")?.execute([seq]).map(drop)
 }

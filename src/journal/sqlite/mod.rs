@@ -16,6 +16,7 @@ mod order;
 mod purge;
 mod read;
 mod recent;
+mod repeats;
 mod replay;
 mod schema;
 mod until;
@@ -37,9 +38,11 @@ pub(super) use names::Names;
 pub(super) use on_dead::{on_dead, why_dead};
 pub(super) use order::{collected, first_in_line};
 pub(super) use read::{Found, RawEvent, Scan, deliveries_of, events_page, find_event, kept_of, next_due, open_events, scan, waiting};
+pub(super) use repeats::{DUPLICATES_MAX, duplicate, duplicates};
 pub(super) use replay::{COLUMNS as REPLAY_COLUMNS, asked_again, replays};
 pub(super) use schema::{
-    SCHEMA_WITH_CONFIGS, SCHEMA_WITH_GONE, SCHEMA_WITH_ON_DEAD, SCHEMA_WITH_ORDER, SCHEMA_WITH_REPLAYS, open_reader, open_writer, schema_of,
+    SCHEMA_WITH_CONFIGS, SCHEMA_WITH_DUPLICATES, SCHEMA_WITH_GONE, SCHEMA_WITH_ON_DEAD, SCHEMA_WITH_ORDER, SCHEMA_WITH_REPLAYS,
+    open_reader, open_writer, schema_of,
 };
 pub(super) use vault::sealed;
 

@@ -21,6 +21,8 @@ pub const SCHEMA_WITH_REPLAYS: i64 = 7;
 pub const SCHEMA_WITH_ON_DEAD: i64 = 9;
 /// From this one on there is `configs`, and plans know their configuration.
 pub const SCHEMA_WITH_CONFIGS: i64 = 10;
+/// From this one on there is `duplicates`.
+pub const SCHEMA_WITH_DUPLICATES: i64 = 11;
 /// `SWYD`: the file is a journal of ours.
 const APPLICATION: i64 = 0x5357_5944;
 /// Older ones can lose committed pages when two connections checkpoint (sqlite.org/wal.html, "WAL-reset bug").
@@ -156,8 +158,22 @@ CREATE TABLE configs(
     text TEXT NOT NULL             -- the file as written, without what was secret in it
 ) STRICT;
 ";
+/// What a file of schema 10 lacks.
+const DUPLICATES: &str = "
+-- Repeats that were answered and not planned: what each has of its own. Its body is that of the event that it repeats.
+CREATE TABLE IF NOT EXISTS duplicates(
+    n INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    event INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    topic TEXT NOT NULL,
+    query TEXT NOT NULL,
+    headers BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS duplicates_of ON duplicates(event);
+";
 /// From each earlier schema to the next, from 1 on.
-const STEPS: [&str; 9] = [VAULT, ORDER, GONE, REPLAYS, UNTIL, JOBS, APART, ON_DEAD, CONFIGS];
+const STEPS: [&str; 10] = [VAULT, ORDER, GONE, REPLAYS, UNTIL, JOBS, APART, ON_DEAD, CONFIGS, DUPLICATES];
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

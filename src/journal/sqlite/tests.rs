@@ -4,6 +4,7 @@ use super::upkeep::HELD;
 use super::*;
 use crate::journal::Archive;
 use crate::journal::archive::{Audit, EventFilter};
+use crate::journal::duplicates::DuplicateFilter;
 use crate::journal::memory::samples::{all, event, id, plan, settled, target};
 use crate::journal::replay::{JobState, Render, ReplayJob};
 use crate::journal::store::{Append, DeliveryFilter, Fate, Reads, TopicMatch};
@@ -330,9 +331,42 @@ fn the_same_id_with_another_body_is_kept_and_marked() {
 }
 
 #[test]
+fn repeats_are_written_down_bounded_and_go_with_their_event() {
+    let mut yard = Yard::new();
+    yard.append(with_id(event(1, "a", NOW), "7"), Plan::default());
+    yard.append(with_id(event(2, "b", NOW), "8"), Plan::default());
+    let repeats: Vec<Append> = (10..DUPLICATES_MAX as u64 + 15)
+        .map(|nth| {
+            let event = if nth == 12 { with_id(event(nth, "b", NOW), "8") } else { with_id(event(nth, "a", NOW), "7") };
+            Append { dedupe: Some(Dedupe::of(&event, WINDOW)), event, plan: Plan::default() }
+        })
+        .collect();
+    assert!(yard.commit(&appends(repeats)).iter().all(|fate| matches!(fate, Fate::Duplicate { .. })));
+    yard.reopen();
+    let listed = |yard: &Yard, of| yard.archive().duplicates(&DuplicateFilter { of, source: None }, 9_999).unwrap();
+    let all = listed(&yard, None);
+    assert_eq!((all.len() as i64, all[0].id, all[0].of), (DUPLICATES_MAX, id(DUPLICATES_MAX as u64 + 14, NOW), id(1, NOW)));
+    assert_eq!((all[999].id, all[0].sender_id.as_deref()), (id(15, NOW), Some("7")), "the oldest went first");
+    let again = with_id(event(5_000, "b", NOW), "8");
+    yard.append(again.clone(), Plan::default());
+    assert_eq!(listed(&yard, Some(id(2, NOW))).iter().map(|found| found.id).collect::<Vec<_>>(), [again.id]);
+    // As the event that it would be: with a head of its own and the other's body.
+    let (would_be, damaged) = yard.archive().duplicate(again.id).unwrap().unwrap();
+    assert_eq!((would_be, damaged), (again.clone(), false));
+    // The event leaves, and what repeats it does.
+    let gone = Operation::Erase { seqs: vec![Seq(2)], waiting: false };
+    assert_eq!(yard.store().operate(&gone, NOW, Mark::default()).unwrap().changed, 1);
+    assert_eq!((listed(&yard, Some(id(2, NOW))), yard.archive().duplicate(again.id).unwrap()), (vec![], None));
+    assert_eq!(listed(&yard, None).len() as i64, DUPLICATES_MAX - 1);
+    // A repeat of what is gone is recognised and not written down: there is no body that it could have.
+    assert!(matches!(yard.append(with_id(event(6_000, "b", NOW), "8"), Plan::default()), Fate::Duplicate { .. }));
+    assert_eq!(listed(&yard, None).len() as i64, DUPLICATES_MAX - 1);
+}
+
+#[test]
 fn two_events_whose_keys_collide_are_both_kept() {
     let mut yard = Yard::new();
-    let dedupe = Some(Dedupe { key: 7, window: WINDOW });
+    let dedupe = Some(Dedupe { key: 7, window: WINDOW, released: false });
     let one = Append { event: event(1, "a", NOW), plan: Plan::default(), dedupe };
     let other = Append { event: event(2, "b", NOW), plan: Plan::default(), dedupe };
     assert_eq!(yard.commit(&appends(vec![one, other])), [new(1), new(2)]);

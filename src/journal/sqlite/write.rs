@@ -1,7 +1,7 @@
 //! One commit: events with their plans, rows of deliveries, the watermark. Repeats are decided inside it.
 
 use super::names::TargetNumber;
-use super::{SqliteStore, gone, order, trouble};
+use super::{SqliteStore, gone, order, repeats, trouble};
 use crate::fail;
 use crate::journal::codec;
 use crate::journal::store::{Append, Batch, Committed, Fate, StoreError};
@@ -94,9 +94,18 @@ impl SqliteStore {
             let Append { event, plan, dedupe } = append;
             let source = names.source(db, &event.source)?;
             let mut reused_id = false;
-            if let Some(dedupe) = dedupe {
+            if let Some(Dedupe { key, released: true, .. }) = dedupe {
+                if !repeats::take(db, event.id)? {
+                    fates.push(Fate::Duplicate { of: event.id });
+                    continue;
+                }
+                recent.add(*key, *next_seq, event.received_at);
+            } else if let Some(dedupe) = dedupe {
                 match repeated(db, recent.candidates(dedupe.key), event, source, dedupe.window)? {
-                    Repeat::Of(of) => {
+                    Repeat::Of(of, place) => {
+                        if let Some(place) = place {
+                            repeats::write_down(db, event, place)?;
+                        }
                         fates.push(Fate::Duplicate { of });
                         continue;
                     }
@@ -187,8 +196,8 @@ pub(super) fn run(db: &Connection, statement: &str) -> rusqlite::Result<()> {
 pub(super) enum Repeat {
     /// Nothing.
     None,
-    /// This event.
-    Of(EventId),
+    /// This event, and its place where it is whole.
+    Of(EventId, Option<i64>),
     /// The sender's id was used before, for another body.
     OnlyItsId,
 }
@@ -210,7 +219,7 @@ fn repeated(db: &Connection, candidates: Vec<i64>, event: &Event, source: i64, w
                 return Ok(Repeat::None);
             }
             if row.get_ref(5)?.as_blob()? == event.body {
-                return Ok(Repeat::Of(EventId(row.get(0)?)));
+                return Ok(Repeat::Of(EventId(row.get(0)?), Some(seq)));
             }
             Ok(if event.sender_id.is_some() { Repeat::OnlyItsId } else { Repeat::None })
         });
@@ -219,7 +228,7 @@ fn repeated(db: &Connection, candidates: Vec<i64>, event: &Event, source: i64, w
             found => found,
         };
         match found {
-            Some(of @ Repeat::Of(_)) => return Ok(of),
+            Some(of @ Repeat::Of(..)) => return Ok(of),
             Some(Repeat::OnlyItsId) => repeat = Repeat::OnlyItsId,
             Some(Repeat::None) | None => {}
         }

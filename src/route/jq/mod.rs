@@ -7,6 +7,7 @@
 mod compile;
 mod frame;
 mod pool;
+mod reads;
 mod worker;
 
 pub use compile::JqProblem;
@@ -14,6 +15,7 @@ pub use pool::{JqPool, RESULTS_BYTES_MAX, WALL_MAX};
 pub use worker::run_worker;
 
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The longest program, in bytes.
@@ -28,6 +30,7 @@ pub const RESULTS_MAX: usize = 1_000;
 pub struct Program {
     id: [u8; 16],
     text: Arc<str>,
+    reads: Arc<[(Range<usize>, String)]>,
 }
 
 impl Program {
@@ -39,13 +42,19 @@ impl Program {
         // The parser recurses with the text, and a check must not die of a long one.
         let deep = std::thread::Builder::new().stack_size(STACK);
         let checked = std::thread::scope(|scope| {
-            let check = deep.spawn_scoped(scope, || compile::compile(text).map(drop)).ok()?;
+            let check = deep.spawn_scoped(scope, || compile::compile(text).map(|_| reads::reads(text))).ok()?;
             check.join().ok()
         });
-        checked.unwrap_or_else(|| Err(vec![JqProblem::new(0..text.len(), "cannot be checked".into(), "write it in simpler parts")]))?;
+        let reads =
+            checked.unwrap_or_else(|| Err(vec![JqProblem::new(0..text.len(), "cannot be checked".into(), "write it in simpler parts")]))?;
         let mut id = [0; 16];
         id.copy_from_slice(&Sha256::digest(text)[..16]);
-        Ok(Program { id, text: text.into() })
+        Ok(Program { id, text: text.into(), reads: reads.into() })
+    }
+
+    /// The values of an event that it looks at, as paths, each with its place in the text.
+    pub fn reads(&self) -> &[(Range<usize>, String)] {
+        &self.reads
     }
 
     /// As written.

@@ -174,6 +174,44 @@ pub fn names(engine: &Environment<'static>, text: &str, rules: Rules) -> Vec<Tem
     problems
 }
 
+/// The values of an event that a template looks at, as paths, each with its place in the text.
+pub fn reads(engine: &Environment<'static>, text: &str) -> Vec<(Range<usize>, String)> {
+    let Ok(template) = engine.get_template(ONLY) else { return vec![] };
+    let of_event = template.undeclared_variables(false);
+    let instructions = &get_compiled_template(&template).instructions;
+    let mut found: Vec<(Range<usize>, String)> = vec![];
+    let mut at = 0;
+    while let Some(instruction) = instructions.get(at) {
+        at += 1;
+        let Instruction::Lookup(name) = instruction else { continue };
+        if !of_event.contains(*name) || !ROOTS.contains(name) {
+            continue;
+        }
+        let place = |at: u32| instructions.get_span(at).map(|span| span.start_offset as usize..span.end_offset as usize);
+        let around = place(at - 1).unwrap_or(0..text.len());
+        // Before a filter the engine points to the filter.
+        let start = match text.get(around.clone()) {
+            Some(piece) if !piece.starts_with(name) => text.get(..around.end).and_then(|before| before.rfind(name)).unwrap_or(around.start),
+            _ => around.start,
+        };
+        let (mut within, mut path) = (start..start + name.len(), (*name).to_owned());
+        loop {
+            let (name, steps) = match (instructions.get(at), instructions.get(at + 1)) {
+                (Some(Instruction::GetAttr(name)), _) => ((*name).to_owned(), 1),
+                (Some(Instruction::LoadConst(name)), Some(Instruction::GetItem)) if name.as_str().is_some() => {
+                    (name.as_str().unwrap_or_default().to_owned(), 2)
+                }
+                _ => break,
+            };
+            path.extend([".", &name]);
+            at += steps;
+            within.end = place(at - 1).map_or(within.end, |last| last.end.max(within.end));
+        }
+        found.push((within, path));
+    }
+    found
+}
+
 /// What to do about a name that no event has.
 fn unknown_name(name: &str) -> String {
     match name {
@@ -304,6 +342,15 @@ mod tests {
                     {% macro m(x) %}{{ x }}{{ caller is defined }}{% endmacro %}{{ m(1) }}{% with z = 2 %}{{ z }}{% endwith %}{{ range(3)|list }}";
         let compiled = compile(good);
         assert!(compiled.is_ok(), "{compiled:?}");
+    }
+
+    #[test]
+    fn what_is_read_of_the_event_is_found_with_its_place() {
+        let text =
+            "a {{ headers['x-shop'] }} {% set data = 1 %}{{ data.x }} {% for k in query.all %}{{ k.topic }}{{ topic|upper }}{% endfor %}";
+        let found: Vec<String> =
+            compile(text).unwrap().reads().into_iter().map(|(within, path)| format!("{path} at {}", &text[within])).collect();
+        assert_eq!(found, ["headers.x-shop at headers['x-shop']", "query.all at query.all", "topic at topic"]);
     }
 
     #[test]
