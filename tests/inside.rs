@@ -136,7 +136,7 @@ fn a_file_that_does_not_run_is_told_with_its_first_place_and_that_it_runs_again(
     yard.write("routes: [{ name: trouble, from: switchyard, to: nowhere }]\noutputs: { out: { type: file, pth: x } }\n");
     let rejected = wait_told(&yard, "config.rejected", "begins");
     let why = rejected["why"].as_str().unwrap();
-    assert!(why.starts_with("routes.yaml:8:") && rejected["problems"].as_u64() >= Some(2), "{rejected}");
+    assert!(why.starts_with("routes.yaml:9:") && rejected["problems"].as_u64() >= Some(2), "{rejected}");
     yard.write(good);
     wait_told(&yard, "config.rejected", "over");
     wait_until(|| yard::lines(&yard.path("out.ndjson")).len() == 2, || "both in the file".into());

@@ -34,6 +34,7 @@ mod send;
 mod show;
 mod silence;
 mod skip;
+mod subscribe;
 mod tail;
 mod test;
 mod time;
@@ -110,6 +111,8 @@ enum Command {
     Skip(skip::Skip),
     /// Hands an output a new refresh token, read from standard input.
     Login(login::Login),
+    /// Registers this daemon at a sender's API: `list`, `add`, `recreate`, `remove`.
+    Subscribe(subscribe::Subscribe),
     /// Forwards events as they are kept to a program under development.
     Listen(listen::Listen),
     /// Shows events and deliveries as they happen.
@@ -160,6 +163,7 @@ pub fn main(args: Args) -> Exit {
         Command::Silence(silence) => silence.run(),
         Command::Skip(skip) => skip.run(),
         Command::Login(login) => login.run(),
+        Command::Subscribe(subscribe) => subscribe.run(),
         Command::Listen(listen) => listen.run(),
         Command::Tail(tail) => tail.run(),
         Command::Top(top) => top.run(),
@@ -175,7 +179,7 @@ pub fn main(args: Args) -> Exit {
         eprintln!("switchyard: {}", crate::model::printable::Printable(&format!("{why:#}")));
         match () {
             () if why.is::<client::Unreachable>() => Exit::Unreachable,
-            () if why.is::<client::NotThere>() || why.is::<send::NotKept>() => Exit::No,
+            () if why.is::<client::NotThere>() || why.is::<send::NotKept>() || why.is::<subscribe::NoAnswer>() => Exit::No,
             () => Exit::Usage,
         }
     })

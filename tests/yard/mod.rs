@@ -210,6 +210,7 @@ sources:
     verify: { hmac: sha256, header: X-Shop-Signature, encoding: hex }
     secret: \"${SHOP_SECRET}\"
     topic: { header: X-Shop-Topic }
+    believe: [topic]
 "
     .to_owned()
 }
