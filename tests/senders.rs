@@ -241,7 +241,7 @@ fn handshakes_are_answered_and_are_no_events() {
     assert_eq!((meta("meatyhamhock").status, text(&meta("meatyhamhock"))), (200, "1158201444".to_owned()));
     assert_eq!(meta("other").status, 403);
     assert_eq!(text(&get("/dropbox?challenge=%3Cb%3Eabc")), "<b>abc");
-    assert_eq!((get("/dropbox").status, get("/slack?challenge=1").status), (401, 405));
+    assert_eq!((get("/dropbox").status, get("/slack?challenge=1").status), (403, 405));
     let xero = signed("xero", r#"{"events":[],"lastEventSequence": 0,"entropy": "S0m3r4Nd0mt3xt"}"#);
     assert_eq!((xero.status, xero.body.len()), (200, 0));
     assert_eq!(yard.json(&["events", "--source", "slack"]).len() + yard.json(&["events", "--source", "zoom"]).len(), 0);
