@@ -119,7 +119,7 @@ fn a_migration_says_what_it_would_do_and_copies_first() {
     assert_eq!(told(yard.cli(&["journal", "migrate", "--check"])).0, 0);
     tamper(
         &yard,
-        "DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; PRAGMA user_version = 3",
+        "DROP TABLE duplicates; DROP TABLE configs; DROP INDEX deliveries_on_dead; ALTER TABLE deliveries DROP COLUMN on_dead; DROP INDEX deliveries_apart; DROP INDEX deliveries_waits; DROP TABLE replays; DROP INDEX deliveries_until; DROP TABLE gone; PRAGMA user_version = 3",
     );
     let (code, said) = told(yard.cli(&["journal", "migrate", "--check"]));
     assert!(code == 1 && said.starts_with("schema 3 → ") && said.ends_with(": to be migrated\n"), "{code} {said}");

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The schema that this program writes. A file with a higher number is refused.
-pub const SCHEMA: i64 = 10;
+pub const SCHEMA: i64 = 11;
 /// From this one on deliveries have `order_key`.
 pub const SCHEMA_WITH_ORDER: i64 = 3;
 /// From this one on there is `gone`.

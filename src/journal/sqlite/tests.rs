@@ -137,7 +137,7 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
         assert_eq!(std::fs::read(yard.path()).unwrap(), before);
         format!("{} {}", error.exit_code(), error.to_string().replace(&yard.path().display().to_string(), "journal.db"))
     };
-    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 10: start the newer program that wrote it, or restore the copy made before it ran");
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 11: start the newer program that wrote it, or restore the copy made before it ran");
     insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA application_id = 7")), @"74 journal.db is a database of something else: point `journal.url` at a file of its own");
     let garble = |yard: &Yard| std::fs::write(yard.path(), vec![b'x'; 8192]).unwrap();
     insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside");
