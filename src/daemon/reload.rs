@@ -79,7 +79,8 @@ impl Daemon {
     /// Whether the file is not what was read at the start.
     pub(super) async fn was_changed_meanwhile(&self) -> bool {
         let found = tokio::fs::read(&self.config).await;
-        found.map_or(true, |bytes| Sha256::digest(&bytes)[..] != self.running.load().text)
+        let now = found.map(|bytes| Sha256::digest(&bytes));
+        now.map_or(true, |now| now[..] != self.running.load().text)
     }
 
     fn reload_certificate(&self) {

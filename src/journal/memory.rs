@@ -226,37 +226,39 @@ impl Durable {
             }
             committed.fates.push(fate);
         }
-        for settlement in &batch.settlements {
-            let Settlement { row, closes, order, on_dead } = settlement;
-            let key = (row.key.seq.0, self.number(&row.key.target), row.key.ordinal);
-            if let Some((before, closed)) = self.rows.get_mut(&key)
-                && settlement.is_late(before)
-            {
-                *closed |= closes;
-                continue;
-            }
-            let mut row = row.clone();
-            row.due_at = match row.state {
-                State::Waiting => row.due_at.or(Some(row.updated_at)),
-                State::Held => row.due_at,
-                State::Delivered | State::Dead => None,
-            };
-            let before = self.rows.get(&key).map(|(_, closed)| *closed);
-            let now = row.updated_at;
-            if *on_dead {
-                self.on_dead.entry(key).or_insert(false);
-            }
-            self.rows.insert(key, (row, *closes || before.unwrap_or_default()));
-            match order {
-                Some(Order::Keeps(order)) if before.is_none() => self.line_up(key, *order, now, BEHIND),
-                Some(Order::Frees(_)) => drop(self.free(key, now)),
-                _ => {}
-            }
-        }
+        batch.settlements.iter().for_each(|settlement| self.settle(settlement));
         if let Some(watermark) = batch.watermark {
             self.watermark = watermark.0;
         }
         committed
+    }
+
+    fn settle(&mut self, settlement: &Settlement) {
+        let Settlement { row, closes, order, on_dead } = settlement;
+        let key = (row.key.seq.0, self.number(&row.key.target), row.key.ordinal);
+        if let Some((before, closed)) = self.rows.get_mut(&key)
+            && settlement.is_late(before)
+        {
+            *closed |= closes;
+            return;
+        }
+        let mut row = row.clone();
+        row.due_at = match row.state {
+            State::Waiting => row.due_at.or(Some(row.updated_at)),
+            State::Held => row.due_at,
+            State::Delivered | State::Dead => None,
+        };
+        let before = self.rows.get(&key).map(|(_, closed)| *closed);
+        let now = row.updated_at;
+        if *on_dead {
+            self.on_dead.entry(key).or_insert(false);
+        }
+        self.rows.insert(key, (row, *closes || before.unwrap_or_default()));
+        match order {
+            Some(Order::Keeps(order)) if before.is_none() => self.line_up(key, *order, now, BEHIND),
+            Some(Order::Frees(_)) => drop(self.free(key, now)),
+            _ => {}
+        }
     }
 
     /// Those in line with this one: of its output and key.
