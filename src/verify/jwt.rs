@@ -185,6 +185,8 @@ impl Jwk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 
     /// RFC 7515, appendix A.2.
     const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.\
@@ -206,5 +208,19 @@ mod tests {
         assert!(!key("PS256", "sig").signed(&token) && !key("RS256", "enc").signed(&token), "the key is for something else");
         token.signature[0] ^= 1;
         assert!(!key("RS256", "sig").signed(&token));
+    }
+
+    #[test]
+    fn a_key_proves_nothing_under_another_algorithm() {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let point = pair.public_key().as_ref();
+        let [x, y] = [&point[1..33], &point[33..]].map(|half| URL_SAFE_NO_PAD.encode(half));
+        let key: Jwk = serde_json::from_value(serde_json::json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y })).unwrap();
+        let signature = pair.sign(&SystemRandom::new(), b"head.claims").unwrap().as_ref().to_vec();
+        let signed = |alg: &str| {
+            let head = serde_json::from_value(serde_json::json!({ "alg": alg })).unwrap();
+            key.signed(&Token { head, signed: b"head.claims", signature: signature.clone() })
+        };
+        assert_eq!(["ES256", "RS256", "EdDSA", "HS256", "none", "es256"].map(signed), [true, false, false, false, false, false]);
     }
 }
