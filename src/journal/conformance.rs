@@ -448,6 +448,29 @@ fn configurations_are_bounded_on_every_store() {
     configurations_are_bounded(&mut OnSqlite::new());
 }
 
+/// What is to be given to an `on_dead` stays until it was, although it arrived after all meanwhile.
+fn what_is_to_be_passed_on_stays(bench: &mut dyn Bench) {
+    let (now, later, target) = (Timestamp(START), Timestamp(START + 1_000_000), samples::target("a", "x"));
+    let append = |nth: u64| Append { event: samples::event(nth, &nth.to_string(), now), plan: samples::plan(&[&target]), dedupe: None };
+    let settle = |seq, state, on_dead| Settlement { on_dead, ..samples::settled(seq, &target, state, now) };
+    bench.store().commit(&Batch { appends: vec![append(1), append(2)], at: now, ..Batch::default() }).unwrap();
+    for settlement in [settle(1, State::Dead, true), settle(1, State::Delivered, false), settle(2, State::Delivered, false)] {
+        bench.store().commit(&Batch { settlements: vec![settlement], watermark: Some(Seq(3)), ..Batch::default() }).unwrap();
+    }
+    assert_eq!(bench.store().sweep(RETAIN, later, Seq(0)).unwrap().deleted, 1, "only what is over everywhere");
+    let key = samples::settled(1, &target, State::Dead, now).row.key;
+    bench.store().operate(&Operation::PassOn(vec![(key, samples::plan(&[]))]), later, Mark::default()).unwrap();
+    assert_eq!(bench.store().sweep(RETAIN, later, Seq(0)).unwrap().deleted, 1);
+}
+
+#[test]
+fn what_is_to_be_passed_on_stays_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    what_is_to_be_passed_on_stays(&mut InMemory { disk, store });
+    what_is_to_be_passed_on_stays(&mut OnSqlite::new());
+}
+
 /// A row that was held for another reason while it stood in line goes back into line, and has its turn when it comes.
 fn what_is_released_stays_in_line(bench: &mut dyn Bench) {
     let now = Timestamp(START);

@@ -433,9 +433,11 @@ impl Durable {
         let Durable { rows, line, .. } = self;
         let mut changed = 0;
         for (place, (row, _)) in rows.iter_mut() {
+            let waited = row.state == State::Waiting;
             if change(row, behind.contains(place)) {
                 changed += 1;
-                if let Some((_, turn)) = line.get_mut(place).filter(|_| row.state == State::Waiting) {
+                // Who only waits for another moment stands where it stood.
+                if let Some((_, turn)) = line.get_mut(place).filter(|_| !waited && row.state == State::Waiting) {
                     turn.get_or_insert(now);
                 }
             }

@@ -38,7 +38,7 @@ struct Horizons {
 /// Which of the events between two places may go: parameters are the places and the [`Horizons`].
 pub const OVER: &str = "seq > ?1 AND seq <= ?2 AND received_at < ?3
     AND targets <= (SELECT count(DISTINCT target) FROM deliveries WHERE event = seq AND closes = 1) AND NOT EXISTS
-    (SELECT 1 FROM deliveries WHERE event = seq AND (NOT (state = 2 AND updated_at < ?4 OR state = 3 AND updated_at < ?5 AND on_dead IS NOT 1) OR order_key IS NOT NULL))";
+    (SELECT 1 FROM deliveries WHERE event = seq AND (NOT (state = 2 AND updated_at < ?4 OR state = 3 AND updated_at < ?5) OR on_dead = 1 OR order_key IS NOT NULL))";
 
 impl SqliteStore {
     pub(super) fn sweep_slice(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError> {
