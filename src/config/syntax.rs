@@ -7,7 +7,7 @@ use serde_yaml::localizer::ExternalMessageSource;
 use serde_yaml::{Error, Location, budget::BudgetBreach};
 use switchyard_api::{Problem, Span};
 
-use super::parse::{ALIASES_MAX, DEPTH_MAX, NODES_MAX, REPLAYED_MAX};
+use super::parse::{ALIASES_MAX, DEPTH_MAX, NODES_MAX, replayed_max};
 use super::place::floor;
 use super::prose::thousands;
 
@@ -34,7 +34,7 @@ pub fn problem(text: &str, error: &Error) -> Problem {
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. } => here
-            .says("limit", format!("uses of `*name` blow the file up beyond {} values", thousands(REPLAYED_MAX)), "at this use")
+            .says("limit", format!("uses of `*name` blow the file up beyond {} values", thousands(replayed_max(text))), "at this use")
             .help("use fewer `*name` inside values that are themselves used by `*name`"),
         Error::MultipleDocuments { .. } => here.second_document(),
         Error::UnsupportedTag { tag, .. } => here.tag(tag),
@@ -239,8 +239,9 @@ impl<'a> Here<'a> {
     fn colon(&self) -> Problem {
         let (start, line) = self.line();
         let before = &self.text[start..self.at.start];
-        if let Some(first) = before.find(": ") {
-            let value = Span { start: start + first + 2, end: start + line.trim_end().len() };
+        let end = start + line.trim_end().len();
+        if let Some(first) = before.find(": ").filter(|first| start + first + 2 < end) {
+            let value = Span { start: start + first + 2, end };
             let value = Span { start: value.start + leading(&self.text[value.start..value.end]), ..value };
             let text = &self.text[value.start..value.end];
             let quoted = format!("'{}'", text.replace('\'', "''"));
