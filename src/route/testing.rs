@@ -116,3 +116,17 @@ impl Reader<'_> {
 
 /// Every number that JSON can write, within reason; but for `-0`, which is written `0`.
 pub const NUMBER: &str = r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?";
+
+/// Whether a topic matches a glob, said as plainly as can be; takes for ever on long texts.
+pub fn plainly(glob: &str, topic: &str) -> bool {
+    fn naive(glob: &[char], topic: &[char]) -> bool {
+        match glob {
+            [] => topic.is_empty(),
+            ['*', '*', rest @ ..] => (0..=topic.len()).any(|n| naive(rest, &topic[n..])),
+            ['*', rest @ ..] => (0..=topic.len()).take_while(|n| !topic[..*n].contains(&'.')).any(|n| naive(rest, &topic[n..])),
+            ['?', rest @ ..] => topic.first().is_some_and(|c| *c != '.') && naive(rest, &topic[1..]),
+            [c, rest @ ..] => topic.first() == Some(c) && naive(rest, &topic[1..]),
+        }
+    }
+    naive(&glob.chars().collect::<Vec<_>>(), &topic.chars().collect::<Vec<_>>())
+}
