@@ -57,6 +57,7 @@ fn order() -> Event {
         query: "".into(),
         body: body.into(),
         sender_id: None,
+        signed_with: None,
     }
 }
 

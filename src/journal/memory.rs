@@ -711,6 +711,7 @@ pub mod samples {
             query: "a=1".into(),
             body: body.to_owned().into(),
             sender_id: None,
+            signed_with: None,
         }
     }
 
