@@ -420,8 +420,11 @@ impl Hub {
             message: None,
             updated_at: now,
         };
-        let settlements =
-            homeless.iter().map(|target| Settlement { row: row(target), closes: true, order: None, on_dead: false }).collect();
+        // One that is kept in order has its row since its event came, and its part of the plan is closed by it: closed twice, it would close
+        // another's, and a start would not look for that one (L1).
+        let closes = |target: &Target| kept.plan.order_of(target).is_none();
+        let held = |target: &Arc<Target>| Settlement { row: row(target), closes: closes(target), order: None, on_dead: false };
+        let settlements = homeless.iter().map(held).collect();
         // If it is not written the plan stays open, and the next start meets it again.
         self.journal.settle(settlements, Box::new(|_| ()));
     }
