@@ -214,6 +214,17 @@ mod tests {
     }
 
     #[test]
+    fn a_colon_with_nothing_behind_it_is_told() {
+        for text in ["datdatq.\r\r\r\raa:\r\r\r\r\r\ra\0$\r\r\r\r\r\r\r\r\r iipd,: ", "a: b\n c: \n", "a: b: \n", "a: b,: "] {
+            let mut problems = vec![];
+            assert!(
+                parse(text, &mut problems).is_some() != problems.iter().any(|problem| problem.id == "syntax"),
+                "{text:?}: {problems:?}"
+            );
+        }
+    }
+
+    #[test]
     fn every_value_knows_its_bytes() {
         let text = "a: 'x'\nb: [1, {c: ü} # ]\n , ]\nd:\n  e: 1\n  f: |\n    g\nh: {}\ni: {j}\nk:\nl:\n  - 1\n  - m\n";
         let pieces = ["'x'", "[1, {c: ü} # ]\n , ]", "e: 1\n  f: |\n    g\n", "{}", "{j}", "", "- 1\n  - m"];

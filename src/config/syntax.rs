@@ -239,8 +239,9 @@ impl<'a> Here<'a> {
     fn colon(&self) -> Problem {
         let (start, line) = self.line();
         let before = &self.text[start..self.at.start];
-        if let Some(first) = before.find(": ") {
-            let value = Span { start: start + first + 2, end: start + line.trim_end().len() };
+        let end = start + line.trim_end().len();
+        if let Some(first) = before.find(": ").filter(|first| start + first + 2 < end) {
+            let value = Span { start: start + first + 2, end };
             let value = Span { start: value.start + leading(&self.text[value.start..value.end]), ..value };
             let text = &self.text[value.start..value.end];
             let quoted = format!("'{}'", text.replace('\'', "''"));
