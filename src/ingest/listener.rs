@@ -76,6 +76,14 @@ pub async fn serve<K: Keep>(
     shared.ingest.settled().await;
 }
 
+/// Answers one connection that is no socket, with the listener's own limits and times: what tests and fuzzing speak to.
+pub async fn converse<K: Keep>(stream: impl AsyncRead + AsyncWrite + Unpin, peer: SocketAddr, ingest: Arc<Ingest<K>>) {
+    let shared = Shared { ingest, http: http(), tls: None, stop: CancellationToken::new(), cut: CancellationToken::new() };
+    if let Some(place) = Room::new(Caps::default()).enter(peer.ip(), false) {
+        shared.requests(stream, peer, None, &place).await;
+    }
+}
+
 /// The next connection once there is room for it; `None` when it is time to stop.
 async fn accept(listener: &TcpListener, room: &Room, stop: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
     let next = async {

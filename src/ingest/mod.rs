@@ -22,7 +22,7 @@ pub mod tls;
 pub use answer::Answer;
 pub use counts::{Refusal, Rotation, SecretUse, Standing, Tally};
 pub use handle::{Ingest, Keep, NotKept};
-pub use listener::serve;
+pub use listener::{converse, serve};
 pub use room::Caps;
 pub use section::{NamedSource, Server, ServerSection, SourceSection, read_sources};
 pub use sources::{Limits, Source, Sources};

@@ -9,7 +9,7 @@
 
 pub mod archive;
 pub mod backlog;
-mod codec;
+pub mod codec;
 pub mod doctor;
 mod driven;
 pub mod duplicates;

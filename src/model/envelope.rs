@@ -41,7 +41,9 @@ pub fn parse(text: &[u8]) -> Result<Json, String> {
     if too_deep(text) {
         return Err(format!("nested deeper than {DEPTH_MAX}"));
     }
-    serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(|e| e.to_string())?;
+    // Both skip texts that they need not look at, and would take bytes in them that are no characters.
+    let strict = std::str::from_utf8(text).map_err(|e| e.to_string())?;
+    serde_json::from_str::<serde::de::IgnoredAny>(strict).map_err(|e| e.to_string())?;
     jaq_json::read::parse_single(text).map_err(|e| e.to_string())
 }
 
@@ -184,6 +186,14 @@ mod tests {
         assert!(parse(nested(DEPTH_MAX + 1).as_bytes()).is_err());
         assert!(parse(nested(200_000).as_bytes()).is_err());
         assert!(parse(format!("{}1", r#"{"a":"#.repeat(200_000)).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_no_characters_are_not_parsed() {
+        assert!(parse(b"{\"a\":\"\xc3\xbc\"}").is_ok());
+        for body in [&b"{\"a\":\"\xff\xfe\"}"[..], b"\"\xc3\"", b"{\"\x80\":1}", b"[1]\xff"] {
+            assert!(parse(body).is_err(), "{body:?}");
+        }
     }
 
     #[test]

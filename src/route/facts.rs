@@ -411,6 +411,7 @@ mod tests {
     use super::*;
     use crate::route::testing::event;
     use proptest::prelude::*;
+    use switchyard_reference::json::read;
 
     fn values(body: &str, path: &str) -> Vec<String> {
         let mut paths = Paths::default();
@@ -506,9 +507,10 @@ mod tests {
             path in proptest::collection::vec("[ab01]", 1..4),
         ) {
             let body = value.to_string();
-            let mut expected = vec![];
-            follow(&value, &path, &mut expected);
-            prop_assert_eq!(values(&body, &format!("data.{}", path.join("."))), expected);
+            let (whole, mut expected) = (read(&body).unwrap(), vec![]);
+            whole.at(&path.iter().map(String::as_str).collect::<Vec<_>>(), &mut expected);
+            let found: Vec<_> = values(&body, &format!("data.{}", path.join("."))).iter().map(|value| read(value).unwrap()).collect();
+            prop_assert_eq!(found.iter().collect::<Vec<_>>(), expected);
         }
     }
 
@@ -520,17 +522,5 @@ mod tests {
                 proptest::collection::btree_map("[ab01]", inner, 0..4).prop_map(|map| map.into_iter().collect()),
             ]
         })
-    }
-
-    fn follow(value: &serde_json::Value, path: &[String], out: &mut Vec<String>) {
-        let Some((name, rest)) = path.split_first() else { return out.push(value.to_string()) };
-        match value {
-            serde_json::Value::Object(map) => map.get(name).into_iter().for_each(|inner| follow(inner, rest, out)),
-            serde_json::Value::Array(list) => match name.parse::<usize>() {
-                Ok(place) => list.get(place).into_iter().for_each(|inner| follow(inner, rest, out)),
-                Err(_) => list.iter().for_each(|inner| follow(inner, path, out)),
-            },
-            _ => {}
-        }
     }
 }

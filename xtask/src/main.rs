@@ -1,11 +1,12 @@
 //! What a developer runs beside the tests: `cargo xtask bench`, `cargo xtask torture`, `cargo xtask sim`,
-//! `cargo xtask timing`, `cargo xtask services`.
+//! `cargo xtask fuzz`, `cargo xtask timing`, `cargo xtask services`.
 //!
 //! All of them treat the daemon as a black box: the real binary, a file, its ports and its signals. Nothing here knows its code.
 
 mod bench;
 mod build;
 mod daemon;
+mod fuzz;
 mod http;
 mod process;
 mod services;
@@ -32,6 +33,8 @@ enum Command {
     Torture(torture::Command),
     /// The deterministic simulation; `cargo xtask sim -- --help` has its options.
     Sim(sim::Options),
+    /// Inputs of any kind, guided by what they reach, until something breaks or the time is over.
+    Fuzz(fuzz::Options),
     /// Whether the time of a comparison tells something of a secret.
     Timing(timing::Options),
     /// The real servers that tests speak to.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(&bench).map(|()| true),
         Command::Torture(command) => torture::run(&command),
         Command::Sim(options) => sim::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Timing(options) => timing::run(&options),
         Command::Services(command) => services::run(&command).map(|()| true),
         Command::PowerWriter(options) => torture::self_check::write(&options).map(|()| true),

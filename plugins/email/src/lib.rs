@@ -48,10 +48,10 @@
 //! Never: says credentials without TLS over a network, shows them (L7), lets a value become a header, an address or a part (L8), sends by
 //! itself what was sent already. Proven by `tests/real.rs` (postfix, dovecot) and `tests/refusals.rs` (each refusal at each stage).
 
-mod address;
+pub mod address;
 mod config;
 mod header;
-mod mail;
+pub mod mail;
 mod reply;
 mod server;
 mod session;

@@ -70,14 +70,14 @@
 //! Never: lets a value of an event reach the command, the environment or a shell (L8); answers for the program; keeps one that
 //! hangs. Proven by `tests/real.rs` and `tests/examples.rs`.
 
-mod answer;
+pub mod answer;
 mod keeper;
-mod line;
+pub mod line;
 mod once;
 mod program;
 mod reader;
 mod recipe;
-mod stderr;
+pub mod stderr;
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;

@@ -40,7 +40,7 @@
 mod append;
 mod csv;
 mod line;
-mod name;
+pub mod name;
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;

@@ -178,10 +178,7 @@ fn pipe() -> (tokio::io::DuplexStream, Arc<Memory>, JoinHandle<()>) {
 fn pipe_of(bytes: usize) -> (tokio::io::DuplexStream, Arc<Memory>, JoinHandle<()>) {
     let (keep, ingest) = ingest(Limits::default());
     let (near, far) = duplex(bytes);
-    let shared = Shared { ingest, http: http(), tls: None, stop: CancellationToken::new(), cut: CancellationToken::new() };
-    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
-    let place = Room::new(Caps::default()).enter(peer.ip(), false).unwrap();
-    let served = tokio::spawn(async move { shared.requests(far, peer, None, &place).await });
+    let served = tokio::spawn(converse(far, SocketAddr::from(([192, 0, 2, 1], 1)), ingest));
     (near, keep, served)
 }
 
