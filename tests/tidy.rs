@@ -142,6 +142,7 @@ fn no_file_is_dead() {
             || path.ends_with("build.rs")
             || path.strip_prefix("tests/").is_some_and(|name| !name.contains('/') || name.ends_with("/main.rs"))
             || path.contains("/tests/") && path.matches('/').count() == 3
+            || path.starts_with("fuzz/tests/")
             || path.starts_with("benches/") && path.matches('/').count() == 1
             || ["/examples/", "/benches/", "/bin/"].iter().any(|folder| path.contains(folder))
     };

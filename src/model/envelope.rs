@@ -166,7 +166,8 @@ pub fn envelope_text(event: &Event) -> String {
     let strict = !is_form(event) && !too_deep(&event.body) && serde_json::from_slice::<serde::de::IgnoredAny>(&event.body).is_ok();
     match std::str::from_utf8(&event.body) {
         Ok(body) if strict => out.push_str(body),
-        _ if is_form(event) => {
+        // As in `data`: an empty body says nothing, whatever it calls itself.
+        _ if is_form(event) && !event.body.is_empty() => {
             let _ = write!(out, "{}", form(&event.body));
         }
         _ => out.push_str("null"),
@@ -178,6 +179,7 @@ pub fn envelope_text(event: &Event) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EventId, Headers, Timestamp};
 
     #[test]
     fn a_body_that_would_overflow_the_reader_is_only_not_parsed() {
@@ -186,6 +188,25 @@ mod tests {
         assert!(parse(nested(DEPTH_MAX + 1).as_bytes()).is_err());
         assert!(parse(nested(200_000).as_bytes()).is_err());
         assert!(parse(format!("{}1", r#"{"a":"#.repeat(200_000)).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_form_of_nothing_is_nothing_to_every_reader() {
+        let mut event = Event {
+            id: EventId([7; 16]),
+            source: "shop".into(),
+            topic: "T".into(),
+            received_at: Timestamp(0),
+            headers: Headers::default(),
+            query: "".into(),
+            body: "".into(),
+            sender_id: None,
+        };
+        event.headers.push("content-type", b"application/x-www-form-urlencoded");
+        assert_eq!(data(&event), Err(NotParsed::Empty));
+        assert!(envelope_text(&event).contains(r#""data":null,"#));
+        event.body = "a=1".into();
+        assert!(envelope_text(&event).contains(r#""data":{"a":"1"},"#));
     }
 
     #[test]

@@ -249,6 +249,10 @@ impl<'e> Facts<'e> {
 
     fn data(&self) -> &Leaves<'e> {
         self.data.get_or_init(|| {
+            // As in the envelope: an empty body says nothing, whatever it calls itself.
+            if self.event.body.is_empty() {
+                return Leaves::default();
+            }
             let text = if envelope::is_form(self.event) {
                 Cow::Owned(envelope::form(&self.event.body).to_string())
             } else {
@@ -489,6 +493,8 @@ mod tests {
         event.headers.push("content-type", b"application/x-www-form-urlencoded; charset=utf-8");
         event.body = "total=5&name=Ann+B".into();
         assert_eq!(told(&mut paths, &event, "data.name"), ["\"Ann B\""]);
+        event.body = "".into();
+        assert_eq!(told(&mut paths, &event, "data"), [""; 0], "a form of nothing has no data");
     }
 
     #[test]
