@@ -22,10 +22,10 @@ const SIGNED: &str = "SIGNED";
 /// How the bytes come (the first says how many at a time), and what comes.
 pub fn entry() -> crate::Entry {
     let senders = senders();
-    let section: String =
-        senders.iter().map(|sender| format!("{0}: {{ verify: {0}, secret: {1} }}\n", sender.preset, sender.secret)).collect();
+    let sections: Vec<String> =
+        senders.iter().map(|sender| format!("{0}: {{ verify: {0}, secret: {1} }}", sender.preset, sender.secret)).collect();
     let limits = Limits { max_body: MAX_BODY, ..Limits::default() };
-    let (list, ingest) = keeper::ingest(&section, limits);
+    let (list, ingest) = keeper::ingest(&sections.join("\n"), limits);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     Box::new(move |input| {
         let Some((&pace, bytes)) = input.split_first() else { return };
