@@ -19,8 +19,14 @@ pub const DEPTH_MAX: usize = 32;
 pub const NODES_MAX: usize = 500_000;
 /// Uses of `*name` in one file, and of one name; more is an error.
 pub const ALIASES_MAX: usize = 10_000;
-/// Values that uses of `*name` and `<<` may add to a file; more is an error (an alias bomb stops here).
-pub const REPLAYED_MAX: usize = 200_000;
+/// Values that uses of `*name` and `<<` may add to the largest file; see [`replayed_max`].
+const REPLAYED_MAX: usize = 200_000;
+
+/// Values that uses of `*name` and `<<` may add to this file; more is an error. What is long may add more than what is short, so that an alias bomb
+/// of a few lines ends within milliseconds.
+pub fn replayed_max(text: &str) -> usize {
+    (5_000 + 4 * text.len()).min(REPLAYED_MAX)
+}
 
 /// Reads a file's text. Problems are pushed; `None` if no tree could be made.
 ///
@@ -36,7 +42,7 @@ pub fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
             max_documents: 1,
         },
         alias_limits: serde_yaml::alias_limits! {
-            max_total_replayed_events: REPLAYED_MAX,
+            max_total_replayed_events: replayed_max(text),
             max_replay_stack_depth: 16,
             max_alias_expansions_per_anchor: ALIASES_MAX,
         },
@@ -263,6 +269,34 @@ mod tests {
         let told: Vec<_> = problems.iter().map(|p| (p.title.as_str(), p.at.start, p.also.as_ref().unwrap().0.start)).collect();
         assert_eq!(told, [("the key `c` stands twice", 15, 9), ("the key `a` stands twice", 21, 0)]);
         assert_eq!(node.get("a").unwrap().value, Value::Int(1));
+    }
+
+    #[test]
+    fn a_colon_with_nothing_behind_it_is_told() {
+        for text in ["datdatq.\r\r\r\raa:\r\r\r\r\r\ra\0$\r\r\r\r\r\r\r\r\r iipd,: ", "a: b\n c: \n", "a: b: \n", "a: b,: "] {
+            let mut problems = vec![];
+            assert!(
+                parse(text, &mut problems).is_some() != problems.iter().any(|problem| problem.id == "syntax"),
+                "{text:?}: {problems:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_base_that_every_route_takes_is_no_bomb() {
+        let base: String = (0..50).map(|n| format!("k{n}: 1, ")).collect();
+        let routes: String = (0..200).map(|n| format!("  - {{ name: route-{n}, <<: *base }}\n")).collect();
+        let mut problems = vec![];
+        assert!(parse(&format!("x: &base {{ {base} }}\nroutes:\n{routes}"), &mut problems).is_some(), "{problems:?}");
+    }
+
+    #[test]
+    fn a_small_bomb_stops_early() {
+        let ten = |name: &str| vec![name; 10].join(", ");
+        let bomb = format!("a: &a [{}]\nb: &b [{}]\nc: &c [{}]\nd: [{}]\n", ten("x"), ten("*a"), ten("*b"), ten("*c"));
+        let mut problems = vec![];
+        assert_eq!(parse(&bomb, &mut problems), None);
+        assert!(problems[0].title.contains("beyond 5,"), "{}", problems[0].title);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_yaml::localizer::ExternalMessageSource;
 use serde_yaml::{Error, Location, budget::BudgetBreach};
 use switchyard_api::{Problem, Span};
 
-use super::parse::{ALIASES_MAX, DEPTH_MAX, NODES_MAX, REPLAYED_MAX};
+use super::parse::{ALIASES_MAX, DEPTH_MAX, NODES_MAX, replayed_max};
 use super::place::floor;
 use super::prose::thousands;
 
@@ -34,7 +34,7 @@ pub fn problem(text: &str, error: &Error) -> Problem {
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. } => here
-            .says("limit", format!("uses of `*name` blow the file up beyond {} values", thousands(REPLAYED_MAX)), "at this use")
+            .says("limit", format!("uses of `*name` blow the file up beyond {} values", thousands(replayed_max(text))), "at this use")
             .help("use fewer `*name` inside values that are themselves used by `*name`"),
         Error::MultipleDocuments { .. } => here.second_document(),
         Error::UnsupportedTag { tag, .. } => here.tag(tag),

@@ -172,7 +172,9 @@ impl Template {
 /// What a person reads of the engine's error. Its own detail may quote values, so only its kind and the template's text are used.
 fn told(error: &Error, source: &str) -> TemplateError {
     let piece = error.range().and_then(|range| source.get(whole_path(source, range.start)..range.end)).unwrap_or_default();
-    let piece: String = piece.chars().take(60).collect();
+    // It may go over several lines of the template.
+    let piece = piece.split_whitespace().collect::<Vec<_>>().join(" ");
+    let piece: String = piece.chars().filter(|c| !c.is_control()).take(60).collect();
     let why = match error.kind() {
         ErrorKind::UndefinedError => format!("`{piece}` has no value in this event"),
         ErrorKind::OutOfFuel => "takes too many steps, or copies too much".to_owned(),
@@ -324,7 +326,7 @@ mod tests {
 
     #[test]
     fn values_print_as_json_prints_them_and_numbers_keep_their_digits() {
-        let body = r#"{"a":1.10,"b":true,"n":null,"big":12345678901234567890123,"huge":1234567890123456789012345678901234567890123,"e":1e400,"p":0.10000000000000000001,"l":[1.50,"x",{"y":2.0}]}"#;
+        let body = r#"{"a":1.10,"b":true,"n":null,"big":12345678901234567890123,"huge":1234567890123456789012345678901234567890123,"e":1e400,"p":0.10000000000000000001,"l":[1.50,"x",{"y":2.0}],"a2":1.1,"l2":[1.50,1.5]}"#;
         let cases = [
             ("{{ data.a }}", "1.10"),
             ("{{ data.b }} {{ data.n }}", "true null"),
@@ -338,7 +340,10 @@ mod tests {
             ("{{ {'t': data.a, 'l': [data.b, none]}|tojson }}", r#"{"t":1.10,"l":[true,null]}"#),
             ("{{ data.p|tojson }} {{ data.huge|tojson }}", "0.10000000000000000001 1234567890123456789012345678901234567890123"),
             ("{{ [data.e, data.p]|tojson }} {{ data.p|replace('0.', '') }}", "[1e400,0.10000000000000000001] 10000000000000000001"),
-            ("{{ data.l|length }} {{ data|length }}", "3 8"),
+            ("{{ data.l|length }} {{ data|length }}", "3 10"),
+            // The same number in two ways.
+            ("{{ data.a }} {{ data.a2 }} {{ data.a }} {{ [data.a, data.a2]|length }}", "1.10 1.1 1.10 2"),
+            ("{{ data.l2 }} {{ data.l2|tojson }} {{ {'x': data.l2}|tojson }}", r#"[1.50,1.5] [1.50,1.5] {"x":[1.50,1.5]}"#),
             ("{% for k, v in data.l[2]|items %}{{ k }}={{ v }}{% endfor %}", "y=2.0"),
             (
                 "{{ topic }} {{ source }} {{ received_at }} {{ id }}",
@@ -500,6 +505,7 @@ mod tests {
 
     #[test]
     fn an_error_says_which_part_and_nothing_of_the_event() {
+        assert_eq!(render("{{ data.x -\n\n  1 }}", r#"{"x":"a"}"#), Err("line 1: `data.x - 1`: invalid operation".to_owned()));
         let failed = |template: &str| render(template, r#"{"secret":"hush","n":1}"#).unwrap_err();
         assert_eq!(failed("a\n{{ data.customer.name }}"), "line 2: `data.customer.name` has no value in this event");
         assert_eq!(failed("{{ data.nmae }}"), "line 1: `data.nmae` has no value in this event");

@@ -85,10 +85,12 @@ impl Sender {
     /// What the sender's page says, step by step; `now` in seconds.
     pub fn accepts(&self, headers: &HeaderMap, body: &[u8], now: i64) -> bool {
         let Some(given) = only(headers, self.header) else { return false };
+        // What is no text beside a signature is another's element.
+        let given = String::from_utf8_lossy(given);
         let elements = self.elements(&given);
         let moment = match self.moment {
             None => String::new(),
-            Some((name, false)) => match only(headers, name) {
+            Some((name, false)) => match only(headers, name).and_then(text) {
                 Some(moment) => moment,
                 None => return false,
             },
@@ -104,14 +106,18 @@ impl Sender {
                 return false;
             }
         }
-        let id = if self.text.contains("[]") { only(headers, "webhook-id") } else { Some(String::new()) };
+        let id = if self.text.contains("[]") { only(headers, "webhook-id").and_then(text) } else { Some(String::new()) };
         let Some(id) = id else { return false };
         elements.contains(&self.sign(&moment, &id, body).as_str())
     }
 }
 
 /// The value of a header that is there once.
-fn only(headers: &HeaderMap, name: &str) -> Option<String> {
+fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     let values: Vec<_> = headers.get_all(name).iter().collect();
-    if let [value] = values[..] { std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned) } else { None }
+    if let [value] = values[..] { Some(value.as_bytes()) } else { None }
+}
+
+fn text(value: &[u8]) -> Option<String> {
+    std::str::from_utf8(value).ok().map(str::to_owned)
 }

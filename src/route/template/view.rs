@@ -120,7 +120,7 @@ impl Object for Root {
 /// What the engine cannot hold: how decimals are written, and how much was copied.
 ///
 /// The engine computes with binary numbers. A decimal of the event that is one of them but for its zeros (`1500.00`) becomes that
-/// number, so that templates can compare it, and its text is kept here for when it is written. One with more digits than a binary
+/// number, so that templates can compare it, and its text is kept here for when it is written; of two texts of one number the one looked up last. One with more digits than a binary
 /// number has is no number there but an [`Exact`]: an amount is never written as another one.
 #[derive(Debug, Default)]
 struct Digits {
@@ -162,15 +162,20 @@ impl Digits {
             matches!(both, (Some(a), Some(b)) if a.compare(&b).is_eq())
         });
         let Some(number) = exact else { return Value::from_object(Exact(text.to_owned())) };
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).entry(number.to_bits()).or_insert_with(|| text.to_owned());
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(number.to_bits(), text.to_owned());
         Value::from(number)
     }
 
     fn text(&self, text: &[u8]) -> Value {
-        if self.copied.fetch_add(text.len(), Ordering::Relaxed) + text.len() > COPIED_MAX {
-            return Value::from(Error::new(ErrorKind::OutOfFuel, "copies too much"));
+        if let Err(spent) = self.charge(text.len()) {
+            return Value::from(spent);
         }
         Value::from(String::from_utf8_lossy(text).as_ref())
+    }
+
+    fn charge(&self, bytes: usize) -> Result<(), Error> {
+        let copied = self.copied.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if copied > COPIED_MAX { Err(Error::new(ErrorKind::OutOfFuel, "copies too much")) } else { Ok(()) }
     }
 
     fn number(&self, f: f64) -> Option<String> {
@@ -296,6 +301,9 @@ fn write(out: &mut String, value: &Value, digits: Option<&Digits>, depth: usize)
     if depth > JSON_DEPTH_MAX || out.len() > JSON_MAX {
         return Err(Error::from(ErrorKind::BadSerialization));
     }
+    if let Some(View { json, digits }) = value.downcast_object_ref::<View>() {
+        return verbatim(out, json, digits, depth);
+    }
     match value.kind() {
         ValueKind::Undefined | ValueKind::None => out.push_str("null"),
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
@@ -335,6 +343,41 @@ fn write(out: &mut String, value: &Value, digits: Option<&Digits>, depth: usize)
         },
     }
     Ok(())
+}
+
+/// A value of the event as it came: the same number may stand there in two ways. What it writes counts as copied.
+fn verbatim(out: &mut String, json: &Json, digits: &Digits, depth: usize) -> Result<(), Error> {
+    if depth > JSON_DEPTH_MAX || out.len() > JSON_MAX {
+        return Err(Error::from(ErrorKind::BadSerialization));
+    }
+    let from = out.len();
+    match json {
+        Json::Arr(list) => {
+            out.push('[');
+            for (i, item) in list.iter().enumerate() {
+                out.push_str(if i == 0 { "" } else { "," });
+                verbatim(out, item, digits, depth + 1)?;
+            }
+            out.push(']');
+            return Ok(());
+        }
+        Json::Obj(map) => {
+            out.push('{');
+            for (i, (key, value)) in map.iter().enumerate() {
+                out.push_str(if i == 0 { "" } else { "," });
+                verbatim(out, key, digits, depth + 1)?;
+                out.push(':');
+                verbatim(out, value, digits, depth + 1)?;
+            }
+            out.push('}');
+            return Ok(());
+        }
+        Json::TStr(text) | Json::BStr(text) => quote(out, &String::from_utf8_lossy(text)),
+        Json::Null | Json::Bool(_) | Json::Num(_) => {
+            let _ = write!(out, "{json}");
+        }
+    }
+    digits.charge(out.len() - from)
 }
 
 fn quote(out: &mut String, text: &str) {
