@@ -187,6 +187,10 @@ fn init_writes_a_good_file_for_every_sender_and_every_output() {
         let (code, said) = told(yard.cli(&[&["init", file], flags].concat()));
         assert_eq!(code, 0, "{said}");
         let (code, found) = told(yard.cli(&["check", file, "--without-secrets"]));
+        assert!(
+            found.contains(": 1 source, ") || found.contains(&format!(": {} sources, ", senders.len())) || found.contains(": 2 sources, "),
+            "something fits each secret: {flags:?}: {found}"
+        );
         // That its maker gives it up is for whoever chooses it to know.
         let warned = found.contains("warning[") && !found.contains("warning[destination-ends]");
         assert!(code == 0 && !warned, "{flags:?}: {found}\n{}", std::fs::read_to_string(yard.path(file)).unwrap());

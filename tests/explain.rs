@@ -184,3 +184,131 @@ outputs:
     assert!(told.starts_with(&format!("planned under configuration {}; the routes of", version.as_str().unwrap())), "{told}");
     assert!(told.contains("✗ all: topic: OTHER") && told.contains("also planned by configuration"), "{told}");
 }
+
+fn the_one(explained: &Value, output: &str) -> Value {
+    let found = targets(explained);
+    let target = found.iter().find(|target| target["output"] == output).unwrap_or_else(|| panic!("no `{output}` in {explained}"));
+    let shown = target["requests"].as_array().unwrap();
+    assert_eq!(shown.len(), 1, "{target}");
+    shown[0].clone()
+}
+
+/// Files and programs get what was shown, to the byte.
+#[test]
+fn files_and_programs_get_what_is_shown() {
+    let yard = Yard::new(
+        "routes: [{ name: all, to: [lines, table, program] }]
+outputs:
+  lines: { type: file, path: out/lines.ndjson }
+  table: { type: file, path: out/table.csv, format: csv, header: [id, total], columns: { id: \"{{ data.id }}\", total: \"{{ data.total }}\" } }
+  program: { type: exec, mode: once, command: [sh, -c, \"cat > got.json; : made-up-word\"], env: { KEY: \"${KEY}\" }, message: { room: \"{{ data.id }}\" } }
+",
+    )
+    .env("KEY", "made-up-word")
+    .start();
+    let event = yard.post("ORDER_PAID", ORDER);
+    for output in ["lines", "table", "program"] {
+        yard.wait_state(&event, output, "delivered");
+    }
+    let explained = yard.json(&["explain", &event]).remove(0);
+    let read = |path: &str| std::fs::read_to_string(yard.path(path)).unwrap();
+    for (output, path) in [("lines", "out/lines.ndjson"), ("program", "got.json")] {
+        assert_eq!(the_one(&explained, output)["body"].as_str().unwrap(), read(path), "{output}");
+    }
+    let table = the_one(&explained, "table");
+    let header = table["properties"]["header"].as_str().unwrap();
+    assert_eq!(format!("{header}\r\n{}", table["body"].as_str().unwrap()), read("out/table.csv"));
+    assert_eq!((&table["method"], &table["url"]), (&json!("APPEND"), &json!("out/table.csv")));
+    let program = the_one(&explained, "program");
+    assert_eq!((&program["method"], &program["url"]), (&json!("RUN"), &json!("sh -c cat > got.json; : ***")));
+    assert!(!explained.to_string().contains("made-up"), "{explained}");
+}
+
+/// Far sides that are not asked: where it goes, what stands beside it, and what it holds, in their own words.
+#[test]
+fn each_kind_of_far_side_is_shown_in_its_own_words() {
+    let yard = Yard::new(
+        "routes: [{ name: all, to: [mail, stream, table, queue, subject, sensor, entry, log, objects] }]
+outputs:
+  mail: { type: email, smtp: \"${SMTP}\", from: Shop <shop@example.com>, to: [duty@example.com], bcc: [boss@example.com], subject: \"Ünser {{ data.id }}\", html: \"<b>{{ data.id }}</b>\", attach: event }
+  stream: { type: kafka, brokers: [\"127.0.0.1:9\"], topic: orders, key: \"{{ data.id }}\", headers: { shop: \"{{ data.shop }}\" } }
+  table: { type: sql, url: \"${DATABASE}\", sql: \"DELETE FROM t WHERE shop = :shop AND id = :id\", params: { shop: \"{{ data.shop }}\", id: \"{{ data.id }}\" } }
+  queue: { type: amqp, url: \"amqp://guest:made-up@127.0.0.1:9\", exchange: shop, routing_key: orders, headers: { shop: \"{{ data.shop }}\" } }
+  subject: { type: nats, url: \"nats://made-up@127.0.0.1:9\", subject: orders.paid }
+  sensor: { type: mqtt, url: \"mqtt://127.0.0.1:9\", topic: orders, retain: true, body: '{ \"n\": \"{{ data.id }}\" }' }
+  entry: { type: redis, url: \"redis://:made-up@127.0.0.1:9\", stream: orders, max_length: 1000 }
+  log: { type: syslog, url: \"tcp://127.0.0.1:9\", text: \"paid {{ data.id }}\" }
+  objects: { type: s3, bucket: acme, region: eu-west-1, access_key: made-up-key, secret_key: made-up-secret, line: \"{{ data.id }}\" }
+",
+    )
+    .env("SMTP", "smtps://u:made-up@mail.example.com")
+    .env("DATABASE", "postgres://u:made-up@db.example/crm");
+    std::fs::write(yard.path("event.json"), ORDER).unwrap();
+    let explain = &["explain", "--source", "shop", "--topic", "ORDER_PAID", "--header", "content-type: application/json", "event.json"];
+    let explained = yard.json(explain).remove(0);
+    assert!(!explained.to_string().contains("made-up"), "{explained}");
+    let head = |output: &str| {
+        let shown = the_one(&explained, output);
+        format!("{} {}", shown["method"].as_str().unwrap(), shown["url"].as_str().unwrap())
+    };
+    for (output, expected) in [
+        ("mail", "MAIL duty@example.com, boss@example.com"),
+        ("stream", "PRODUCE orders"),
+        ("table", "EXECUTE postgres at db.example"),
+        ("queue", "PUBLISH shop"),
+        ("subject", "PUB orders.paid"),
+        ("sensor", "PUBLISH orders"),
+        ("entry", "XADD orders"),
+        ("log", "SYSLOG 127.0.0.1:9"),
+    ] {
+        assert_eq!(head(output), expected);
+    }
+    assert!(head("objects").starts_with("PUT s3://acme/topic=ORDER_PAID/dt="), "{}", head("objects"));
+    let mail = the_one(&explained, "mail");
+    assert_eq!((&mail["headers"]["From"], &mail["headers"]["To"]), (&json!("Shop <shop@example.com>"), &json!("duty@example.com")));
+    assert_eq!((&mail["headers"]["Subject"], &mail["headers"]["Bcc"]), (&json!("Ünser a/7"), &Value::Null));
+    assert_eq!(mail["body"], "a/7\n\n[text/html]\n<b>a/7</b>\n\n[attached: event.json, 58 bytes]");
+    let table = the_one(&explained, "table");
+    assert_eq!(table["body"], "DELETE FROM t WHERE shop = $1 AND id = $2");
+    assert_eq!(table["properties"], json!({ "$1 (:shop)": "7", "$2 (:id)": "a/7" }));
+    let stream = the_one(&explained, "stream");
+    assert_eq!((&stream["properties"]["key"], &stream["headers"]["shop"], &stream["body"]), (&json!("a/7"), &json!("7"), &json!(ORDER)));
+    let queue = the_one(&explained, "queue");
+    assert_eq!((&queue["properties"]["routing_key"], &queue["headers"]["shop"]), (&json!("orders"), &json!("7")));
+    let subject = the_one(&explained, "subject");
+    assert_eq!(subject["headers"]["Nats-Msg-Id"], subject["headers"]["switchyard-delivery"]);
+    let sensor = the_one(&explained, "sensor");
+    assert_eq!((&sensor["properties"]["retain"], &sensor["body"]), (&json!("true"), &json!("{ \"n\": \"a/7\" }")));
+    let entry = the_one(&explained, "entry");
+    assert_eq!((&entry["properties"]["MAXLEN ~"], &entry["body"]), (&json!("1000"), &json!(ORDER)));
+    assert!(the_one(&explained, "log")["body"].as_str().unwrap().ends_with("] paid a/7"));
+    assert_eq!(the_one(&explained, "objects")["body"], "a/7\n");
+
+    let told = String::from_utf8(yard.cli(explain).stdout).unwrap();
+    for line in ["        PRODUCE orders", "        key = a/7", "        shop: 7", "        $2 (:id) = a/7"] {
+        assert!(told.lines().any(|told| told == line), "no `{line}` in\n{told}");
+    }
+}
+
+/// Every kind there is, where nobody has its secrets.
+#[test]
+fn every_kind_shows_what_its_far_side_would_get() {
+    let yard = Yard::new("");
+    let (mut names, mut outputs) = (vec![], String::new());
+    for kind in switchyard_plugins::kinds() {
+        names.push(format!("o-{}", kind.name()));
+        outputs.push_str(&format!("  o-{}: {}\n", kind.name(), kind.example().replace("{…}", "{}")));
+    }
+    yard.write_whole(&format!(
+        "journal: {{ vault_key: \"${{VAULT_KEY}}\" }}\nsources: {{ shop: {{ verify: none }} }}\nroutes: [{{ name: all, to: [{}] }}]\noutputs:\n{outputs}",
+        names.join(", ")
+    ));
+    std::fs::write(yard.path("event.json"), ORDER).unwrap();
+    let output = yard.cli(&["explain", "--without-secrets", "--json", "--source", "shop", "--topic", "ORDER_PAID", "event.json"]);
+    let explained: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let targets = targets(&explained);
+    assert_eq!(targets.len(), names.len());
+    let bare: Vec<&Value> =
+        targets.into_iter().filter(|target| target["failed"].is_null() && target["requests"][0]["method"].is_null()).collect();
+    assert!(bare.is_empty(), "{bare:#?}");
+}

@@ -216,8 +216,12 @@ fn a_file_with_every_key_is_good_where_nobody_has_its_secrets() {
     let without = run(&["check", "--without-secrets"]);
     assert_eq!(
         (without.status.code(), both(&without).as_str()),
-        (Some(0), "routes.yaml is good, as far as can be told without its secrets\n")
+        (Some(0), "routes.yaml is good, as far as can be told without its secrets: 3 sources, 5 routes, 6 outputs\n")
     );
+    let tested = run(&["test", "--without-secrets"]);
+    assert!(tested.status.success() && both(&tested).contains(" good, 0 failed"), "{}", both(&tested));
+    let with = run(&["test"]);
+    assert!(with.status.code() == Some(1) && both(&with).contains("the variable `ADMIN_TOKEN` is not set"), "{}", both(&with));
     let with = run(&["check"]);
     assert!(with.status.code() == Some(1) && both(&with).contains("the variable `ADMIN_TOKEN` is not set"), "{}", both(&with));
     std::fs::write(folder.path().join("routes.yaml"), text.replace("gt: 1000", "gtt: 1000")).unwrap();
@@ -227,4 +231,40 @@ fn a_file_with_every_key_is_good_where_nobody_has_its_secrets() {
         "{}",
         both(&wrong)
     );
+}
+
+/// What fits is found for each place; what is set stays, and what nothing fits is told.
+#[test]
+fn tests_run_where_nobody_has_the_secrets_and_go_by_what_is_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = r#"
+sources:
+  shop: { verify: standard-webhooks, secret: "${SHOP}" }
+  keyed: { verify: discord, public: "${file:/no/such/key}" }
+routes:
+  - { name: all, from: shop, topic: "${TOPIC}", to: [chat, mail, table] }
+outputs:
+  chat: { type: slack, url: "${CHAT}", text: "{{ data.n }}" }
+  mail: { type: email, smtp: "${MAIL}", from: "${FROM}", to: [duty@example.com] }
+  table: { type: sql, url: "${DATABASE}", sql: "DELETE FROM t WHERE n = :n", params: { n: "{{ data.n }}" }, rate: "${RATE}" }
+tests:
+  - { name: paid, source: shop, topic: PAID, data: { n: 1 }, expect: [ { output: chat, text: "1" }, { output: mail }, { output: table } ] }
+"#;
+    let run = |file: &str, env: &[(&str, &str)]| {
+        std::fs::write(folder.path().join("routes.yaml"), file.trim_start()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        let output = command.current_dir(folder.path()).env_clear().envs(env.iter().copied()).args(["test", "--without-secrets"]).output();
+        let output = output.unwrap();
+        (output.status.code(), both(&output))
+    };
+    assert_eq!(run(file, &[("TOPIC", "PAID")]), (Some(0), "✓ paid\n1 test good, 0 failed\n".into()));
+    let (code, told) = run(file, &[("TOPIC", "OTHER")]);
+    assert!(code == Some(1) && told.contains("nothing went out"), "{told}");
+    // What is wrong besides is told as ever.
+    let (code, told) = run(&file.replace("rate:", "rtae:"), &[]);
+    assert!(code == Some(1) && told.contains("did you mean `rate`?") && !told.contains("is not set"), "{told}");
+    let (code, told) = run(&file.replace("data: { n: 1 }", "data: { n: 1 }, at: \"${AT}\""), &[("TOPIC", "PAID")]);
+    assert!(code == Some(1) && told.contains("error[unset-variable]: the variable `AT` is not set"), "{told}");
+    let (code, told) = run(&file.replace("{{ data.n }}\" }\n  mail", "${TEXT} {{ data.n }}\" }\n  mail"), &[("TOPIC", "PAID")]);
+    assert!(code == Some(1) && told.contains("secrets are never reachable from templates"), "{told}");
 }

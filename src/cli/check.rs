@@ -1,8 +1,11 @@
 //! `switchyard check`: everything that would keep the file from running, at once, with exact places.
 
 use super::{Exit, show};
+use crate::config::secrets::NOT_THERE;
 use crate::config::{self, Process, Report, rules};
+use crate::daemon::blueprint::Drawn;
 use crate::daemon::reach::{self, Said};
+use crate::daemon::without_secrets::{self, WithoutSecrets};
 use crate::daemon::{blueprint, hidden};
 use crate::ingest::Tls;
 use crate::model::printable::Printable;
@@ -43,11 +46,10 @@ impl Check {
         if let Some(id) = &self.explain {
             return Ok(explain(id, self.json));
         }
-        let read = config::load(&self.file, &Process::beside(&self.file))?;
-        let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
+        let Read { file: read, mut drawn, missing } = read(&self.file, self.without_secrets)?;
         drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| unreadable(&read, blueprint)));
         if self.without_secrets {
-            drawn.problems.retain(|problem| !blueprint::NOT_THERE.contains(&problem.id));
+            drawn.problems.retain(|problem| !NOT_THERE.contains(&problem.id));
         }
         if let (true, Some(blueprint)) = (self.connect && sound(&drawn.problems), &drawn.blueprint) {
             drawn.problems.extend(unreached(&read, blueprint)?);
@@ -55,15 +57,14 @@ impl Check {
         let refused = drawn.problems.iter().any(|p| self.deny_warnings || p.severity == Severity::Error);
         if self.json {
             report(&read, &drawn.problems, |report| show::line(&report.json()));
-        } else if let (true, None) = (drawn.problems.is_empty(), &drawn.blueprint) {
-            show::say(&format!("{} is good, as far as can be told without its secrets", self.file.display()));
         } else if drawn.problems.is_empty() {
-            show::say(&format!(
-                "{} is good{}: {}",
-                self.file.display(),
-                if self.connect { ", and every output answers" } else { "" },
-                drawn.blueprint.as_ref().map(blueprint::Blueprint::summary).unwrap_or_default()
-            ));
+            let how = match (self.connect, missing) {
+                (true, _) => ", and every output answers",
+                (false, true) => ", as far as can be told without its secrets",
+                (false, false) => "",
+            };
+            let what = drawn.blueprint.as_ref().map(|blueprint| format!(": {}", blueprint.summary())).unwrap_or_default();
+            show::say(&format!("{} is good{how}{what}", self.file.display()));
         } else {
             print(&read, &drawn.problems);
             hint(&drawn.problems);
@@ -132,9 +133,28 @@ fn unreached(file: &config::File, blueprint: &blueprint::Blueprint) -> anyhow::R
     Ok(reached.iter().filter_map(told).collect())
 }
 
+/// A file that was read and drawn.
+struct Read {
+    file: config::File,
+    drawn: Drawn,
+    /// Whether something stands where secrets are missing.
+    missing: bool,
+}
+
+fn read(path: &Path, without_secrets: bool) -> anyhow::Result<Read> {
+    let kinds = switchyard_plugins::kinds();
+    if without_secrets {
+        let WithoutSecrets { file, drawn, missing } = without_secrets::draw(path, &kinds)?;
+        return Ok(Read { file, drawn, missing });
+    }
+    let file = config::load(path, &Process::beside(path))?;
+    let drawn = blueprint::draw(&file, &kinds);
+    Ok(Read { file, drawn, missing: false })
+}
+
 /// As [`good`], and its files can be read: for a command that starts it.
 pub fn ready(path: &Path) -> anyhow::Result<Option<blueprint::Blueprint>> {
-    draw(path, unreadable)
+    draw(path, false, unreadable)
 }
 
 /// The tests of a file that has nothing else, for the sources and outputs of a configuration; or the findings printed.
@@ -172,16 +192,24 @@ fn report(file: &config::File, problems: &[Problem], show: impl FnOnce(Report)) 
 
 /// Reads a file for a command that needs it to be good: the blueprint, or the findings printed.
 pub fn good(path: &Path) -> anyhow::Result<Option<blueprint::Blueprint>> {
-    draw(path, |_, _| vec![])
+    draw(path, false, |_, _| vec![])
+}
+
+/// As [`good`], on a machine that need not have the file's secrets.
+pub fn good_without_secrets(path: &Path) -> anyhow::Result<Option<blueprint::Blueprint>> {
+    draw(path, true, |_, _| vec![])
 }
 
 fn sound(problems: &[Problem]) -> bool {
     problems.iter().all(|problem| problem.severity != Severity::Error)
 }
 
-fn draw(path: &Path, more: impl Fn(&config::File, &blueprint::Blueprint) -> Vec<Problem>) -> anyhow::Result<Option<blueprint::Blueprint>> {
-    let read = config::load(path, &Process::beside(path))?;
-    let mut drawn = blueprint::draw(&read, &switchyard_plugins::kinds());
+fn draw(
+    path: &Path,
+    without_secrets: bool,
+    more: impl Fn(&config::File, &blueprint::Blueprint) -> Vec<Problem>,
+) -> anyhow::Result<Option<blueprint::Blueprint>> {
+    let Read { file: read, mut drawn, .. } = read(path, without_secrets)?;
     drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| more(&read, blueprint)));
     let sound = sound(&drawn.problems);
     if !sound {

@@ -26,6 +26,9 @@ pub struct Explain {
     /// When it would come, for routes and outputs with `hours`; with a file: `2026-12-24T23:00Z`, or with an offset.   default: now
     #[arg(long, value_parser = super::time::parse)]
     at: Option<Timestamp>,
+    /// Variables and files of secrets that are not there are no problem, for an event of a file: something stands in for each.
+    #[arg(long)]
+    without_secrets: bool,
     #[command(flatten)]
     admin: Admin,
 }
@@ -56,7 +59,8 @@ impl Explain {
     fn of_file(&self) -> anyhow::Result<Option<Value>> {
         let source = self.source.as_deref().context("say which source the event would come from: --source NAME")?;
         let body = super::send::read(&PathBuf::from(&self.event))?;
-        let Some(blueprint) = check::good(&self.admin.config)? else { return Ok(None) };
+        let good = if self.without_secrets { check::good_without_secrets } else { check::good };
+        let Some(blueprint) = good(&self.admin.config)? else { return Ok(None) };
         let mut headers = Headers::default();
         for header in &self.headers {
             let (name, value) = header.split_once(':').with_context(|| format!("`{header}` is not a header: write `name: value`"))?;
@@ -124,9 +128,14 @@ fn print_request(request: &Value) {
         show::say(&format!("        would not be sent: {}", show::cell(&Value::from(why))));
         return;
     }
-    show::say(&format!("        {} {}", show::cell(&request["method"]), show::cell(&request["url"])));
-    for (name, value) in request["headers"].as_object().into_iter().flatten() {
-        show::say(&format!("        {}: {}", show::cell(&Value::from(name.as_str())), show::cell(value)));
+    show::say(format!("        {} {}", show::cell(&request["method"]), show::cell(&request["url"])).trim_end());
+    for (part, between) in [("properties", " = "), ("headers", ": ")] {
+        for (name, value) in request[part].as_object().into_iter().flatten() {
+            show::say(&format!("        {}{between}{}", show::cell(&Value::from(name.as_str())), show::cell(value)));
+        }
+    }
+    if request["bytes"] == 0 {
+        return;
     }
     show::say("");
     for line in request["body"].as_str().unwrap_or_default().lines() {

@@ -1,5 +1,6 @@
 //! The file on disk → text, tree and problems. Bounded; never panics on what a disk can hold.
 
+use super::comments;
 use super::parse::parse;
 use super::secrets::{Environment, fill};
 use std::fmt;
@@ -74,6 +75,7 @@ pub fn from_text(name: &str, text: impl Into<String>, environment: &dyn Environm
     let text = text.into();
     let mut problems = vec![];
     let mut tree = parse(&text, &mut problems).filter(|tree| is_configuration(tree, &mut problems));
+    problems.extend(tree.iter().flat_map(|tree| comments::cut(tree, &text)));
     let secrets = tree.as_mut().map(|tree| fill(tree, environment, &mut problems)).unwrap_or_default();
     File { path: name.into(), text, tree, problems, secrets }
 }

@@ -5,6 +5,7 @@
 //! Holds L7 in messages (no secret is quoted) and the reading half of L5 (what is wrong is found with its place). Proven by
 //! `wrong_files`, which shows what a person sees for each mistake.
 
+mod comments;
 pub mod file;
 pub mod parse;
 pub mod place;

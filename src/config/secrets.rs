@@ -23,7 +23,14 @@ pub trait Environment {
     fn file(&self, path: &str) -> io::Result<String>;
     /// The names of all variables, to suggest the one that was meant.
     fn names(&self) -> Vec<String>;
+    /// What is put in for a reference, as written, whose variable or file is not there. It is no secret. Default: nothing, and that is told.
+    fn stand_in(&self, _written: &str) -> Option<String> {
+        None
+    }
 }
+
+/// Problems of what `${…}` names and is not there.
+pub const NOT_THERE: [&str; 2] = ["unset-variable", "unreadable-secret"];
 
 /// The process's own environment, and files from a folder.
 #[derive(Debug, Clone)]
@@ -101,7 +108,11 @@ impl Filling<'_> {
                 Piece::Variable { name, default } => self.variable(name, default),
                 Piece::File { path } => self.file(path),
             };
-            match found {
+            let stand_in = |wrong: Wrong| {
+                let value = NOT_THERE.contains(&wrong.id).then(|| self.environment.stand_in(&text.written[range.clone()]));
+                value.flatten().ok_or(wrong)
+            };
+            match found.or_else(stand_in) {
                 Ok(value) => replaced.push_str(&value),
                 Err(wrong) => {
                     whole = false;
@@ -136,7 +147,8 @@ impl Filling<'_> {
     fn unset(&self, name: &str) -> Wrong {
         let empty = self.environment.var(name).is_some();
         let names = self.environment.names();
-        let near = nearest(name, names.iter().map(String::as_str).filter(|other| *other != name));
+        // A shell's own `_` is nobody's secret, and near to every short name.
+        let near = nearest(name, names.iter().map(String::as_str).filter(|other| *other != name && other.len() > 1));
         let set = format!("set it where the daemon starts (`export {name}=…`), or write a default: `${{{name}:-…}}`");
         Wrong {
             id: "unset-variable",
@@ -202,6 +214,7 @@ fn malformed(written: &str, label: &str, patch: Option<String>) -> Wrong {
         title: format!("`{written}` is not a variable"),
         label: label.into(),
         help: match &patch {
+            Some(patch) if patch.starts_with("{{") => format!("a value of the event stands in two braces: write `{patch}`"),
             Some(patch) => format!("write `{patch}`"),
             None => "write `${NAME}`, `${NAME:-default}` or `${file:/path}`; for a plain `${`, double the dollar: `$${`".into(),
         },
@@ -272,6 +285,10 @@ fn reference(rest: &str) -> (usize, Piece<'_>) {
 /// What was most likely meant: blanks inside, or another program's way to write it.
 fn corrected(inner: &str) -> Option<String> {
     let inner = inner.trim();
+    let part = |name: &str| ["data", "headers", "query"].contains(&name);
+    if inner.split_once('.').is_some_and(|(root, path)| part(root) && path.split('.').all(is_name)) {
+        return Some(format!("{{{{ {inner} }}}}"));
+    }
     let name = inner.strip_prefix("env:").or_else(|| inner.strip_prefix("env.")).unwrap_or(inner);
     let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(name.len());
     let (name, rest) = name.split_at(end);
@@ -370,6 +387,7 @@ mod tests {
             ("${HOST-x}", Some("${HOST:-x}")),
             ("${HOST:?gone}", Some("${HOST:-gone}")),
             ("${a.b}", None),
+            ("${data.number}", Some("{{ data.number }}")),
             ("${1A}", None),
         ] {
             let Piece::Wrong(wrong) = reference(&written[2..]).1 else { panic!("{written}") };
@@ -390,6 +408,32 @@ mod tests {
         let values = fill(&mut tree, &environment(), &mut vec![]);
         assert_eq!(values.iter().map(Secret::expose).collect::<Vec<_>>(), ["db", "x-db"]);
         assert_eq!(tree.get("${HOST}").and_then(Node::as_text), Some("key"), "keys stay as they are");
+    }
+
+    #[test]
+    fn a_stand_in_is_put_in_only_where_nothing_is_and_is_no_secret() {
+        struct Without(Made);
+        impl Environment for Without {
+            fn var(&self, name: &str) -> Option<String> {
+                self.0.var(name)
+            }
+            fn file(&self, path: &str) -> io::Result<String> {
+                self.0.file(path)
+            }
+            fn names(&self) -> Vec<String> {
+                self.0.names()
+            }
+            fn stand_in(&self, written: &str) -> Option<String> {
+                (written != "${NEVER}").then(|| format!("<{written}>"))
+            }
+        }
+        let mut node = Node::text("${HOST} ${UNSET} ${EMPTY} ${file:/run/none} ${PORT:-8080}");
+        let mut problems = vec![];
+        let values = fill(&mut node, &Without(environment()), &mut problems);
+        assert_eq!(node.as_text(), Some("db <${UNSET}> <${EMPTY}> <${file:/run/none}> 8080"));
+        assert_eq!((values.iter().map(Secret::expose).next(), problems.len()), (Some("db"), 0));
+        fill(&mut Node::text("${NEVER} ${UNSET} ${1A} {{ x }}"), &Without(environment()), &mut problems);
+        assert_eq!(problems.len(), 2, "a wrong reference and one in a template are told: {problems:?}");
     }
 
     #[test]

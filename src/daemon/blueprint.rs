@@ -10,7 +10,7 @@ use super::homes;
 use super::outputs::{self, OutputPlan};
 use super::sections::{AdminSection, EgressSection};
 use super::unsigned;
-use crate::config;
+use crate::config::{self, secrets::NOT_THERE};
 use crate::ingest;
 use crate::journal::{JournalSection, VaultKey};
 use crate::model::{ConfigVersion, Headers};
@@ -29,9 +29,6 @@ use switchyard_api::{AnyKind, Node, Problem, Secret, Span};
 
 /// The sections of the file.
 const SECTIONS: [&str; 7] = ["server", "journal", "egress", "sources", "routes", "outputs", "tests"];
-
-/// Problems of what `${…}` names and is not there.
-pub const NOT_THERE: [&str; 2] = ["unset-variable", "unreadable-secret"];
 
 /// A configuration that can run.
 pub struct Blueprint {
@@ -84,12 +81,15 @@ pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
         pen.whole(tree, Named::of(file, kinds), base)
     });
     problems.extend(literal_variables(file, kinds, &problems));
-    let braces = file.tree.as_ref().map(|tree| braces::find(tree, kinds, &problems)).unwrap_or_default();
-    problems.extend(braces);
+    if let Some(tree) = &file.tree {
+        braces::add(&mut problems, tree, kinds);
+    }
     // What could not be put in there was told; that its place is empty now is nothing new.
     let missing: Vec<Span> = file.problems.iter().filter(|p| NOT_THERE.contains(&p.id)).map(|p| p.at).collect();
     let found = problems.split_off(file.problems.len());
-    problems.extend(found.into_iter().filter(|p| !missing.contains(&p.at)));
+    let malformed: Vec<Span> = file.problems.iter().filter(|p| p.id == "wrong-variable").map(|p| p.at).collect();
+    let again = |p: &Problem| p.id == "secret-in-template" && malformed.contains(&p.at);
+    problems.extend(found.into_iter().filter(|p| !missing.contains(&p.at) && !again(p)));
     let sound = problems.iter().all(|problem| problem.severity != Severity::Error);
     Drawn { blueprint: drawn.filter(|_| sound), problems }
 }

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use switchyard_api::tree::Key;
 use switchyard_api::{AnyKind, Node, Problem, Value};
 
 /// Parts of an event, as templates name them.
@@ -11,8 +12,17 @@ const PARTS: [&str; 8] = ["data", "headers", "id", "query", "raw", "received_at"
 /// Delivery's own keys that hold a template, and under which name.
 const KEYS: [(&str, &str); 3] = [("rate", "key"), ("order_by", "key"), ("digest", "by")];
 
-/// All of a file. Not where something is wrong already.
-pub fn find(tree: &Node, kinds: &[Arc<dyn AnyKind>], told: &[Problem]) -> Vec<Problem> {
+/// What a glob says of braces: where they were meant to be replaced it is left out.
+const NO_GLOB: &str = "wrong-glob";
+
+/// Adds those of a whole file. Not where something is wrong already, but for globs: that braces are none says little of what was meant.
+pub fn add(problems: &mut Vec<Problem>, tree: &Node, kinds: &[Arc<dyn AnyKind>]) {
+    let found = find(tree, kinds, problems);
+    problems.retain(|p| p.id != NO_GLOB || found.iter().all(|braces| braces.at != p.at));
+    problems.extend(found);
+}
+
+fn find(tree: &Node, kinds: &[Arc<dyn AnyKind>], told: &[Problem]) -> Vec<Problem> {
     let mut found = Found { told, problems: vec![] };
     for (_, source) in section(tree, "sources") {
         for (key, node) in source.entries().iter().filter(|(key, _)| key.name != "answer") {
@@ -33,7 +43,7 @@ pub fn find(tree: &Node, kinds: &[Arc<dyn AnyKind>], told: &[Problem]) -> Vec<Pr
     found.problems
 }
 
-fn section<'t>(tree: &'t Node, name: &str) -> impl Iterator<Item = &'t (switchyard_api::tree::Key, Node)> {
+fn section<'t>(tree: &'t Node, name: &str) -> impl Iterator<Item = &'t (Key, Node)> {
     tree.get(name).into_iter().flat_map(Node::entries)
 }
 
@@ -67,7 +77,7 @@ impl Found<'_> {
                         }
                     }
                 }
-                "topic" => self.plain(node, "a topic is matched as it is written, with `*`; what else an event must be stands in `filter`"),
+                "topic" => self.topic(node),
                 "filter" => self.plain(
                     node,
                     "a filter compares with the text itself; to compare two values of an event write `where: '.data.a == .data.b'`",
@@ -85,7 +95,8 @@ impl Found<'_> {
             [] => "a setting is the same for every event".to_owned(),
             fields => format!("a setting is the same for every event; values of it stand in the message: `{}`", fields.join("`, `")),
         };
-        for (key, node) in output.entries() {
+        let known = |key: &Key| self.told.iter().all(|problem| problem.at != key.span);
+        for (key, node) in output.entries().iter().filter(|(key, _)| known(key)).collect::<Vec<_>>() {
             if fields.contains(&key.name) {
                 self.template(node);
             } else if let Some((_, inner)) = KEYS.iter().find(|(outer, _)| *outer == key.name) {
@@ -102,6 +113,17 @@ impl Found<'_> {
             let at = double(text).or_else(|| single(text))?;
             let title = format!("`{}` is not replaced here", &text[at.clone()]);
             Some((Problem::error("not-rendered", node.span, title, "taken as it is written").help(help), at))
+        });
+    }
+
+    /// Topics of a route: braces in them never mean anything.
+    fn topic(&mut self, node: &Node) {
+        self.each_text(node, &mut |text, node| {
+            let any = || text.find("{{").map(|at| at..text[at..].find("}}").map_or(text.len(), |end| at + end + 2));
+            let at = double(text).or_else(|| single(text)).or_else(any)?;
+            let title = format!("a route's `topic` is a pattern: `{}` is not replaced in it", &text[at.clone()]);
+            let problem = Problem::error("not-rendered", node.span, title, "held against the event's topic as it is written");
+            Some((problem.help(instead_of(&text[at.clone()])), at))
         });
     }
 
@@ -122,7 +144,7 @@ impl Found<'_> {
         match &node.value {
             Value::Map(entries) => entries.iter().for_each(|(_, node)| self.each_text(node, look)),
             Value::List(items) => items.iter().for_each(|node| self.each_text(node, look)),
-            Value::Text(text) if !self.told.iter().any(|problem| node.span.contains(problem.at)) => {
+            Value::Text(text) if !self.told.iter().any(|problem| problem.id != NO_GLOB && node.span.contains(problem.at)) => {
                 let found = look(&text.written, node);
                 // Where `${…}` put something in, places in the text are others.
                 let whole = text.replaced.is_some();
@@ -131,6 +153,23 @@ impl Found<'_> {
             _ => {}
         }
     }
+}
+
+/// What to write instead of a value of the event, where the topic is to depend on it.
+fn instead_of(braces: &str) -> String {
+    let inner = braces.trim_matches(['{', '}', '-', ' ']);
+    let inner = inner.split('|').next().unwrap_or_default().trim();
+    let plain = |path: &str| !path.is_empty() && path.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
+    let header = inner.strip_prefix("headers.").or_else(|| inner.strip_prefix("headers[")?.strip_suffix(']'));
+    let header = header.map(|name| name.trim_matches(['\'', '"'])).filter(|name| plain(name));
+    let (filter, source) = match (inner.strip_prefix("data.").filter(|path| plain(path)), header) {
+        (Some(path), _) => (format!("data.{path}"), format!("json: {path}")),
+        (None, Some(name)) => (format!("headers.{name}"), format!("header: {name}")),
+        (None, None) => return "write it as it is, such as `ORDER_*`, or leave `topic` out to take every topic".to_owned(),
+    };
+    format!(
+        "to go by that value write `filter: {{ {filter}: VALUE }}`; if it is the event's topic, say so at the source: `topic: {{ {source} }}`"
+    )
 }
 
 /// Finds the first place in a text that is wrong, and what is to be told of it.
@@ -167,6 +206,16 @@ mod tests {
     #[test]
     fn what_names_a_part_of_an_event_is_found_and_nothing_else() {
         let of = |find: fn(&str) -> Option<Range<usize>>, text: &'static str| find(text).map(|at| &text[at]);
+        for (braces, words) in [
+            ("{{ data.type }}", ["`filter: { data.type: VALUE }`", "`topic: { json: type }`"]),
+            ("{{ data.a.b|lower }}", ["`filter: { data.a.b: VALUE }`", "`topic: { json: a.b }`"]),
+            ("{{ headers['x-kind'] }}", ["`filter: { headers.x-kind: VALUE }`", "`topic: { header: x-kind }`"]),
+            ("{{ event.type }}", ["write it as it is", "leave `topic` out"]),
+            ("{{ data['a b'] }}", ["write it as it is", "leave `topic` out"]),
+        ] {
+            let help = instead_of(braces);
+            assert!(words.iter().all(|word| help.contains(word)), "{braces}: {help}");
+        }
         assert_eq!(of(double, "x {{ data.type }} y"), Some("{{ data.type }}"));
         assert_eq!(of(double, "{{- topic|upper -}}"), Some("{{- topic|upper -}}"));
         for text in ["{{", "}} {{", "{{ name }}", "{{ database.x }}", "{ data.x }", "{{{", "{data.x}"] {

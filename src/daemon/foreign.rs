@@ -1,6 +1,7 @@
 //! Words that other programs have for what has another name here, and how a key is written whose value was of another kind:
 //! what somebody meant who comes from there.
 
+use super::indents;
 use switchyard_api::{Node, Problem, Span, Value};
 
 /// Where a key stands: names from the top, `*` for a name that people choose; lists do not count.
@@ -27,6 +28,8 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
         Some("outputs"),
     ),
     (TOP, &["pipelines", "pipeline", "subscriptions", "flows"], "what goes where stands under `routes`", Some("routes")),
+    (TOP, &["transforms", "transform", "processors"], "what is sent is changed by `transform` of a route, a program of jq", None),
+    (TOP, &["data"], "in a ConfigMap the configuration is the text behind `data: { routes.yaml: | … }`: check that text", None),
     (TOP, &["version", "apiVersion", "kind", "name", "metadata"], "there is one version of this file: take it away", None),
     (
         TOP,
@@ -45,6 +48,7 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
     (JOURNAL, &["path", "file", "dir", "directory", "database"], "write `url: sqlite:PATH`", None),
     (JOURNAL, &["retention", "ttl", "max_age", "keep"], "write `retain: { delivered: 3d, dead: 30d }`", None),
     (SOURCE, &["type", "provider", "preset", "scheme", "signature"], "who sends, or how it is proven, is `verify`", Some("verify")),
+    (SOURCE, &["address", "port", "listen", "host"], "all sources are reached at `server.listen`; each has its own `path`", None),
     (SOURCE, &["auth", "authentication", "authenticate"], "how the sender is proven is `verify`", Some("verify")),
     (SOURCE, &["secret_env", "signing_secret", "secret_key", "secrets", "webhook_secret"], "write `secret: \"${NAME}\"`", None),
     (SOURCE, &["method", "methods"], "events are taken by POST: take it away", None),
@@ -60,7 +64,7 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
     (ROUTE, &["source", "sources", "inputs", "input"], "what a route takes from is `from`", Some("from")),
     (
         ROUTE,
-        &["match", "matchers", "matches", "conditions", "condition"],
+        &["match", "matchers", "match_re", "matches", "conditions", "condition", "check", "when"],
         "conditions are `filter: { data.total: { gt: 1000 } }`, topics are `topic`",
         None,
     ),
@@ -78,6 +82,18 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
         ROUTE,
         &["group_by", "group_wait", "group_interval", "throttle"],
         "what goes together, and how often, is `digest` and `rate` of the output",
+        None,
+    ),
+    (
+        ROUTE,
+        &["mute_time_intervals", "mute_times", "silence", "mute"],
+        "write `hours:` for when it may send; `switchyard silence` keeps deliveries back for a while",
+        None,
+    ),
+    (
+        ROUTE,
+        &["text", "body", "subject", "html", "headers", "key", "title", "uses", "with", "run", "steps", "do", "action"],
+        "what is said stands beside the output's name: `to: { output: NAME, text: … }`",
         None,
     ),
     (ROUTE, &["map", "mapping", "jq", "script"], "what is sent is changed by `transform`, a program of jq", Some("transform")),
@@ -106,8 +122,15 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
     (OUTPUT, &["cron", "schedule", "time"], "write `hours: { zone: Europe/Amsterdam, on: mon-fri, from: \"08:00\", to: \"18:00\" }`", None),
     (
         OUTPUT,
-        &["group_by", "group_wait", "group_interval", "batching", "buffer"],
+        &["group_by", "group_wait", "group_interval", "repeat_interval", "batching"],
         "what goes together is `digest: { by: \"{{ topic }}\", every: 5m }`",
+        None,
+    ),
+    (OUTPUT, &["buffer", "queue", "persistence"], "what waits is kept in the journal, on disk: there is nothing to set here", None),
+    (
+        OUTPUT,
+        &["encoding", "codec", "serializer"],
+        "what is sent is made by message fields, such as `text` or `body`, or by `transform` of the route",
         None,
     ),
     (
@@ -143,6 +166,11 @@ const EXAMPLES: &[(Place, &str, &str)] = &[
         "write the name of a sender, such as `verify: stripe`; or `verify: none`; or `verify: { hmac: sha256, header: X-Signature }`",
     ),
     (SOURCE, "secret", "write `secret: \"${NAME}\"`, or a list while it rotates"),
+    (VERIFY, "hmac", "write `verify: { hmac: sha256, header: X-Signature }`: what else there is stands beside `hmac`"),
+    (SERVER, "admin", "write `admin: { listen: 127.0.0.1:8081 }`"),
+    (SERVER, "tls", "write `tls: { cert: tls/cert.pem, key: tls/key.pem }`"),
+    (ROUTE, "where", "write a program of jq in quotes: `where: '.data.total > 1000'`"),
+    (ROUTE, "transform", "write a program of jq in quotes: `transform: '{ id: .data.id }'`"),
     (OUTPUT, "retry", "write `retry: { attempts: 5, over: 1h }`, or `retry: { schedule: [5s, 5m, 30m] }`"),
     (OUTPUT, "order_by", "write `order_by: { key: \"{{ data.id }}\" }`"),
     (OUTPUT, "auth", "write `auth: { bearer: \"${TOKEN}\" }`, or `auth: { basic: { user: NAME, password: \"${PASSWORD}\" } }`"),
@@ -173,6 +201,7 @@ pub fn translate(problems: &mut Vec<Problem>, from: usize, tree: &Node) {
             problem.help = Some((*help).to_owned());
         }
     }
+    indents::explain(problems, from, tree);
     // What is missing is there, under another name.
     let told = |p: &Problem, (inside, word): &(Span, &str)| {
         p.id == "missing-key" && p.title.contains(&format!("`{word}`")) && (inside.contains(p.at) || p.at.contains(*inside))
@@ -189,7 +218,8 @@ pub fn variable(text: &str) -> Option<&str> {
     let inside = |open: &str, close: &str| text.strip_prefix(open)?.strip_suffix(close).map(str::trim);
     let scoped = |text: &'_ str| text.split_once('.').is_some_and(|(scope, _)| ["env", "secrets", "vars"].contains(&scope));
     let braces = inside("${{", "}}").or_else(|| inside("{{", "}}")).filter(|text| scoped(text)).and_then(|text| text.split_once('.'));
-    let name = braces.map(|(_, name)| name).or_else(|| inside("%", "%")).or_else(|| text.strip_prefix('$'))?;
+    let name =
+        braces.map(|(_, name)| name).or_else(|| inside("%", "%")).or_else(|| inside("$(", ")")).or_else(|| text.strip_prefix('$'))?;
     let plain = |name: &str| name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     (name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_') && plain(name)).then_some(name)
 }

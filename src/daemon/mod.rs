@@ -1,6 +1,6 @@
 //! The daemon's life: draw the file, open the journal, recover, serve, reload, drain. The only room that spawns and opens.
 //!
-//! `blueprint`, `outputs`, `sections` file → what can run (`hidden`: what of it is not shown) · `hub` where the rooms meet · `keys` senders' certificates · `gate`, `silences` what may not go now · `works` what
+//! `blueprint`, `outputs`, `sections` file → what can run (`hidden`: what of it is not shown; `without_secrets`: where nobody has them) · `hub` where the rooms meet · `keys` senders' certificates · `gate`, `silences` what may not go now · `works` what
 //! runs between the doors, recovery included · `start` opening · `reload` swapping whole · `reach` asking outputs without a daemon · `replays` what is delivered
 //! again · `purge` what is ended · `drill` what is sent as a test · `run` the life itself · `rounds` what is wrong, told as events (`looks` at what, `space` on the disk, `told` before) · `status` what it says about itself ·
 //! `door`, `watch`, `signals` its ways to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of
@@ -20,6 +20,7 @@ mod gate;
 pub mod hidden;
 mod homes;
 mod hub;
+mod indents;
 mod keys;
 mod login;
 mod looks;
@@ -45,6 +46,7 @@ pub mod trial;
 mod unsigned;
 mod versions;
 mod watch;
+pub mod without_secrets;
 mod works;
 
 pub use door::ADMIN_FILE;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::problem::nearest;
 use switchyard_api::tls::NamedFiles;
-use switchyard_api::tree::{self, Key, Value};
+use switchyard_api::tree::{self, Key, Template, Value};
 use switchyard_api::{AnyConfig, AnyKind, Field, Node, Problem};
 
 /// An output, ready to connect.
@@ -96,9 +96,20 @@ pub fn read(
     (plan, Some(message))
 }
 
+/// A key that is a value of the event without its braces: one line for all events, and not what was meant.
+fn bare_value(what: &str, written: &Template) -> Option<Problem> {
+    let bare = ["data.", "headers.", "query."].iter().any(|root| written.text.starts_with(root)) && !written.text.contains(['{', ' ']);
+    bare.then(|| {
+        let title = format!("`{what}` is the same for every event");
+        let problem = Problem::error("constant-key", written.span, title, "not a value of the event");
+        problem.help(format!("write `\"{{{{ {} }}}}\"`", written.text))
+    })
+}
+
 /// What its deliveries stand in line by. What goes together is shown as one text.
 fn line(section: DeliverySection, fields: &[Field], output: &Key, policy: Option<&Policy>, problems: &mut Vec<Problem>) -> Option<Line> {
     if let Some(order) = section.order_by {
+        problems.extend(bare_value("order_by.key", &order.value.key));
         return Some(Line { by: By::Template("order_by.key", order.value.key), digest: None });
     }
     let digest = section.digest?;
@@ -108,6 +119,7 @@ fn line(section: DeliverySection, fields: &[Field], output: &Key, policy: Option
         problems.push(problem.help("take `digest` out; `rate` slows an output down"));
         return None;
     }
+    problems.extend(digest.value.by.as_ref().and_then(|by| bare_value("digest.by", by)));
     let by = digest.value.by.map_or(By::All, |by| By::Template("digest.by", by));
     let how = policy.and_then(|policy| policy.digest).map(|digest| Digested { first: digest.first, max: digest.max });
     Some(Line { by, digest: how })

@@ -145,7 +145,12 @@ fn days(node: Option<&Node>, problems: &mut Vec<Problem>) -> Option<[bool; 7]> {
                 let problem = Problem::error("unknown-day", item.span, title, "here");
                 let near = nearest(part, DAYS.map(|(name, _)| name))
                     .or_else(|| DAYS.map(|(name, _)| name).into_iter().find(|name| starts(part, name)));
-                let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+                let near = match part.to_lowercase().as_str() {
+                    "weekdays" | "weekday" | "workdays" | "business" => "write `mon-fri`; ".to_owned(),
+                    "weekend" | "weekends" => "write `sat-sun`; ".to_owned(),
+                    "daily" | "everyday" | "all" | "*" => "leave `on` out for every day; ".to_owned(),
+                    _ => near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default(),
+                };
                 problems
                     .push(problem.help(format!("{near}days are mon, tue, wed, thu, fri, sat and sun; several are `mon-fri` or a list")));
                 sound = false;

@@ -155,6 +155,10 @@ impl Build<'_> {
                     problem.help = Some(format!("did you mean `{near}`?"));
                     problem.patch = Some(near.to_owned());
                 }
+                None if ["no", "false", "off", "disabled"].contains(&word.value.as_str()) => {
+                    problem.help = Some("where nobody has to prove who sends write `verify: none`".to_owned());
+                    problem.patch = Some("none".to_owned());
+                }
                 None => {
                     problem.help = Some(format!(
                         "known are {}, and `none`; or spell the form out: `hmac`, `public`, `bearer`, `token`, `basic`, `jwt`, `mtls`, `allow`",

@@ -95,8 +95,9 @@ outputs:
 pub struct Mistake(pub &'static str, pub &'static str, pub &'static str, pub &'static str);
 
 /// Rules whose breach is said and does not keep a file from running.
-pub const WARNINGS: [&str; 16] = [
+pub const WARNINGS: [&str; 17] = [
     "any-account",
+    "comment-cuts",
     "destination-ends",
     "insecure-url",
     "literal-variable",

@@ -48,7 +48,7 @@ use switchyard_api::escape::Escape;
 use switchyard_api::stream::{Address, Schemes};
 use switchyard_api::tls::TlsSettings;
 use switchyard_api::{
-    At, CheckError, Confine, ConnectError, Field, Handle, Kind, Kit, Outcome, Output, Parcel, Problem, Secret, Settle, Shape,
+    At, CheckError, Confine, ConnectError, Field, Handle, Kind, Kit, Outcome, Output, Parcel, Preview, Problem, Secret, Settle, Shape,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -137,6 +137,10 @@ impl Kind for Amqp {
             problems.push(problem.help("write its name, and what depends on the event into `routing_key`"));
         }
         problems
+    }
+
+    fn preview(&self, config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(message::preview(parcel, config.exchange.as_ref().map(|exchange| exchange.value.as_str())))
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<AmqpOutput, ConnectError> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use switchyard_api::headers::headers;
-use switchyard_api::{Outcome, Parcel};
+use switchyard_api::{Outcome, Parcel, Preview};
 
 use crate::SHORT_MAX;
 
@@ -45,6 +45,29 @@ pub fn message(parcel: &Parcel) -> Result<(ShortString, Bytes, BasicProperties),
         properties = properties.with_content_type(content_type);
     }
     Ok((key, payload, properties))
+}
+
+/// The same as a person reads it.
+///
+/// # Errors
+/// Why it would not be sent.
+pub fn preview(parcel: &Parcel, exchange: Option<&str>) -> Result<Preview, String> {
+    let (key, body, properties) = message(parcel).map_err(|outcome| outcome.text().to_owned())?;
+    let named = |name: &str, value: Option<&ShortString>| value.map(|value| (name.to_owned(), value.to_string()));
+    let own = [
+        named("routing_key", Some(&key)),
+        named("message_id", properties.message_id().as_ref()),
+        named("app_id", properties.app_id().as_ref()),
+        named("content_type", properties.content_type().as_ref()),
+    ];
+    let text = |value: &AMQPValue| value.as_long_string().map(ToString::to_string).unwrap_or_default();
+    let table = properties.headers().iter().flat_map(FieldTable::inner);
+    Ok(Preview {
+        properties: own.into_iter().flatten().collect(),
+        headers: table.map(|(name, value)| (name.to_string(), text(value))).collect(),
+        body,
+        ..Preview::new("PUBLISH", exchange.unwrap_or("(default exchange)"))
+    })
 }
 
 fn short(text: &str) -> Option<ShortString> {

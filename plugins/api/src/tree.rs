@@ -319,6 +319,10 @@ impl de::Error for Wrong {
         }
     }
     fn invalid_type(found: de::Unexpected, expected: &dyn de::Expected) -> Self {
+        let quoted = match found {
+            de::Unexpected::Str(text) => text.parse::<f64>().is_ok() || ["true", "false"].contains(&text),
+            _ => false,
+        };
         // Never the text itself: it may be a secret.
         let found = match found {
             de::Unexpected::Str(_) => "a text".to_owned(),
@@ -341,6 +345,7 @@ impl de::Error for Wrong {
             "a list" => "write a list: `[one, two]`, or each entry on a line of its own that begins with `- `".to_owned(),
             "keys and values" => "write its keys below it, indented, or as `{ key: value }`".to_owned(),
             "a text" => "write a text; in quotes anything is one".to_owned(),
+            other if quoted => format!("write {other}, without quotes"),
             other => format!("write {other}"),
         };
         Wrong { help: Some(help), ..Wrong::new("wrong-type", format!("expected {expected}, found {found}")) }

@@ -27,7 +27,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use switchyard_api::escape::Escape;
 use switchyard_api::{
-    Cap, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Printable, Problem, Settle, Shape,
+    Cap, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Preview, Printable, Problem, Settle, Shape,
 };
 use tokio::sync::Semaphore;
 
@@ -73,6 +73,10 @@ impl Kind for Console {
 
     fn validate(&self, _: &Config) -> Vec<Problem> {
         vec![]
+    }
+
+    fn preview(&self, _: &Config, kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(Ok(Preview { body: line(&kit.output, parcel).into(), ..Preview::new("PRINT", "standard output") }))
     }
 
     async fn connect(&self, _: Config, kit: &Kit) -> Result<ConsoleOutput, ConnectError> {

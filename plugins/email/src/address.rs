@@ -118,6 +118,13 @@ pub struct Mailbox {
     pub address: Address,
 }
 
+/// For people; headers need more ([`Mailbox::in_header`]).
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.is_empty() { self.address.fmt(f) } else { write!(f, "{} <{}>", self.name, self.address) }
+    }
+}
+
 impl Mailbox {
     /// Reads `shop@example.com`, `<shop@example.com>` or `Shop <shop@example.com>`; the name may stand in double quotes.
     ///

@@ -67,7 +67,8 @@ use switchyard_api::http::{Auth, Connection, Limits};
 use switchyard_api::kind::{Defaults, Login};
 use switchyard_api::tls::{Tls, TlsFiles};
 use switchyard_api::{
-    Cap, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Problem, Secret, Settle, Shape, Wall, Written,
+    Cap, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Preview, Problem, Secret, Settle, Shape, Wall,
+    Written,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -148,6 +149,11 @@ impl Kind for EmailKind {
         let problem =
             Problem::error("no-recipients-from", key.span, "`recipient` is set, and no domain is allowed", "it would always be refused");
         vec![problem.help("add `recipients_from: [example.com]` to the output")]
+    }
+
+    fn preview(&self, config: &Config, kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        let built = config.build().map_err(|problems| problems.first().map(|p| p.title.clone()).unwrap_or_default());
+        Some(built.and_then(|built| built.letterhead.preview(parcel, kit.wall.millis())))
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<EmailOutput, ConnectError> {

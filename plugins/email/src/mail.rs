@@ -9,8 +9,9 @@ use crate::text;
 use lettre::message::header::{ContentTransferEncoding, ContentType};
 use lettre::message::{Attachment, MultiPart, SinglePart};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fmt::Write;
-use switchyard_api::{Outcome, Parcel};
+use switchyard_api::{Outcome, Parcel, Preview};
 
 /// The largest event that is attached; the text says of a larger one that it is not.
 pub const ATTACH_MAX: usize = 256 << 10;
@@ -87,7 +88,7 @@ impl Letterhead {
         let shown = [Some(&self.from.address), self.reply_to.as_ref().map(|m| &m.address), self.bounces.as_ref()];
         let all = recipients.iter().map(|recipient| &recipient.address).chain(shown.into_iter().flatten());
         let utf8 = !all.into_iter().all(Address::is_ascii);
-        let mut bytes = self.headers(parcel, &to, now).into_bytes();
+        let mut bytes = self.headers(parcel, &to, now).iter().map(Header::written).collect::<String>().into_bytes();
         bytes.extend(self.body(parcel));
         Ok(Mail { sender: self.bounces.clone(), recipients, utf8, bytes })
     }
@@ -109,75 +110,92 @@ impl Letterhead {
         Mailbox::parse(&address.to_string()).map(Some).map_err(|error| Outcome::Rejected { why: error.to_string() })
     }
 
-    fn headers(&self, parcel: &Parcel, to: &[&Mailbox], now: i64) -> String {
-        let seen = |all: &mut dyn Iterator<Item = &Mailbox>| all.map(Mailbox::in_header).collect::<Vec<_>>();
-        let mut out = format!("Date: {}\r\n", date(now));
-        out += &list("From", &[self.from.in_header()]);
-        let (to, cc) = (seen(&mut to.iter().copied()), seen(&mut self.cc.iter()));
-        if to.is_empty() && cc.is_empty() {
-            out += "To: undisclosed-recipients:;\r\n";
+    /// The mail as a person reads it: whom it goes to, its headers, and what it says before that is encoded.
+    ///
+    /// # Errors
+    /// Why it would not be sent.
+    pub fn preview(&self, parcel: &Parcel, now: i64) -> Result<Preview, String> {
+        let mail = self.mail(parcel, now).map_err(|outcome| outcome.text().to_owned())?;
+        let chosen = self.chosen(parcel).map_err(|outcome| outcome.text().to_owned())?;
+        let to: Vec<&Mailbox> = chosen.as_ref().map_or(self.to.iter().collect(), |chosen| vec![chosen]);
+        let recipients: Vec<String> = mail.recipients.iter().map(|recipient| recipient.address.to_string()).collect();
+        let headers = self.headers(parcel, &to, now).iter().map(Header::shown).collect();
+        let mut body = self.plain(parcel);
+        if let Some(html) = html(parcel) {
+            let _ = write!(body, "\n\n[text/html]\n{html}");
         }
-        for (name, all) in [("To", to), ("Cc", cc)] {
-            if !all.is_empty() {
-                out += &list(name, &all);
+        if self.attaches(parcel) {
+            let _ = write!(body, "\n\n[attached: {}, {} bytes]", attachment(parcel.payload_type()).0, parcel.payload().len());
+        }
+        Ok(Preview { headers, body: body.into(), ..Preview::new("MAIL", recipients.join(", ")) })
+    }
+
+    fn headers<'a>(&'a self, parcel: &'a Parcel, to: &[&'a Mailbox], now: i64) -> Vec<Header<'a>> {
+        let mut all = vec![Header::Plain("Date", date(now)), Header::Addresses("From", vec![&self.from])];
+        if to.is_empty() && self.cc.is_empty() {
+            all.push(Header::Plain("To", "undisclosed-recipients:;".to_owned()));
+        }
+        for (name, mailboxes) in [("To", to.to_vec()), ("Cc", self.cc.iter().collect()), ("Reply-To", self.reply_to.iter().collect())] {
+            if !mailboxes.is_empty() {
+                all.push(Header::Addresses(name, mailboxes));
             }
         }
-        if let Some(reply_to) = &self.reply_to {
-            out += &list("Reply-To", &[reply_to.in_header()]);
-        }
         let subject = parcel.message.text("subject").unwrap_or(&parcel.topic);
-        match parcel.message.count() {
-            1 => out += &unstructured("Subject", subject),
-            count => out += &unstructured("Subject", &format!("{subject} (and {} more)", count - 1)),
-        }
-        let _ = write!(out, "Message-ID: <{}@{}>\r\n", parcel.delivery, self.domain);
+        all.push(match parcel.message.count() {
+            1 => Header::text("Subject", subject),
+            count => Header::text("Subject", format!("{subject} (and {} more)", count - 1)),
+        });
+        all.push(Header::Plain("Message-ID", format!("<{}@{}>", parcel.delivery, self.domain)));
         if let Some(key) = parcel.message.text("threads").filter(|key| !key.is_empty()) {
             let root = format!("<{}.root@{}>", thread(key), self.domain);
-            let _ = write!(out, "In-Reply-To: {root}\r\nReferences: {root}\r\n");
+            all.extend([Header::Plain("In-Reply-To", root.clone()), Header::Plain("References", root)]);
         }
-        out += "Auto-Submitted: auto-generated\r\n";
+        all.push(Header::Plain("Auto-Submitted", "auto-generated".to_owned()));
         let ours = [("Event", parcel.event.as_str()), ("Delivery", &parcel.delivery), ("Route", &parcel.route), ("Topic", &parcel.topic)];
-        for (name, value) in ours {
-            out += &unstructured(&format!("X-Switchyard-{name}"), value);
-        }
+        all.extend(ours.map(|(name, value)| Header::text(format!("X-Switchyard-{name}"), value)));
         if parcel.replay {
-            out += "X-Switchyard-Replay: true\r\n";
+            all.push(Header::Plain("X-Switchyard-Replay", "true".to_owned()));
         }
-        for (name, value) in &self.headers {
-            out += &unstructured(name, value);
+        all.extend(self.headers.iter().map(|(name, value)| Header::text(name, value)));
+        all.push(Header::Plain("MIME-Version", "1.0".to_owned()));
+        all
+    }
+
+    fn attaches(&self, parcel: &Parcel) -> bool {
+        self.attach && parcel.message.count() == 1 && parcel.payload().len() <= ATTACH_MAX
+    }
+
+    /// What a reader without HTML sees.
+    fn plain(&self, parcel: &Parcel) -> String {
+        let payload = parcel.payload();
+        let mut plain = match (parcel.message.text("text"), html(parcel)) {
+            (Some(text), _) => text.to_owned(),
+            (None, Some(html)) => text::of_html(html),
+            (None, None) => {
+                let payload = text::of_payload(&payload);
+                format!("{} from {}\n\n{payload}\n\n{}\n", parcel.topic, parcel.source, parcel.event)
+            }
+        };
+        if self.attach && parcel.message.count() > 1 {
+            plain.push_str("\n\n(A mail for several events has none attached.)\n");
+        } else if self.attach && !self.attaches(parcel) {
+            let _ = write!(plain, "\n\n(The event has {} bytes and is not attached: the most is {ATTACH_MAX}.)\n", payload.len());
         }
-        out + "MIME-Version: 1.0\r\n"
+        plain
     }
 
     /// The body with its own headers: text, or text and HTML, and behind it the event.
     fn body(&self, parcel: &Parcel) -> Vec<u8> {
-        let html = parcel.message.text("html").filter(|html| !html.is_empty());
-        let mut plain = match (parcel.message.text("text"), html) {
-            (Some(text), _) => text.to_owned(),
-            (None, Some(html)) => text::of_html(html),
-            (None, None) => {
-                let payload = text::of_payload(&parcel.payload());
-                format!("{} from {}\n\n{payload}\n\n{}\n", parcel.topic, parcel.source, parcel.event)
-            }
-        };
-        let payload = parcel.payload();
-        let alone = parcel.message.count() == 1;
-        let attached = self.attach && alone && payload.len() <= ATTACH_MAX;
-        if self.attach && !alone {
-            plain.push_str("\n\n(A mail for several events has none attached.)\n");
-        } else if self.attach && !attached {
-            let _ = write!(plain, "\n\n(The event has {} bytes and is not attached: the most is {ATTACH_MAX}.)\n", payload.len());
-        }
-        let plain = encoded(ContentType::TEXT_PLAIN, &plain);
-        let html = html.map(|html| encoded(ContentType::TEXT_HTML, html));
+        let plain = encoded(ContentType::TEXT_PLAIN, &self.plain(parcel));
+        let html = html(parcel).map(|html| encoded(ContentType::TEXT_HTML, html));
         // No encoded body has `=_` in it, so no content can end its part.
         let boundary = |level: &str| format!("=_{level}_{}", parcel.delivery);
         let alternative = |html| MultiPart::alternative().boundary(boundary("a")).singlepart(plain.clone()).singlepart(html);
-        if !attached {
+        if !self.attaches(parcel) {
             return html.map_or_else(|| plain.formatted(), |html| alternative(html).formatted());
         }
         let (name, kind) = attachment(parcel.payload_type());
-        let event = Attachment::new(name.to_owned()).body(payload.to_vec(), kind);
+        let event = Attachment::new(name.to_owned()).body(parcel.payload().to_vec(), kind);
         let mixed = MultiPart::mixed().boundary(boundary("m"));
         match html {
             Some(html) => mixed.multipart(alternative(html)),
@@ -186,6 +204,42 @@ impl Letterhead {
         .singlepart(event)
         .formatted()
     }
+}
+
+/// One header, before it is written.
+enum Header<'a> {
+    /// People, in their order.
+    Addresses(&'static str, Vec<&'a Mailbox>),
+    /// A text that may hold anything.
+    Text(Cow<'a, str>, Cow<'a, str>),
+    /// Our own words, short and in ASCII.
+    Plain(&'static str, String),
+}
+
+impl<'a> Header<'a> {
+    fn text(name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
+        Header::Text(name.into(), value.into())
+    }
+
+    fn written(&self) -> String {
+        match self {
+            Header::Addresses(name, all) => list(name, &all.iter().map(|mailbox| mailbox.in_header()).collect::<Vec<_>>()),
+            Header::Text(name, value) => unstructured(name, value),
+            Header::Plain(name, value) => format!("{name}: {value}\r\n"),
+        }
+    }
+
+    fn shown(&self) -> (String, String) {
+        match self {
+            Header::Addresses(name, all) => ((*name).to_owned(), all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            Header::Text(name, value) => (name.to_string(), value.trim().to_owned()),
+            Header::Plain(name, value) => ((*name).to_owned(), value.clone()),
+        }
+    }
+}
+
+fn html(parcel: &Parcel) -> Option<&str> {
+    parcel.message.text("html").filter(|html| !html.is_empty())
 }
 
 /// Quoted-printable: readable in the raw, short lines, nothing beyond ASCII.

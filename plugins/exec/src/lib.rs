@@ -87,7 +87,8 @@ use std::time::Duration;
 use switchyard_api::escape::Escape;
 use switchyard_api::tree::{self, Node, Value};
 use switchyard_api::{
-    At, CheckError, Confine, ConnectError, Defaults, Field, Kind, Kit, Output, Parcel, Period, Problem, Secret, Settle, Shape, Size, Span,
+    At, CheckError, Confine, ConnectError, Defaults, Field, Kind, Kit, Output, Parcel, Period, Preview, Problem, Secret, Settle, Shape,
+    Size, Span,
 };
 
 use keeper::Keeper;
@@ -200,14 +201,24 @@ impl Kind for Exec {
         problems
     }
 
+    fn preview(&self, config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        let shown = shown(config);
+        let words = config.command.value.iter().map(|word| shown.line(word.value.expose()));
+        let method = match config.mode {
+            Mode::Stay => "WRITE TO",
+            Mode::Once => "RUN",
+        };
+        let command = words.collect::<Vec<_>>().join(" ");
+        Some(line::line(parcel).map(|line| Preview { body: line.into(), ..Preview::new(method, command) }))
+    }
+
     async fn connect(&self, config: Config, kit: &Kit) -> Result<ExecOutput, ConnectError> {
         let wrong = |error: std::io::Error| ConnectError(format!("there is no folder to run in: {error}"));
         // Whole, since the program is looked for from here and runs there.
         let cwd = std::path::absolute(kit.base.join(config.cwd.as_deref().unwrap_or("."))).map_err(wrong)?;
-        let secrets = config.env.values().map(|value| &value.value).chain(config.hidden.iter().map(|(_, secret)| secret));
         let recipe = Arc::new(Recipe {
             output: Arc::clone(&kit.output),
-            shown: Shown::hiding(secrets),
+            shown: shown(&config),
             command: config.command.value.into_iter().map(|word| word.value).collect(),
             env: config.env.into_iter().map(|(name, value)| (name, value.value)).collect(),
             cwd,
@@ -223,6 +234,11 @@ impl Kind for Exec {
             max_batch: config.max_batch.map_or(1, |most| most.value),
         })
     }
+}
+
+/// How its words and its command are shown: without the values of `env`, and of `${…}` in the command.
+fn shown(config: &Config) -> Shown {
+    Shown::hiding(config.env.values().map(|value| &value.value).chain(config.hidden.iter().map(|(_, secret)| secret)))
 }
 
 fn judge_command(config: &Config, problems: &mut Vec<Problem>) {

@@ -48,7 +48,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use switchyard_api::escape::Escape;
 use switchyard_api::{
-    At, CheckError, Confine, ConnectError, Field, Handle, Kind, Kit, Outcome, Output, Parcel, Problem, Settle, Shape, Written,
+    At, CheckError, Confine, ConnectError, Field, Handle, Kind, Kit, Outcome, Output, Parcel, Preview, Problem, Settle, Shape, Written,
 };
 use tokio::sync::Semaphore;
 
@@ -147,12 +147,34 @@ impl Kind for FileKind {
         misplaced.chain(columns.into_iter().flat_map(|header| csv::judge_columns(header, message))).collect()
     }
 
+    fn preview(&self, config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(Pattern::parse(&config.path.value).map_err(|wrong| wrong.what.clone()).map(|pattern| preview(config, &pattern, parcel)))
+    }
+
     async fn connect(&self, config: Config, kit: &Kit) -> Result<FileOutput, ConnectError> {
         let pattern = Pattern::parse(&config.path.value).map_err(|e| ConnectError(format!("path: {e}")))?;
         let root = kit.base.join(&pattern.root);
         let table = config.header.filter(|_| config.format.value == Format::Csv).map(|header| Table::new(header.value));
         Ok(FileOutput { pattern, root, table, writing: Arc::new(Semaphore::new(1)) })
     }
+}
+
+/// Adds a delivery's line: of a table with these columns, or of JSON.
+fn add(lines: &mut Vec<u8>, parcel: &Parcel, columns: Option<&[String]>) {
+    match columns {
+        Some(names) => lines.extend_from_slice(&csv::line(parcel, names)),
+        None => line::add(lines, parcel),
+    }
+}
+
+/// The line and the file, from the folder of routes.yaml.
+fn preview(config: &Config, pattern: &Pattern, parcel: &Parcel) -> Preview {
+    let columns = config.header.as_ref().filter(|_| config.format.value == Format::Csv).map(|header| &header.value[..]);
+    let path = pattern.name(parcel).iter().fold(PathBuf::from(&pattern.root), |path, part| path.join(part));
+    let mut line = vec![];
+    add(&mut line, parcel, columns);
+    let header = columns.map(|names| ("header".to_owned(), names.join(",")));
+    Preview { properties: header.into_iter().collect(), body: line.into(), ..Preview::new("APPEND", path.display().to_string()) }
 }
 
 /// Files below one folder.
@@ -197,10 +219,7 @@ impl FileOutput {
             });
             let Some(group) = groups.get_mut(at) else { continue };
             group.handles.push(parcel.handle);
-            match &self.table {
-                Some(table) => group.lines.extend_from_slice(&csv::line(parcel, &table.names)),
-                None => line::add(&mut group.lines, parcel),
-            }
+            add(&mut group.lines, parcel, self.table.as_ref().map(|table| &table.names[..]));
         }
         groups
     }

@@ -38,7 +38,7 @@ impl HttpOutput {
             _ => masked(&body).into_bytes().into(),
         };
         let url = masked(address(&self.draft.url, request.uri()).as_bytes());
-        Ok(Preview { method: request.method().to_string(), url, headers, body })
+        Ok(Preview { method: request.method().to_string(), url, properties: vec![], headers, body })
     }
 }
 

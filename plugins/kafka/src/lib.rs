@@ -77,7 +77,7 @@ pub use output::KafkaOutput;
 pub use settings::{Compression, Config, Form, Mechanism, Partitioner, Sasl, Tls};
 
 use switchyard_api::escape::Escape;
-use switchyard_api::{Confine, ConnectError, Field, Kind, Kit, Problem, Shape, Written};
+use switchyard_api::{Confine, ConnectError, Field, Kind, Kit, Parcel, Preview, Problem, Shape, Written};
 
 /// `kafka`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -119,6 +119,10 @@ impl Kind for Kafka {
 
     fn judge(&self, config: &Config, message: Written<'_>) -> Vec<Problem> {
         settings::judge_topic(config, message).into_iter().collect()
+    }
+
+    fn preview(&self, config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(record::Shaper::new(config).record(parcel).map(|record| record.preview()).map_err(|why| why.to_string()))
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<KafkaOutput, ConnectError> {

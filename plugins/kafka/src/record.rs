@@ -8,7 +8,7 @@ use crate::settings::{Config, Form, wrong_topic};
 use rdkafka::message::{Header, OwnedHeaders};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use switchyard_api::Parcel;
+use switchyard_api::{Parcel, Preview};
 
 /// The headers that say which delivery this is; nobody else sets them.
 const OURS: &str = "switchyard-";
@@ -110,6 +110,18 @@ impl Shaper {
 }
 
 impl Record<'_> {
+    /// As a person reads it.
+    pub fn preview(&self) -> Preview {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let tombstone = self.value.is_none().then(|| ("tombstone".to_owned(), "true".to_owned()));
+        Preview {
+            properties: self.key.map(|key| ("key".to_owned(), key.to_owned())).into_iter().chain(tombstone).collect(),
+            headers: self.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: self.value.as_deref().unwrap_or_default().to_vec().into(),
+            ..Preview::new("PRODUCE", self.topic)
+        }
+    }
+
     /// As librdkafka takes them.
     pub fn native_headers(&self) -> OwnedHeaders {
         let empty = OwnedHeaders::new_with_capacity(self.headers.len());

@@ -46,8 +46,8 @@ use switchyard_api::escape::Escape;
 use switchyard_api::stream::{Address, Schemes};
 use switchyard_api::tls::TlsSettings;
 use switchyard_api::{
-    At, CheckError, Confine, ConnectError, Field, Handle, Kind, Kit, Outcome, Output, Parcel, Period, Problem, Secret, Settle, Shape, Span,
-    Written,
+    At, CheckError, Confine, ConnectError, Field, Handle, Kind, Kit, Outcome, Output, Parcel, Period, Preview, Problem, Secret, Settle,
+    Shape, Span, Written,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -155,14 +155,23 @@ impl Kind for Mqtt {
         problem.map(|problem| problem.help("write 1 to 65,535 bytes without `+`, `#` and control characters")).into_iter().collect()
     }
 
+    fn preview(&self, config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(message::preview(parcel, shape(config)))
+    }
+
     async fn connect(&self, config: Config, kit: &Kit) -> Result<MqttOutput, ConnectError> {
         let wrong = ConnectError;
         let address = Address::parse(config.url.value.expose(), SCHEMES).map_err(|e| wrong(format!("url: {e}")))?;
         let tls = address.encryption(config.ca.as_deref(), config.tls.as_ref(), kit).map_err(|e| wrong(e.to_string()))?;
+        let shape = shape(&config);
         let login = Login { client_id: config.client_id.map(|id| id.value).unwrap_or_default() };
-        let shape = message::Shape { retain: config.retain, expires: config.expires.and_then(|expires| seconds(expires.value)) };
-        Ok(MqttOutput { links: Links::new(address, tls, login), shape, need_subscriber: config.need_subscriber, timeout: kit.timeout })
+        let need_subscriber = config.need_subscriber;
+        Ok(MqttOutput { links: Links::new(address, tls, login), shape, need_subscriber, timeout: kit.timeout })
     }
+}
+
+fn shape(config: &Config) -> message::Shape {
+    message::Shape { retain: config.retain, expires: config.expires.and_then(|expires| seconds(expires.value)) }
 }
 
 fn judge_address(address: &Address, at: Span) -> Vec<Problem> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use switchyard_api::headers::headers;
-use switchyard_api::{Outcome, Parcel};
+use switchyard_api::{Outcome, Parcel, Preview};
 
 use crate::too_long;
 
@@ -52,6 +52,23 @@ pub fn message(parcel: &Parcel, shape: Shape, packet_max: usize) -> Result<Publi
         return Err(rejected(format!("a packet of {} bytes, and the broker takes {packet_max}", publish.size())));
     }
     Ok(publish)
+}
+
+/// The same as a person reads it; what the broker takes is not asked.
+///
+/// # Errors
+/// Why it would not be sent.
+pub fn preview(parcel: &Parcel, shape: Shape) -> Result<Preview, String> {
+    let publish = message(parcel, shape, usize::MAX).map_err(|outcome| outcome.text().to_owned())?;
+    let known = publish.properties.unwrap_or_default();
+    let mut properties = vec![("qos".to_owned(), "1".to_owned())];
+    if publish.retain {
+        properties.push(("retain".to_owned(), "true".to_owned()));
+    }
+    properties.extend(known.message_expiry_interval.map(|seconds| ("expires".to_owned(), format!("{seconds}s"))));
+    properties.extend(known.content_type.map(|kind| ("content_type".to_owned(), kind)));
+    let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+    Ok(Preview { properties, headers: known.user_properties, body: publish.payload, ..Preview::new("PUBLISH", topic) })
 }
 
 /// A topic's name: nothing that matches others, and nothing that the protocol forbids in texts.

@@ -45,7 +45,8 @@ use switchyard_api::escape::Escape;
 use switchyard_api::stream::{Address, Schemes};
 use switchyard_api::tls::TlsSettings;
 use switchyard_api::{
-    At, CheckError, Confine, ConnectError, Field, Handle, Kind, Kit, Outcome, Output, Parcel, Problem, Secret, Settle, Shape, Written,
+    At, CheckError, Confine, ConnectError, Field, Handle, Kind, Kit, Outcome, Output, Parcel, Preview, Problem, Secret, Settle, Shape,
+    Written,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -137,6 +138,10 @@ impl Kind for Nats {
         let wrong = message.constant("subject").filter(|subject| !message::is_subject(subject.value));
         let problem = wrong.map(|subject| Problem::error("bad-subject", subject.span, "nothing can be published to this subject", "here"));
         problem.map(|problem| problem.help("write words with `.` between them, without blanks, `*` and `>`")).into_iter().collect()
+    }
+
+    fn preview(&self, _config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(message::preview(parcel))
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<NatsOutput, ConnectError> {

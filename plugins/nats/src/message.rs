@@ -1,10 +1,11 @@
 //! From a parcel to the message that is published.
 
 use async_nats::HeaderMap;
+use async_nats::header::{HeaderName, HeaderValue};
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
 use switchyard_api::headers::{HeaderError, headers};
-use switchyard_api::{Outcome, Parcel};
+use switchyard_api::{Outcome, Parcel, Preview};
 
 /// By which JetStream knows a repeat.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -17,6 +18,25 @@ const SUBJECT_MAX: usize = 1024;
 /// # Errors
 /// What this means for the delivery.
 pub fn message(parcel: &Parcel) -> Result<(String, PublishMessage), Outcome> {
+    let (subject, headers, payload) = parts(parcel)?;
+    Ok((subject, PublishMessage::build().payload(payload).headers(headers)))
+}
+
+/// The same as a person reads it.
+///
+/// # Errors
+/// Why it would not be sent.
+pub fn preview(parcel: &Parcel) -> Result<Preview, String> {
+    let (subject, headers, body) = parts(parcel).map_err(|outcome| outcome.text().to_owned())?;
+    let each = |(name, values): (&HeaderName, &Vec<HeaderValue>)| -> Vec<(String, String)> {
+        values.iter().map(|value| (name.to_string(), value.to_string())).collect()
+    };
+    let mut headers: Vec<(String, String)> = headers.iter().flat_map(each).collect();
+    headers.sort();
+    Ok(Preview { headers, body, ..Preview::new("PUB", subject) })
+}
+
+fn parts(parcel: &Parcel) -> Result<(String, HeaderMap, Bytes), Outcome> {
     let subject = parcel.message.text("subject").unwrap_or_default();
     if !is_subject(subject) {
         return Err(Outcome::Rejected {
@@ -39,7 +59,7 @@ pub fn message(parcel: &Parcel) -> Result<(String, PublishMessage), Outcome> {
         all.insert(name, value);
     }
     all.insert(MESSAGE_ID, parcel.delivery.as_str());
-    Ok((subject.to_owned(), PublishMessage::build().payload(payload).headers(all)))
+    Ok((subject.to_owned(), all, payload))
 }
 
 /// Words with `.` between them, none of them empty or a wildcard.

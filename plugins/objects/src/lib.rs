@@ -71,7 +71,7 @@ use http::header::HeaderValue;
 use std::sync::Arc;
 use switchyard_api::escape::Escape;
 use switchyard_api::http::{Auth, Connection, Credentials, Limits, Url};
-use switchyard_api::{AnyKind, Confine, ConnectError, Defaults, Field, Kind, Kit, Problem, Secret, Shape};
+use switchyard_api::{AnyKind, Confine, ConnectError, Defaults, Field, Kind, Kit, Parcel, Preview, Problem, Secret, Shape};
 
 pub use config::{AzureConfig, Compress, GcsConfig, Objects, Partition, Per, S3Config};
 pub use output::ObjectsOutput;
@@ -116,6 +116,9 @@ impl Kind for S3 {
     fn validate(&self, config: &S3Config) -> Vec<Problem> {
         config.problems()
     }
+    fn preview(&self, config: &S3Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(preview(&shown("s3", &config.bucket.value), config.objects, parcel))
+    }
     async fn connect(&self, config: S3Config, kit: &Kit) -> Result<ObjectsOutput, ConnectError> {
         let place = Place {
             speaks: Speaks::S3,
@@ -149,6 +152,9 @@ impl Kind for Gcs {
     }
     fn validate(&self, config: &GcsConfig) -> Vec<Problem> {
         config.problems()
+    }
+    fn preview(&self, config: &GcsConfig, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(preview(&shown("gs", &config.bucket.value), config.objects, parcel))
     }
     async fn connect(&self, config: GcsConfig, kit: &Kit) -> Result<ObjectsOutput, ConnectError> {
         let place = Place {
@@ -184,19 +190,18 @@ impl Kind for AzureBlob {
     fn validate(&self, config: &AzureConfig) -> Vec<Problem> {
         config.problems()
     }
+    fn preview(&self, config: &AzureConfig, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(preview(&container(config), config.objects, parcel))
+    }
     async fn connect(&self, config: AzureConfig, kit: &Kit) -> Result<ObjectsOutput, ConnectError> {
         let who = match (&config.key, &config.sas) {
             (Some(key), _) => Who::SharedKey(config.account.value.clone(), key.value.clone()),
             (None, Some(sas)) => Who::Sas(sas.value.clone()),
             (None, None) => return Err(ConnectError("it has neither `key` nor `sas`".to_owned())),
         };
-        let shown = format!("{}/{}", shown("azure", &config.account.value), config.container.value);
-        connect(
-            Place { speaks: Speaks::Azure, address: config.address(), connection: config.connection(), shown },
-            who,
-            config.objects,
-            kit,
-        )
+        let shown = container(&config);
+        let place = Place { speaks: Speaks::Azure, address: config.address(), connection: config.connection(), shown };
+        connect(place, who, config.objects, kit)
     }
 }
 
@@ -239,6 +244,24 @@ enum Who {
 
 fn shown(scheme: &str, name: &str) -> String {
     format!("{scheme}://{name}")
+}
+
+fn container(config: &AzureConfig) -> String {
+    format!("{}/{}", shown("azure", &config.account.value), config.container.value)
+}
+
+/// The object of a delivery that goes alone; what comes along is in the same one, under another name.
+fn preview(shown: &str, how: Objects, parcel: &Parcel) -> Result<Preview, String> {
+    // Compressed nobody can read it; its name says how it is.
+    let plain = pack::pack(std::slice::from_ref(parcel), &Objects { compress: Compress::None, ..how });
+    let packed = pack::pack(std::slice::from_ref(parcel), &how);
+    match (plain.objects.first(), packed.objects.first(), packed.refused.first()) {
+        (Some(plain), Some(object), _) => {
+            Ok(Preview { body: plain.body.clone(), ..Preview::new("PUT", format!("{shown}/{}", object.name)) })
+        }
+        (.., Some((_, outcome))) => Err(outcome.text().to_owned()),
+        _ => Err("there is no object to put it into".to_owned()),
+    }
 }
 
 fn connect(place: Place, who: Who, how: Objects, kit: &Kit) -> Result<ObjectsOutput, ConnectError> {

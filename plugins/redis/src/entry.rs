@@ -2,7 +2,7 @@
 
 use redis::{Arg, Cmd};
 use switchyard_api::headers::{HeaderError, headers};
-use switchyard_api::{Outcome, Parcel};
+use switchyard_api::{Outcome, Parcel, Preview};
 
 /// Names of fields that are ours besides the ids.
 const OURS: [&str; 2] = ["content-type", "body"];
@@ -52,6 +52,26 @@ pub fn entry(parcel: &Parcel, max_length: Option<u64>, server: Server) -> Result
         }),
         _ => Ok(command),
     }
+}
+
+/// As a person reads it; what hangs on the server's version, which is not asked, is left out.
+pub fn preview(parcel: &Parcel, max_length: Option<u64>) -> Result<Preview, String> {
+    let command =
+        entry(parcel, max_length, Server { idempotent: false, bulk_max: usize::MAX }).map_err(|outcome| outcome.text().to_owned())?;
+    let words: Vec<&[u8]> = command.args_iter().map(|arg| if let Arg::Simple(bytes) = arg { bytes } else { b"" }).collect();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let star = words.iter().position(|word| *word == b"*").unwrap_or(words.len());
+    let (head, fields) = words.split_at(star);
+    let mut preview = Preview::new("XADD", head.get(1).map(|stream| text(stream)).unwrap_or_default());
+    preview.properties = max_length.map(|most| ("MAXLEN ~".to_owned(), most.to_string())).into_iter().collect();
+    for pair in fields.get(1..).unwrap_or_default().chunks_exact(2) {
+        match pair {
+            [b"body", value] => preview.body = value.to_vec().into(),
+            [name, value] => preview.headers.push((text(name), text(value))),
+            _ => {}
+        }
+    }
+    Ok(preview)
 }
 
 fn length(arg: Arg<&[u8]>) -> usize {

@@ -40,7 +40,9 @@ use std::time::Duration;
 use switchyard_api::escape::Escape;
 use switchyard_api::stream::{Address, Schemes};
 use switchyard_api::tls::TlsSettings;
-use switchyard_api::{At, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Problem, Secret, Settle, Shape};
+use switchyard_api::{
+    At, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Preview, Problem, Secret, Settle, Shape,
+};
 use tokio::time::Instant;
 
 use link::Links;
@@ -122,6 +124,10 @@ impl Kind for Redis {
             problems.push(problem.help("leave `max_length` out to keep all, or write `max_length: 1000000`"));
         }
         problems
+    }
+
+    fn preview(&self, config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        Some(entry::preview(parcel, config.max_length.map(|most| most.value)))
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<RedisOutput, ConnectError> {

@@ -1,11 +1,12 @@
 //! One delivery as the database gets it: a script and the values of its parameters. Made of the rendered message alone.
 
 use crate::statement::{Dialect, Script, Statement};
+use crate::url::Place;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
-use switchyard_api::{Handle, Message, Parcel};
+use switchyard_api::{Handle, Message, Parcel, Preview};
 
 /// Parameters that are there without `params`: the stable id, and the payload.
 pub const GIVEN: [&str; 2] = [DELIVERY, PAYLOAD];
@@ -53,6 +54,18 @@ impl Job {
     /// A delivery that does nothing, to try the way to one.
     pub fn trial(script: Arc<Script>) -> Job {
         Job { handle: Handle(0), delivery: "switchyard-check".into(), script, dry: true, message: Arc::default(), raw: None }
+    }
+
+    /// The statements as the database takes them, with the value of each placeholder, named as in the file.
+    pub fn preview(&self, place: &Place) -> Preview {
+        let statements = &self.script.statements;
+        let texts: Vec<&str> = statements.iter().map(|statement| statement.text.trim()).collect();
+        let values = (1..).zip(statements).flat_map(|(nth, statement)| {
+            let of = if statements.len() > 1 { format!(", statement {nth}") } else { String::new() };
+            let pairs = (1..).zip(&statement.params).zip(self.values(statement));
+            pairs.map(move |((at, (name, _)), value)| (format!("{} (:{name}{of})", place.placeholder(at)), value.to_owned()))
+        });
+        Preview { properties: values.collect(), body: texts.join(";\n").into(), ..Preview::new("EXECUTE", place.shown()) }
     }
 
     fn value(&self, name: &str) -> Option<&str> {

@@ -66,9 +66,9 @@ use switchyard_api::problem::nearest;
 use switchyard_api::stream::refused_host;
 use switchyard_api::tls::Tls;
 use switchyard_api::tree::Key;
-use switchyard_api::{At, Confine, ConnectError, Field, Kind, Kit, Node, Problem, Secret, Shape, Written};
+use switchyard_api::{At, Confine, ConnectError, Field, Kind, Kit, Node, Parcel, Preview, Problem, Secret, Shape, Written};
 
-use job::{GIVEN, Scripts};
+use job::{GIVEN, Job, Scripts};
 use mysql::Mysql;
 use output::Database;
 use postgres::Postgres;
@@ -177,6 +177,11 @@ impl Kind for Sql {
                 vec![Problem::error("bad-statement", node.span, title, "here").within(wrong.within).help(wrong.help)]
             }
         }
+    }
+
+    fn preview(&self, config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        let place = Place::parse(config.url.value.expose()).map_err(|wrong| wrong.what);
+        Some(place.and_then(|place| Job::new(parcel, &Scripts::new(place.target.dialect())).map(|job| job.preview(&place))))
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<SqlOutput, ConnectError> {

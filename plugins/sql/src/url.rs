@@ -66,6 +66,25 @@ impl Place {
         }
     }
 
+    /// Which database, for people: its kind and its hosts; names, users and passwords are left out.
+    pub fn shown(&self) -> String {
+        let kind = match self.target.dialect() {
+            Dialect::Postgres => "postgres",
+            Dialect::Mysql => "mysql",
+            Dialect::Sqlite => "sqlite",
+        };
+        let hosts = self.hosts();
+        if hosts.is_empty() { kind.to_owned() } else { format!("{kind} at {}", hosts.join(", ")) }
+    }
+
+    /// The placeholder of this number, as people tell it from the others.
+    pub fn placeholder(&self, nth: usize) -> String {
+        match self.target.dialect() {
+            Dialect::Postgres => format!("${nth}"),
+            Dialect::Mysql | Dialect::Sqlite => format!("?{nth}"),
+        }
+    }
+
     /// Reads a URL.
     ///
     /// # Errors

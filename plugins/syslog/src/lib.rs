@@ -47,7 +47,8 @@ use switchyard_api::escape::Escape;
 use switchyard_api::stream::{Address, Schemes};
 use switchyard_api::tls::TlsSettings;
 use switchyard_api::{
-    At, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Problem, Secret, Settle, Shape, Size, Written,
+    At, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Preview, Problem, Secret, Settle, Shape, Size,
+    Written,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
@@ -168,17 +169,27 @@ impl Kind for Syslog {
         problem.map(|problem| problem.help(format!("write one of {}", line::SEVERITIES.join(", ")))).into_iter().collect()
     }
 
+    fn preview(&self, config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        let mut bytes = vec![];
+        let address = Address::parse(config.url.value.expose(), SCHEMES).map(|address| address.to_string()).unwrap_or_default();
+        let written = frame(config).write(parcel, &mut bytes).map_err(|outcome| outcome.text().to_owned());
+        Some(written.map(|()| Preview { body: bytes.into(), ..Preview::new("SYSLOG", address) }))
+    }
+
     async fn connect(&self, config: Config, kit: &Kit) -> Result<SyslogOutput, ConnectError> {
         let wrong = ConnectError;
         let address = Address::parse(config.url.value.expose(), SCHEMES).map_err(|e| wrong(format!("url: {e}")))?;
         let tls = address.encryption(config.ca.as_deref(), config.tls.as_ref(), kit).map_err(|e| wrong(e.to_string()))?;
-        let frame = Frame {
-            facility: config.facility,
-            host: config.host.map_or_else(|| "-".to_owned(), |host| host.value),
-            app: config.app.map_or_else(|| "switchyard".to_owned(), |app| app.value),
-            size_max: config.max_size.map_or(SIZE, |most| most.value).0 as usize,
-        };
-        Ok(SyslogOutput { pool: Pool::new(address, tls), frame, timeout: kit.timeout })
+        Ok(SyslogOutput { pool: Pool::new(address, tls), frame: frame(&config), timeout: kit.timeout })
+    }
+}
+
+fn frame(config: &Config) -> Frame {
+    Frame {
+        facility: config.facility,
+        host: config.host.as_ref().map_or_else(|| "-".to_owned(), |host| host.value.clone()),
+        app: config.app.as_ref().map_or_else(|| "switchyard".to_owned(), |app| app.value.clone()),
+        size_max: config.max_size.map_or(SIZE, |most| most.value).0 as usize,
     }
 }
 

@@ -38,7 +38,9 @@ use std::time::Duration;
 use switchyard_api::escape::Escape;
 use switchyard_api::stream::{Address, Schemes, connecting, hear};
 use switchyard_api::tls::{Tls, TlsSettings};
-use switchyard_api::{At, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Problem, Secret, Settle, Shape};
+use switchyard_api::{
+    At, CheckError, Confine, ConnectError, Field, Kind, Kit, Outcome, Output, Parcel, Preview, Problem, Secret, Settle, Shape,
+};
 use tokio::time::{Instant, timeout_at};
 
 pub use line::LINE_MAX;
@@ -121,6 +123,12 @@ impl Kind for Template {
             Some(_) => {}
         }
         problems
+    }
+
+    fn preview(&self, config: &Config, _kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {
+        let address = Address::parse(config.url.value.expose(), SCHEMES).map(|address| address.to_string()).unwrap_or_default();
+        let line = line::line(parcel).map_err(|outcome| outcome.text().to_owned());
+        Some(line.map(|line| Preview { body: line.into(), ..Preview::new("PUT ON", address) }))
     }
 
     async fn connect(&self, config: Config, kit: &Kit) -> Result<TemplateOutput, ConnectError> {

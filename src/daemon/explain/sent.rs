@@ -13,7 +13,7 @@ const BODY_MAX: usize = 64 << 10;
 const SAYS: [&str; 7] = ["text", "html", "body", "line", "columns", "message", "sql"];
 
 impl Scene<'_> {
-    /// The fields of a message, and the request that would carry it, where it is one.
+    /// The fields of a message, and the request that would carry it, or what stands for one.
     pub(super) fn sent(&self, event: &Event, target: &Target, ordinal: u32, message: &Arc<Message>) -> (Value, Option<Value>) {
         let fields = self.fields(event, message);
         let Some(sight) = self.sights.output(&target.output) else { return (fields, None) };
@@ -43,18 +43,22 @@ impl Scene<'_> {
     }
 
     fn request(&self, preview: &Preview) -> Value {
-        let mut headers = Map::new();
-        for (name, value) in &preview.headers {
-            let value = self.sights.masked(value);
-            // Sent twice it is read as a list.
-            let value = headers.get(name).and_then(Value::as_str).map_or_else(|| value.clone(), |before| format!("{before}, {value}"));
-            headers.insert(name.clone(), value.into());
-        }
         let (body, cut) = text(&preview.body);
         json!({
-            "method": preview.method, "url": self.sights.masked(&preview.url), "headers": headers, "body": self.sights.masked(&body),
-            "bytes": preview.body.len(), "body_cut": cut,
+            "method": preview.method, "url": self.sights.masked(&preview.url), "properties": self.named(&preview.properties),
+            "headers": self.named(&preview.headers), "body": self.sights.masked(&body), "bytes": preview.body.len(), "body_cut": cut,
         })
+    }
+
+    fn named(&self, pairs: &[(String, String)]) -> Map<String, Value> {
+        let mut named = Map::new();
+        for (name, value) in pairs {
+            let value = self.sights.masked(value);
+            // Sent twice it is read as a list.
+            let value = named.get(name).and_then(Value::as_str).map_or_else(|| value.clone(), |before| format!("{before}, {value}"));
+            named.insert(name.clone(), value.into());
+        }
+        named
     }
 }
 

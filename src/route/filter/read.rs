@@ -61,6 +61,11 @@ fn clause(key: &Key, node: &Node, paths: &mut Paths, problems: &mut Vec<Problem>
         let filters: Vec<Option<Filter>> = items.iter().map(|item| Filter::read(item, paths, problems)).collect();
         return Some(Clause::Any(key.span, filters.into_iter().collect::<Option<_>>()?));
     }
+    if let Some(help) = combined(&key.name) {
+        let title = format!("`{}` is not how conditions are combined", key.name);
+        problems.push(Problem::error("unknown-operator", key.span, title, "neither a path nor `any`").help(help));
+        return None;
+    }
     let place = paths.add(&key.name).map_err(|error| problems.push(wrong_path(key, &error)));
     problems.extend(odd_path(key));
     let check = condition(node, problems);
@@ -68,11 +73,22 @@ fn clause(key: &Key, node: &Node, paths: &mut Paths, problems: &mut Vec<Problem>
     Some(Clause::Path(Condition { place: place.ok()?, check: check?, at, written: written(node), path: key.name.clone() }))
 }
 
+/// What other languages write for "all", "one of" and "not" of several conditions, and what stands for it here.
+fn combined(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "and" | "all" | "$and" | "allOf" | "must" => "all conditions of a filter must hold anyway: write them below `filter:` itself",
+        "or" | "$or" | "anyOf" | "oneOf" | "should" => "write `any: [ { data.a: 1 }, { data.b: 2 } ]`",
+        "not" | "$not" | "none" | "must_not" => "write it at the value: `data.country: { not: NL }`",
+        _ => return None,
+    })
+}
+
 fn wrong_path(key: &Key, error: &PathError) -> Problem {
     let problem = Problem::error("unknown-path", key.span, error.to_string(), "not a path");
     let PathError::Root(root) = error else { return problem };
     // As jq and JSONPath write it, or with the body's name in other programs.
     let path = key.name.trim_start_matches('$').trim_start_matches('.');
+    let problem = if root.is_empty() { Problem { title: format!("`{}` is not part of an event", key.name), ..problem } } else { problem };
     let (first, rest) = path.split_once('.').unwrap_or((path, ""));
     if path != key.name && ROOTS.contains(&first) {
         return problem.help(format!("a path begins with the name itself: `{path}`")).patch(path);
@@ -82,9 +98,7 @@ fn wrong_path(key: &Key, error: &PathError) -> Problem {
     }
     match nearest(root, ROOTS) {
         Some(near) => problem.help(format!("did you mean `{near}`?")).patch(key.name.replacen(root, near, 1)),
-        None => {
-            problem.help(format!("a value of the body is written `data.{}`; other paths start with one of: {}", key.name, ROOTS.join(", ")))
-        }
+        None => problem.help(format!("a value of the body is written `data.{path}`; other paths start with one of: {}", ROOTS.join(", "))),
     }
 }
 
@@ -121,6 +135,11 @@ fn odd_path(key: &Key) -> Option<Problem> {
 /// A text that looks like a comparison and is only equal to itself.
 fn odd_value(node: &Node) -> Option<Problem> {
     let text = node.as_text()?;
+    if text.starts_with("={{") || text.starts_with("{{") && text.ends_with("}}") {
+        let title = format!("this is the text `{text}`, and no template");
+        let help = "write `{ gt: 1000 }`, or a program of jq: `where: '.data.total > 1000'`";
+        return Some(Problem::warning("odd-value", node.span, title, "compared as it is").help(help));
+    }
     let (sign, name) = [(">=", "ge"), ("<=", "le"), ("!=", "not"), ("==", "eq"), (">", "gt"), ("<", "lt"), ("=~", "regex")]
         .into_iter()
         .find(|(sign, _)| text.starts_with(sign))?;

@@ -195,6 +195,10 @@ fn undefined_name(name: &str, what: &Undefined, within: Range<usize>) -> JqProbl
             ..problem
         };
     }
+    if ["this", "event", "body", "payload", "json", "message", "root"].contains(&name) {
+        let problem = JqProblem::new(within, unknown(name, what), "the body is `.data`: write `.data.total > 1000`");
+        return JqProblem { patch: Some(".data".into()), ..problem };
+    }
     if BANNED.contains(&name) {
         return JqProblem::new(within, format!("`{name}` is not available in routes"), BANNED_HELP);
     }

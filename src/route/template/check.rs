@@ -157,7 +157,10 @@ pub fn names(engine: &Environment<'static>, text: &str, rules: Rules) -> Vec<Tem
                 Some((*name, "function", nearest(name, FUNCTIONS), format!("functions: {}", FUNCTIONS.join(", "))))
             }
             Instruction::Lookup(name) if unknown.contains(*name) && !ROOTS.contains(name) && *name != DEAD && !FUNCTIONS.contains(name) => {
-                Some((*name, "name", nearest(name, ROOTS), unknown_name(name)))
+                match header_with_dash(text, name) {
+                    Some(help) => Some((*name, "name", None, help)),
+                    None => Some((*name, "name", nearest(name, ROOTS), unknown_name(name))),
+                }
             }
             _ => None,
         };
@@ -212,6 +215,16 @@ pub fn reads(engine: &Environment<'static>, text: &str) -> Vec<(Range<usize>, St
     found
 }
 
+/// `headers.X-Shop` is a subtraction: how such a header is written.
+fn header_with_dash(text: &str, name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    text.match_indices("headers.").find_map(|(at, root)| {
+        let written = text[at + root.len()..].split(|c| !plain(c)).next()?;
+        let whole = written.split('-').skip(1).any(|part| part == name);
+        whole.then(|| format!("a header with `-` in its name is written `headers['{}']`, in lower case", written.to_ascii_lowercase()))
+    })
+}
+
 /// What to do about a name that no event has.
 fn unknown_name(name: &str) -> String {
     match name {
@@ -250,6 +263,10 @@ fn unknown_filter(name: &str, rules: Rules) -> (&str, &'static str, Option<&'sta
             (name, "filter", None, "this field is a name: a value in it is a plain name, or the delivery is refused".into())
         }
         "safe" => (name, "filter", Some("raw"), String::new()),
+        "uppercase" | "upcase" | "toUpperCase" => (name, "filter", Some("upper"), String::new()),
+        "lowercase" | "downcase" | "toLowerCase" => (name, "filter", Some("lower"), String::new()),
+        "json" | "to_json" | "json_encode" | "toJson" => (name, "filter", Some("tojson"), String::new()),
+        "size" | "len" => (name, "filter", Some("length"), String::new()),
         "escape" | "e" => (name, "filter", None, "every value is escaped for its field already".into()),
         _ => (
             name,
@@ -324,6 +341,14 @@ mod tests {
         unknown-test `stirng`: unknown test `stirng`; did you mean `string`?
         unknown-function `nwo`: unknown function `nwo`; functions: dict, range
         unknown-method `upper`: unknown method `upper`; write it as a filter: `|upper`
+        ");
+        let elsewhere = ["{{ headers.X-Shop-Id }}", "{{ data.x - Shop }}", "{{ data.x|uppercase }}", "{{ data|json }}"];
+        insta::assert_snapshot!(elsewhere.map(told).join("\n"), @r"
+        unknown-name `Shop`: unknown name `Shop`; a header with `-` in its name is written `headers['x-shop-id']`, in lower case
+        unknown-name `Id`: unknown name `Id`; a header with `-` in its name is written `headers['x-shop-id']`, in lower case
+        unknown-name `Shop`: unknown name `Shop`; what the sender wrote stands under `data`: `data.Shop`; an event has: id, source, topic, r
+        unknown-filter `uppercase`: unknown filter `uppercase`; did you mean `upper`?
+        unknown-filter `json`: unknown filter `json`; did you mean `tojson`?
         ");
         let one_each =
             ["a\n{{ data.x ", "{% for x in data.l %}{{ x }}", "token ${TOKEN} {{ data.x }}", "{% include 'x' %}", "{{ debug() }}"];
