@@ -214,10 +214,9 @@ fn a_file_with_every_key_is_good_where_nobody_has_its_secrets() {
         command.current_dir(folder.path()).env_clear().args(args).output().unwrap()
     };
     let without = run(&["check", "--without-secrets"]);
-    assert_eq!(
-        (without.status.code(), both(&without).as_str()),
-        (Some(0), "routes.yaml is good, as far as can be told without its secrets: 3 sources, 5 routes, 6 outputs\n")
-    );
+    let told = both(&without);
+    assert!(without.status.success() && told.contains("routes.yaml runs: 3 sources, 5 routes, 5 outputs\n"), "{told}");
+    assert!(!told.contains("error[") && !told.contains("is not set") && told.contains("warning[unsigned-decides]"), "{told}");
     let tested = run(&["test", "--without-secrets"]);
     assert!(tested.status.success() && both(&tested).contains(" good, 0 failed"), "{}", both(&tested));
     let with = run(&["test"]);
@@ -240,7 +239,7 @@ fn tests_run_where_nobody_has_the_secrets_and_go_by_what_is_set() {
     let file = r#"
 sources:
   shop: { verify: standard-webhooks, secret: "${SHOP}" }
-  keyed: { verify: discord, public: "${file:/no/such/key}" }
+  keyed: { verify: discord, secret: "${file:/no/such/key}" }
 routes:
   - { name: all, from: shop, topic: "${TOPIC}", to: [chat, mail, table] }
 outputs:

@@ -47,9 +47,11 @@ impl Check {
             return Ok(explain(id, self.json));
         }
         let Read { file: read, mut drawn, missing } = read(&self.file, self.without_secrets)?;
-        drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| unreadable(&read, blueprint)));
         if self.without_secrets {
+            // Keys and certificates are where the secrets are.
             drawn.problems.retain(|problem| !NOT_THERE.contains(&problem.id));
+        } else {
+            drawn.problems.extend(drawn.blueprint.iter().flat_map(|blueprint| unreadable(&read, blueprint)));
         }
         if let (true, Some(blueprint)) = (self.connect && sound(&drawn.problems), &drawn.blueprint) {
             drawn.problems.extend(unreached(&read, blueprint)?);

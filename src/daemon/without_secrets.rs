@@ -117,12 +117,17 @@ pub fn draw(path: &Path, kinds: &[Arc<dyn AnyKind>]) -> Result<WithoutSecrets, C
         let mut drawn = blueprint::draw(&file, kinds);
         let chosen = environment.chosen.get_mut();
         let places = file.tree.as_ref().map(|tree| places(tree, chosen)).unwrap_or_default();
-        let mut again = false;
+        // Where it is used more than once, one refusal is enough: the next may suit all places.
+        let mut refused: BTreeMap<&str, &Problem> = BTreeMap::new();
         for (at, reference) in &places {
             let refusal = drawn.problems.iter().find(|problem| problem.severity == Severity::Error && problem.at == *at);
-            if let (Some(refusal), Some(chosen)) = (refusal, chosen.get_mut(reference)) {
-                again |= chosen.next(refusal);
+            if let Some(refusal) = refusal {
+                refused.entry(reference).or_insert(refusal);
             }
+        }
+        let mut again = false;
+        for (reference, refusal) in refused {
+            again |= chosen.get_mut(reference).is_some_and(|chosen| chosen.next(refusal));
         }
         if !again {
             let told = config::secrets::NOT_THERE;
