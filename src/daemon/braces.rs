@@ -13,12 +13,12 @@ const PARTS: [&str; 8] = ["data", "headers", "id", "query", "raw", "received_at"
 const KEYS: [(&str, &str); 3] = [("rate", "key"), ("order_by", "key"), ("digest", "by")];
 
 /// What a glob says of braces: where they were meant to be replaced it is left out.
-const NO_GLOB: &str = "wrong-glob";
+const NO_GLOB: [&str; 2] = ["wrong-glob", "regex-as-topic"];
 
 /// Adds those of a whole file. Not where something is wrong already, but for globs: that braces are none says little of what was meant.
 pub fn add(problems: &mut Vec<Problem>, tree: &Node, kinds: &[Arc<dyn AnyKind>]) {
     let found = find(tree, kinds, problems);
-    problems.retain(|p| p.id != NO_GLOB || found.iter().all(|braces| braces.at != p.at));
+    problems.retain(|p| !NO_GLOB.contains(&p.id) || found.iter().all(|braces| braces.at != p.at));
     problems.extend(found);
 }
 
@@ -144,7 +144,7 @@ impl Found<'_> {
         match &node.value {
             Value::Map(entries) => entries.iter().for_each(|(_, node)| self.each_text(node, look)),
             Value::List(items) => items.iter().for_each(|node| self.each_text(node, look)),
-            Value::Text(text) if !self.told.iter().any(|problem| problem.id != NO_GLOB && node.span.contains(problem.at)) => {
+            Value::Text(text) if !self.told.iter().any(|problem| !NO_GLOB.contains(&problem.id) && node.span.contains(problem.at)) => {
                 let found = look(&text.written, node);
                 // Where `${…}` put something in, places in the text are others.
                 let whole = text.replaced.is_some();

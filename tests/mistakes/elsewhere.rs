@@ -87,7 +87,7 @@ pub const ELSEWHERE: &[Mistake] = &[
     Mistake("\noutputs:\n  chat: {", "\n«chat»: { type: console }\noutputs:\n  chat: {", "unknown-key", "looks like an output: indent it"),
     Mistake(
         "  archive: { type: file, path: \"data/{date}.ndjson\" }",
-        "  archive:«»\n  type: file\n  path: x",
+        "  archive«»:\n  type: file\n  path: x",
         "wrong-type",
         "indent them deeper",
     ),

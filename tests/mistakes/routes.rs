@@ -45,7 +45,7 @@ pub const ROUTES: &[Mistake] = &[
     Mistake("where: '.data.items | length > 0'", "where: '.data.items | «lenght» > 0'", "wrong-jq", "did you mean `length`?"),
     Mistake("where: '.data.items | length > 0'", "where: '«now» > 0'", "wrong-jq", "a route sees nothing but the event"),
     Mistake("where: '.data.items | length > 0'", "where: '«frobnicate_it»'", "wrong-jq", "such as `select`"),
-    Mistake("where: '.data.items | length > 0'", "where: «[1]»", "wrong-type", "write a text"),
+    Mistake("where: '.data.items | length > 0'", "where: «[1]»", "wrong-type", "a program of jq in quotes"),
     Mistake("transform: '{id: .data.id}'", "transform: '{id: .data.id«»'", "wrong-jq", "a bracket"),
     Mistake("  - name: everything\n    to: archive", "  - «name: everything»", "missing-key", "add `to:`"),
     Mistake("to: archive", "to: «archvie»", "unknown-output", "did you mean `archive`?"),
