@@ -161,3 +161,27 @@ fn an_api_with_other_names_is_found_or_named_by_flags() {
     let removed = run(&api, &[&["remove", "hook-1", "--yes"], &names[..]].concat());
     assert_eq!((removed.code, api.there().len()), (0, 1), "{}", removed.err);
 }
+
+/// The session of docs/subscribe.md, line by line; `WRITE_DOCS=1` writes what is seen into it.
+#[test]
+fn the_page_shows_what_is_really_seen() {
+    let api = Api::start();
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/subscribe.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once("```console\n").unwrap();
+    let (session, after) = rest.split_once("```\n").unwrap();
+    let seen: String = session
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ switchyard subscribe "))
+        .map(|line| {
+            let ran = run(&api, &line.split(' ').collect::<Vec<_>>());
+            let said: String = ran.out.lines().chain(ran.err.lines()).map(|line| format!("{}\n", line.trim_end())).collect();
+            format!("$ switchyard subscribe {line}\n{said}")
+        })
+        .collect();
+    let made = format!("{before}```console\n{seen}```\n{after}");
+    if std::env::var_os("WRITE_DOCS").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    assert!(std::fs::read_to_string(&path).unwrap() == made, "docs/subscribe.md is old: run this test with WRITE_DOCS=1\n{seen}");
+}
