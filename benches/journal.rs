@@ -112,6 +112,7 @@ fn event(nth: u64, at: Timestamp, body: &bytes::Bytes) -> Event {
         query: "".into(),
         body: body.clone(),
         sender_id: Some(nth.to_string().into()),
+        signed_with: None,
     }
 }
 

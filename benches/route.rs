@@ -65,6 +65,7 @@ fn order() -> Event {
         query: "".into(),
         body: body.into(),
         sender_id: None,
+        signed_with: None,
     }
 }
 

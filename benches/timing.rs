@@ -109,8 +109,15 @@ fn proof(name: &str, preset: &str, header: &'static str) -> Subject {
     let run = move |given: &[u8]| {
         let mut headers = http::HeaderMap::new();
         headers.insert(header, http::HeaderValue::from_bytes(given).expect("text"));
-        let request =
-            Request { headers: &headers, body: b"{}", peer: IpAddr::from([127, 0, 0, 1]), certificate: None, document: None, query: "" };
+        let request = Request {
+            headers: &headers,
+            body: b"{}",
+            peer: IpAddr::from([127, 0, 0, 1]),
+            certificate: None,
+            document: None,
+            roots: None,
+            query: "",
+        };
         verifier.prove(&request, NOW).is_ok()
     };
     assert!(run(&right) && !run(&early) && !run(&late));

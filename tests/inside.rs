@@ -174,6 +174,31 @@ outputs: {}
 }
 
 #[test]
+fn a_senders_patience_is_counted_across_a_restart_and_says_whose_requests_failed() {
+    let mut yard = Yard::new("");
+    yard.write_whole(&(yard::usual() + "    gives_up_after: 19\nroutes: []\noutputs: {}\n"));
+    yard.run();
+    let refused = |yard: &Yard, times| {
+        for _ in 0..times {
+            let headers = [("x-shop-topic", "ORDER"), ("x-shop-signature", "00")];
+            assert_eq!(yard::http::request(&yard.daemon().events, "POST", "/shop", &headers, b"{}").unwrap().status, 401);
+        }
+    };
+    refused(&yard, 7);
+    let risk = wait_told(&yard, "subscription.at_risk", "begins");
+    assert_eq!((risk["proven"].as_u64(), risk["percent"].as_u64()), (Some(0), Some(25)));
+    assert!(risk["message"].as_str().unwrap().contains("none proven"), "{risk}");
+    wait_until(|| std::fs::read_to_string(yard.path("data/told.json")).unwrap_or_default().contains("\"failures\":7"), || "seven".into());
+    yard.kill();
+    yard.run();
+    let in_row = || yard.admin("GET", "/api/outputs", "").json()["sources"][0]["refused_in_row"].as_u64();
+    wait_until(|| in_row() == Some(7), || format!("seven, not {:?}", in_row()));
+    refused(&yard, 3);
+    let worse = wait_told(&yard, "subscription.at_risk", "goes_on");
+    assert_eq!((worse["failures"].as_u64(), worse["percent"].as_u64()), (Some(10), Some(50)), "ten, though three in this life");
+}
+
+#[test]
 fn a_restart_does_not_begin_the_wait_for_a_silent_source_anew() {
     let file = yard::usual() + "    silent_after: 3s\nroutes: []\noutputs: {}\n";
     let mut yard = Yard::new("");

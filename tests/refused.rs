@@ -127,6 +127,9 @@ fn while_secrets_rotate_it_is_seen_which_is_still_used() {
     assert!(metrics().contains("switchyard_proven_total{source=\"shop\",secret=\"2\"} 2"), "{}", metrics());
     let top = String::from_utf8(yard.cli(&["top", "--once", "--every", "100ms"]).stdout).unwrap();
     assert!(top.contains("secret 1: 1 (last 2") && top.contains("secret 2: 2 (last 2") && !top.contains("made-up"), "{top}");
+    let event = yard.json(&["events"])[0]["id"].as_str().unwrap().to_owned();
+    let said = String::from_utf8(yard.cli(&["events", &event]).stdout).unwrap();
+    assert!(said.contains("signed with: secret 2 of 2") && !said.contains("made-up"), "{said}");
     // A change elsewhere leaves the counts; another list begins anew.
     let reload = |text: &str, expected: &[(u64, u64)]| {
         yard.write_whole(text);
@@ -139,4 +142,5 @@ fn while_secrets_rotate_it_is_seen_which_is_still_used() {
     reload(&FILE.replace("[made-up-new, made-up-old]", "[made-up-new]"), &[(1, 0)]);
     assert_eq!(post(&yard, "made-up-new", 1, &[]), 200);
     assert_eq!((uses(), post(&yard, "made-up-old", 1, &[])), (vec![(1, 1)], 401));
+    assert_eq!(yard.json(&["events", &event])[0]["signed_with"], serde_json::json!({ "position": 2, "of": 2 }), "as it was then");
 }

@@ -57,6 +57,7 @@ fn order(body: &str) -> Event {
         query: "".into(),
         body: body.to_owned().into(),
         sender_id: None,
+        signed_with: None,
     }
 }
 

@@ -62,7 +62,7 @@ impl Api {
 
 /// An event with its exact bytes: headers as one block of `name:value\n`, block and body in base64.
 fn whole(found: &EventView) -> Value {
-    let Event { id, source, topic, received_at, headers, query, body, sender_id } = &found.kept.event;
+    let Event { id, source, topic, received_at, headers, query, body, sender_id, signed_with: _ } = &found.kept.event;
     json!({
         "seq": found.kept.seq.0, "id": id.to_string(), "source": &**source, "topic": &**topic, "received_at": received_at.to_string(),
         "sender_id": sender_id, "query": &**query, "headers": STANDARD.encode(headers.as_bytes()), "body": STANDARD.encode(body),

@@ -35,7 +35,8 @@ pub fn event(view: &EventView, blocked: Blocked<'_>) -> Value {
         event.headers.iter().map(|(name, value)| (name.to_owned(), Value::from(String::from_utf8_lossy(value).into_owned()))).collect();
     json!({
         "id": event.id.to_string(), "source": &*event.source, "topic": &*event.topic, "received_at": event.received_at.to_string(),
-        "sender_id": event.sender_id, "config": view.kept.plan.version_at(0).map(|version| version.to_string()), "headers": headers, "query": &*event.query, "bytes": event.body.len(), "raw": text,
+        "sender_id": event.sender_id, "signed_with": event.signed_with.map(|secret| json!({ "position": secret.position, "of": secret.of })),
+        "config": view.kept.plan.version_at(0).map(|version| version.to_string()), "headers": headers, "query": &*event.query, "bytes": event.body.len(), "raw": text,
         "raw_cut": event.body.len() > SHOWN_MAX, "damaged": view.damaged,
         "not_parsed": envelope::data(event).err().map(|why| why.to_string()),
         "plan": view.kept.plan.targets.iter().map(|target| planned(view, target, blocked)).collect::<Vec<_>>(),

@@ -111,6 +111,16 @@ impl Book {
         self.entries.values().filter_map(saved).collect()
     }
 
+    /// The senders that are on their way to give us up: source, failures in a row, and how many of them are proven to be theirs.
+    pub fn at_risk(&self) -> Vec<(String, u32, u32)> {
+        let held = self.entries.values().filter(|entry| entry.holds != Some(false));
+        let risk = held.filter_map(|entry| match &entry.cause {
+            Cause::SubscriptionAtRisk { source, failures, proven, .. } => Some((source.clone(), *failures, *proven)),
+            _ => None,
+        });
+        risk.collect()
+    }
+
     /// It happened once more.
     pub fn happened(&mut self, now: Timestamp, mut cause: Cause) {
         self.one_of_few(&mut cause);

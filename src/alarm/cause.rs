@@ -69,8 +69,11 @@ pub enum Cause {
     SubscriptionAtRisk {
         /// Its source.
         source: String,
-        /// Failures in a row, as it must see them.
+        /// Requests in a row that were not answered as it wants.
         failures: u32,
+        /// How many of them are proven to be its own. The others may be: with another secret; or anybody's.
+        #[serde(default)]
+        proven: u32,
         /// At how many it gives up.
         limit: u32,
         /// Which share of them is used up: 25, 50 or 75.
@@ -101,6 +104,11 @@ pub enum Cause {
     },
 }
 
+/// How many quarters of its limit these failures are, at most three: beyond that the sender gives up, or soon will.
+pub fn quarters(failures: u32, limit: u32) -> u32 {
+    (failures.saturating_mul(4) / limit.max(1)).min(3)
+}
+
 impl Cause {
     /// Names the cause: the same through all its events, so that a pager can open and close one alert by it. Letters, digits, `-`, `_` and
     /// inner dots: it fits where a template's value must be a plain name.
@@ -129,7 +137,10 @@ impl Cause {
     pub fn rank(&self) -> u8 {
         match self {
             Cause::OutputDown { misconfigured, .. } => u8::from(*misconfigured),
-            Cause::SubscriptionAtRisk { percent, .. } => u8::try_from(percent / 25).unwrap_or(u8::MAX),
+            // What is certain is told at once, however many strangers came before.
+            Cause::SubscriptionAtRisk { percent, proven, limit, .. } => {
+                u8::try_from(quarters(*proven, *limit) * 4 + percent / 25).unwrap_or(u8::MAX)
+            }
             Cause::DiskLow { refusing, .. } => u8::from(*refusing),
             _ => 0,
         }
@@ -184,8 +195,19 @@ impl Cause {
             Cause::SourceRejecting { source, in_row, of_last_64, why } => format!(
                 "source `{source}`: {in_row} requests in a row and {of_last_64} of the last 64 were refused: {why}; `switchyard refused` shows them"
             ),
-            Cause::SubscriptionAtRisk { source, failures, limit, .. } => {
-                format!("source `{source}`: {failures} failures in a row, and at {limit} the sender gives us up: see `switchyard refused`")
+            Cause::SubscriptionAtRisk { source, failures, proven, limit, .. } => {
+                let whose = match failures.saturating_sub(*proven) {
+                    0 => "all of them the sender's: proven, and not kept".to_owned(),
+                    _ if *proven == 0 => {
+                        "none proven: either the sender signs with a secret that is not ours, or a stranger posts here".to_owned()
+                    }
+                    rest => format!(
+                        "{proven} of them the sender's, proven and not kept; {rest} not proven: the sender's with another secret, or a stranger's"
+                    ),
+                };
+                format!(
+                    "source `{source}`: {failures} requests in a row were refused ({whose}), and at {limit} the sender gives us up: see `switchyard refused`"
+                )
             }
             Cause::ConfigRejected { file, problems, why } => {
                 let more = if *problems > 1 { format!(" (and {} more)", problems - 1) } else { String::new() };
@@ -280,6 +302,7 @@ impl Telling {
             query: "".into(),
             body: Bytes::from(Value::Object(data).to_string()),
             sender_id: None,
+            signed_with: None,
         }
     }
 }
@@ -337,7 +360,9 @@ mod tests {
             Cause::BacklogOld { output: "crm".into(), due_at: "2026-03-02T10:00:00.000Z".into(), late_seconds: 900 },
             Cause::SourceSilent { source: "shop".into(), last_at: None, silent_after_seconds: 21_600 },
             Cause::SourceRejecting { source: "shop".into(), in_row: 10, of_last_64: 12, why: "it does not match".into() },
-            Cause::SubscriptionAtRisk { source: "shop".into(), failures: 5, limit: 19, percent: 25 },
+            Cause::SubscriptionAtRisk { source: "shop".into(), failures: 5, proven: 0, limit: 19, percent: 25 },
+            Cause::SubscriptionAtRisk { source: "shop".into(), failures: 5, proven: 2, limit: 19, percent: 25 },
+            Cause::SubscriptionAtRisk { source: "shop".into(), failures: 5, proven: 5, limit: 19, percent: 25 },
             Cause::ConfigRejected { file: "routes.yaml".into(), problems: 2, why: "routes.yaml:3:5: unknown key `a`".into() },
             Cause::DiskLow { free_bytes: 1_600_000_000, reserve_bytes: 1 << 30, refusing: false },
             Cause::DiskLow { free_bytes: 900, reserve_bytes: 1 << 30, refusing: true },
@@ -359,7 +384,9 @@ mod tests {
         backlog.old: output `crm` works, and a delivery to it is 15m late: raise its `rate` or `concurrency`, or see what is slow there
         source.silent: source `shop` sent nothing for 6h (the last: none is known): see whether the sender still has our address
         source.rejecting: source `shop`: 10 requests in a row and 12 of the last 64 were refused: it does not match; `switchyard refused` shows them
-        subscription.at_risk: source `shop`: 5 failures in a row, and at 19 the sender gives us up: see `switchyard refused`
+        subscription.at_risk: source `shop`: 5 requests in a row were refused (none proven: either the sender signs with a secret that is not ours, or a stranger posts here), and at 19 the sender gives us up: see `switchyard refused`
+        subscription.at_risk: source `shop`: 5 requests in a row were refused (2 of them the sender's, proven and not kept; 3 not proven: the sender's with another secret, or a stranger's), and at 19 the sender gives us up: see `switchyard refused`
+        subscription.at_risk: source `shop`: 5 requests in a row were refused (all of them the sender's: proven, and not kept), and at 19 the sender gives us up: see `switchyard refused`
         config.rejected: routes.yaml does not run, what ran before goes on: routes.yaml:3:5: unknown key `a` (and 1 more); `switchyard check routes.yaml` shows all
         disk.low: the journal's disk has 1.4 GiB free and `journal.reserve` is 1.0 GiB: at the reserve senders are refused; make space
         disk.low: the journal's disk has 900 B free and `journal.reserve` is 1.0 GiB: senders hear 503, deliveries go on; make space
@@ -373,11 +400,23 @@ mod tests {
         source.silent: source `shop` sends again (trouble since 1970-01-01T00:00:00.000Z)
         source.rejecting: source `shop`: requests are taken again (trouble since 1970-01-01T00:00:00.000Z)
         subscription.at_risk: source `shop`: the sender hears 200 again (trouble since 1970-01-01T00:00:00.000Z)
+        subscription.at_risk: source `shop`: the sender hears 200 again (trouble since 1970-01-01T00:00:00.000Z)
+        subscription.at_risk: source `shop`: the sender hears 200 again (trouble since 1970-01-01T00:00:00.000Z)
         config.rejected: routes.yaml runs (trouble since 1970-01-01T00:00:00.000Z)
         disk.low: the journal's disk has space again (trouble since 1970-01-01T00:00:00.000Z)
         disk.low: the journal's disk has space again (trouble since 1970-01-01T00:00:00.000Z)
         journal.slow: commits of the journal are quick again (trouble since 1970-01-01T00:00:00.000Z)
         ");
+    }
+
+    #[test]
+    fn what_is_certain_is_worse_than_any_number_of_strangers() {
+        let rank = |failures, proven| {
+            let percent = quarters(failures, 19) * 25;
+            Cause::SubscriptionAtRisk { source: "shop".into(), failures, proven, limit: 19, percent }.rank()
+        };
+        assert!(rank(10, 0) > rank(5, 0) && rank(1_000, 0) == rank(15, 0));
+        assert!(rank(1_005, 5) > rank(1_004, 4) && rank(1_010, 10) > rank(1_005, 5) && rank(5, 5) > rank(1_000, 4));
     }
 
     #[test]
@@ -399,7 +438,7 @@ mod tests {
         backlog.old: message cause state count since output due_at late_seconds
         source.silent: message cause state count since source last_at silent_after_seconds
         source.rejecting: message cause state count since source in_row of_last_64 why
-        subscription.at_risk: message cause state count since source failures limit percent
+        subscription.at_risk: message cause state count since source failures proven limit percent
         config.rejected: message cause state count since file problems why
         disk.low: message cause state count since free_bytes reserve_bytes refusing
         journal.slow: message cause state count since commit_ms

@@ -116,6 +116,9 @@ impl Events {
                 show::say(&format!("{name:>12}: {}", show::cell(&event[name])));
             }
         }
+        if let (Some(position), Some(of)) = (event["signed_with"]["position"].as_u64(), event["signed_with"]["of"].as_u64()) {
+            show::say(&format!("{:>12}: secret {position} of {of}", "signed with"));
+        }
         for (name, value) in event["headers"].as_object().into_iter().flatten() {
             show::say(&format!("{:>12}  {}: {}", "", show::cell(&Value::from(name.as_str())), show::cell(value)));
         }

@@ -23,6 +23,8 @@ pub fn event_of(value: &Value) -> Option<Event> {
         query: text("query").into(),
         body: Bytes::from(STANDARD.decode(text("body")).ok()?),
         sender_id: value["sender_id"].as_str().map(Into::into),
+        // Of the daemon that kept it.
+        signed_with: None,
     })
 }
 

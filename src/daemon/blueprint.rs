@@ -174,6 +174,7 @@ impl Blueprint {
             peer: IpAddr::from([127, 0, 0, 1]),
             certificate: None,
             document: None,
+            roots: None,
             query: "",
         }))
     }

@@ -128,5 +128,15 @@ fn event(id: EventId, now: Timestamp, by: &str, shown: Option<&Event>) -> Event 
         (headers, Box::from(""), Bytes::from(data.to_string()))
     };
     let (headers, query, body) = shown.map_or_else(words, |event| (event.headers.clone(), event.query.clone(), event.body.clone()));
-    Event { id, source: OWN_SOURCE.into(), topic: drill.topic().into(), received_at: now, headers, query, body, sender_id: None }
+    Event {
+        id,
+        source: OWN_SOURCE.into(),
+        topic: drill.topic().into(),
+        received_at: now,
+        headers,
+        query,
+        body,
+        sender_id: None,
+        signed_with: None,
+    }
 }

@@ -61,6 +61,7 @@ pub async fn draft(blueprint: &Blueprint, draft: Draft<'_>) -> Result<Value, Can
         query: "".into(),
         body: draft.body,
         sender_id: None,
+        signed_with: None,
     };
     let jq = super::jq_pool(1);
     let gate = Gate::of(&blueprint.router, &blueprint.outputs);

@@ -17,7 +17,8 @@ use std::time::Duration;
 use switchyard_api::Kit;
 use switchyard_api::http::{Answer, Connection, Limits, Url};
 use switchyard_api::kind::Wall;
-use tokio::sync::Semaphore;
+use switchyard_api::tls::Roots;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
 
 /// Most bytes of a document.
@@ -55,6 +56,7 @@ pub struct Keys {
 struct Reach {
     connection: Connection,
     kit: Kit,
+    roots: OnceCell<Arc<Roots>>,
 }
 
 /// What is known of one address.
@@ -96,7 +98,17 @@ impl Reach {
         let user_agent = concat!("switchyard/", env!("CARGO_PKG_VERSION"));
         let kit = Kit::new("server.fetch", &blueprint.base, user_agent, Wall::new(move || clock.wall().0));
         let kit = Kit { egress: blueprint.egress.clone(), ..kit };
-        Reach { connection: Connection { ca, proxy, ..Connection::default() }, kit }
+        Reach { connection: Connection { ca, proxy, ..Connection::default() }, kit, roots: OnceCell::new() }
+    }
+
+    /// Read once, when a certificate first asks for them.
+    async fn roots(&self) -> Result<Arc<Roots>, NotThere> {
+        let ca = self.connection.ca.as_ref().map(|ca| self.kit.base.join(ca));
+        let read = || async {
+            let read = tokio::task::spawn_blocking(move || Roots::load(ca.as_deref())).await;
+            read.map_err(|_| NotThere::Busy)?.map(Arc::new).map_err(|wrong| NotThere::Failed(wrong.to_string()))
+        };
+        self.roots.get_or_try_init(read).await.cloned()
     }
 
     async fn get(&self, at: &Address) -> Result<Answer, String> {
@@ -190,5 +202,9 @@ impl Documents for Keys {
 
     fn visit<'a>(&'a self, at: &'a Address) -> BoxFuture<'a, Result<(), NotThere>> {
         self.visited(at).boxed()
+    }
+
+    fn roots(&self) -> BoxFuture<'_, Result<Arc<Roots>, NotThere>> {
+        async { self.reach.load_full().roots().await }.boxed()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::outputs::OutputPlan;
 use super::space::{Rung, Space};
-use crate::alarm::{Cause, Look, cause::cut};
+use crate::alarm::{Cause, Look, cause::cut, cause::quarters};
 use crate::deliver::{BreakerState, OutputStatus};
 use crate::ingest::{Source, Standing};
 use crate::journal::Commits;
@@ -120,9 +120,8 @@ fn rejecting(name: &str, standing: &Standing) -> Look {
 
 fn at_risk(name: &str, standing: &Standing, limit: u32) -> Look {
     let failures = standing.in_row;
-    // 25, 50 or 75: beyond that it is given up, or soon will be.
-    let percent = (failures.saturating_mul(4) / limit.max(1)).min(3) * 25;
-    let cause = Cause::SubscriptionAtRisk { source: name.into(), failures, limit, percent };
+    let percent = quarters(failures, limit) * 25;
+    let cause = Cause::SubscriptionAtRisk { source: name.into(), failures, proven: standing.proven_in_row, limit, percent };
     if percent > 0 {
         Look::Holds(cause)
     } else if standing.taken && failures == 0 {
@@ -198,7 +197,7 @@ mod tests {
     use crate::deliver::Counts;
 
     fn standing(in_row: u32, of_last_64: u32, taken: bool) -> Standing {
-        Standing { heard_at: None, taken, in_row, of_last_64, well: in_row == 0 && of_last_64 < 10, why: "why".into() }
+        Standing { heard_at: None, taken, in_row, proven_in_row: 0, of_last_64, well: in_row == 0 && of_last_64 < 10, why: "why".into() }
     }
     fn word(look: &Look) -> &'static str {
         match look {

@@ -62,6 +62,8 @@ struct Rounds {
     /// As the journal said last.
     oldest: BTreeMap<Arc<str>, Timestamp>,
     motions: BTreeMap<Arc<str>, Motion>,
+    /// As the book was written down last.
+    at_risk: Vec<(String, u32, u32)>,
 }
 
 impl Daemon {
@@ -99,19 +101,30 @@ impl Daemon {
         found.push(looks::journal(self.hub.journal.commits()));
         found.push(self.file_now());
         self.seen.store(Arc::new(seen));
-        let due = {
+        let (due, at_risk) = {
             let mut book = self.hub.book();
             book.looked(wall, found);
-            book.due(wall)
+            (book.due(wall), book.at_risk())
         };
-        if !due.is_empty() {
+        let tells = !due.is_empty();
+        if tells {
             self.tell(due, wall).await;
+        }
+        // A restart goes on with the failures that senders have counted so far.
+        if tells || at_risk != rounds.at_risk {
             self.write_book().await;
+            rounds.at_risk = at_risk;
         }
     }
 
-    /// When each source was last heard, as far as the journal's latest events say: a restart does not begin the wait anew.
+    /// When each source was last heard, as far as the journal's latest events say, and how many of its requests failed in a row: a restart does not begin anew.
     async fn hear_of_before(&self) {
+        let at_risk = self.hub.book().at_risk();
+        for (_, source) in self.ingest.sources().iter() {
+            if let Some((_, failures, proven)) = at_risk.iter().find(|(name, ..)| **name == *source.name) {
+                source.tally.resume(*proven, failures.saturating_sub(*proven));
+            }
+        }
         for (_, source) in self.ingest.sources().iter().filter(|(_, source)| source.silent_after.is_some()) {
             let (archive, filter) = (self.archive.clone(), EventFilter { source: Some(source.name.to_string()), ..EventFilter::default() });
             let last = tokio::task::spawn_blocking(move || archive.events(&filter, None, 1)).await;

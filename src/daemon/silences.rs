@@ -311,6 +311,7 @@ mod tests {
             query: "".into(),
             body: bytes::Bytes::new(),
             sender_id: None,
+            signed_with: None,
         };
         let target = Target { route: "all".into(), output: output.into() };
         silences.held_until(&event, &target, now).map(|held| held.why)

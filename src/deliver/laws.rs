@@ -35,6 +35,7 @@ pub(super) fn kept(seq: i64, routes: &[&str], output: &str) -> Arc<Kept> {
         query: "".into(),
         body: bytes::Bytes::from_static(b"{}"),
         sender_id: None,
+        signed_with: None,
     };
     Arc::new(Kept { seq: Seq(seq), event, plan: Plan { targets, ..Plan::default() } })
 }

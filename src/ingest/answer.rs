@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use std::time::Duration;
 
 /// Seconds after which a sender should try again when there is no room.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
@@ -149,8 +150,8 @@ pub enum Refuse {
     #[error("the journal could not keep it")]
     Failed,
     /// The journal did not say in time.
-    #[error("the journal did not keep it within {} s", super::handle::KEPT_WITHIN.as_secs())]
-    Late,
+    #[error("the journal did not keep it within {0:?}, and its sender waits no longer")]
+    Late(Duration),
     /// Whether it is proven can't be told: what that takes stands elsewhere.
     #[error("the sender's certificate or set of keys can't be had now: {0}")]
     NoKey(String),
@@ -188,7 +189,7 @@ impl Refuse {
             Refuse::TooSlow => Answer::TooSlow,
             Refuse::Broken | Refuse::NotHttp(_) => Answer::Broken,
             Refuse::NoBudget | Refuse::Full | Refuse::Reserved => Answer::NoRoom,
-            Refuse::Failed | Refuse::Late | Refuse::NoKey(_) | Refuse::NotVisited(_) => Answer::CannotKeep,
+            Refuse::Failed | Refuse::Late(_) | Refuse::NoKey(_) | Refuse::NotVisited(_) => Answer::CannotKeep,
             Refuse::NotProven(_) | Refuse::Unnamed | Refuse::Foreign => Answer::NotProven,
             Refuse::NoHandshake => Answer::NoHandshake,
         }
@@ -203,6 +204,22 @@ impl Refuse {
         }
     }
 
+    /// Whether the request is proven to be the sender's, who counts this as a failure of ours. Of any other it can't be told: the sender with another secret, or somebody else.
+    pub(super) fn is_of_the_sender(&self) -> bool {
+        match self {
+            // What comes after the proof.
+            Refuse::Full
+            | Refuse::Reserved
+            | Refuse::Failed
+            | Refuse::Late(_)
+            | Refuse::NotVisited(_)
+            | Refuse::Unnamed
+            | Refuse::Foreign => true,
+            Refuse::NotProven(why) => matches!(why, Refused::Stale { signed: true, .. }),
+            _ => false,
+        }
+    }
+
     /// Whether the body was read to its end, so that the connection can go on.
     fn read_all(&self) -> bool {
         matches!(
@@ -211,7 +228,7 @@ impl Refuse {
                 | Refuse::Full
                 | Refuse::Reserved
                 | Refuse::Failed
-                | Refuse::Late
+                | Refuse::Late(_)
                 | Refuse::NoKey(_)
                 | Refuse::NotVisited(_)
                 | Refuse::Unnamed

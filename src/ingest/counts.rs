@@ -22,8 +22,9 @@ pub struct Tally {
     heard_at: AtomicI64,
     /// The last 64 answers, the newest in the lowest bit: 1 where the sender heard something other than 200.
     recent: AtomicU64,
-    /// How many of those stand in a row up to now.
-    in_row: AtomicU32,
+    /// How many of those stand in a row up to now whose request is proven to be the sender's, and how many that may be anybody's.
+    proven_in_row: AtomicU32,
+    unproven_in_row: AtomicU32,
 }
 
 /// Which of a source's secrets its requests were proven by, since the list became what it is.
@@ -83,6 +84,8 @@ pub struct Standing {
     pub taken: bool,
     /// Refusals in a row, up to now.
     pub in_row: u32,
+    /// How many of them were of requests that are proven to be the sender's; the others may be anybody's.
+    pub proven_in_row: u32,
     /// Refusals among the last 64 answers.
     pub of_last_64: u32,
     /// Whether the last ten answers were 200, or there were none.
@@ -110,6 +113,8 @@ pub struct Refusal {
     pub header: Option<Box<str>>,
     /// How many seconds the request says that it is old, where that is too much; negative where it is of the future.
     pub seconds_off: Option<i64>,
+    /// Whether its signature or token holds, so that the sender it is whom we refused.
+    pub proven: bool,
 }
 
 impl Refusal {
@@ -125,6 +130,7 @@ impl Refusal {
             reason: refuse.to_string(),
             header: why.and_then(Refused::header).map(|name| name.as_str().into()),
             seconds_off: why.and_then(Refused::seconds_off),
+            proven: refuse.is_of_the_sender(),
         }
     }
 }
@@ -145,22 +151,41 @@ impl Tally {
         self.heard_at.fetch_max(now.0, Ordering::Relaxed);
     }
 
-    /// The sender heard 200, or something else.
-    pub(super) fn answered(&self, good: bool) {
+    /// The sender heard 200.
+    pub(super) fn taken(&self) {
+        self.answered(true);
+        self.proven_in_row.store(0, Ordering::Relaxed);
+        self.unproven_in_row.store(0, Ordering::Relaxed);
+    }
+
+    /// The sender heard something else, or somebody did.
+    fn failed(&self, proven: bool) {
+        self.answered(false);
+        let row = if proven { &self.proven_in_row } else { &self.unproven_in_row };
+        let _ = row.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |row| Some(row.saturating_add(1)));
+    }
+
+    fn answered(&self, good: bool) {
         let shift = |recent: u64| Some(recent << 1 | u64::from(!good));
         let _ = self.recent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, shift);
-        let grow = |in_row: u32| Some(if good { 0 } else { in_row.saturating_add(1) });
-        let _ = self.in_row.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow);
+    }
+
+    /// Goes on from an earlier life's failures in a row.
+    pub fn resume(&self, proven: u32, unproven: u32) {
+        self.proven_in_row.fetch_max(proven, Ordering::Relaxed);
+        self.unproven_in_row.fetch_max(unproven, Ordering::Relaxed);
     }
 
     /// How it does.
     pub fn standing(&self) -> Standing {
         let (heard_at, recent) = (self.heard_at.load(Ordering::Relaxed), self.recent.load(Ordering::Relaxed));
+        let proven_in_row = self.proven_in_row.load(Ordering::Relaxed);
         let last = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).back().map(|refusal| refusal.reason.clone());
         Standing {
             heard_at: (heard_at > 0).then_some(Timestamp(heard_at)),
             taken: self.of(Answer::Kept) + self.of(Answer::Repeated) > 0,
-            in_row: self.in_row.load(Ordering::Relaxed),
+            in_row: proven_in_row.saturating_add(self.unproven_in_row.load(Ordering::Relaxed)),
+            proven_in_row,
             of_last_64: recent.count_ones(),
             well: recent.trailing_zeros() >= 10,
             why: last.unwrap_or_default(),
@@ -170,7 +195,7 @@ impl Tally {
     /// Counts a refusal and remembers it. A request that no sender makes says nothing of how the source does.
     pub(super) fn refuse(&self, refusal: Refusal) {
         if refusal.answer != Answer::WrongMethod {
-            self.answered(false);
+            self.failed(refusal.proven);
         }
         self.count(refusal.answer);
         self.show(refusal);
@@ -211,15 +236,19 @@ mod tests {
             reason: String::new(),
             header: None,
             seconds_off: None,
+            proven: at % 4 == 0,
         };
         (0..100).for_each(|at| tally.refuse(refusal(at)));
         let kept = tally.refusals();
         assert_eq!((kept.len(), kept[0].at, kept[63].at, kept[0].path.len()), (64, Timestamp(36), Timestamp(99), 128));
         assert_eq!((tally.of(Answer::NotProven), tally.of(Answer::Kept)), (100, 0));
         assert_eq!((tally.standing().in_row, tally.standing().of_last_64, tally.standing().well), (100, 64, false));
-        (0..10).for_each(|_| tally.answered(true));
+        assert_eq!(tally.standing().proven_in_row, 25);
+        (0..10).for_each(|_| tally.taken());
         tally.refuse(Refusal { answer: Answer::WrongMethod, ..refusal(0) });
         let standing = tally.standing();
         assert_eq!((standing.in_row, standing.of_last_64, standing.well, standing.taken), (0, 54, true, false));
+        tally.resume(3, 4);
+        assert_eq!((tally.standing().in_row, tally.standing().proven_in_row, tally.standing().of_last_64), (7, 3, 54));
     }
 }

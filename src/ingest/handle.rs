@@ -11,11 +11,11 @@ use super::cut;
 use super::proof::{kept_query, unsigned};
 use super::sources::{Limits, Source, Sources};
 use crate::fail;
-use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, Timestamp, envelope};
+use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, SecretPlace, Timestamp, envelope};
 use crate::verify::{Documents, NoDocuments, Reply, Request, Verified};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Response};
 use http_body::Body;
@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 pub const MOST_HEADERS: usize = 100;
 /// Most bytes of names and values of all headers; more is answered 431.
 pub const MOST_HEADER_BYTES: usize = 32 << 10;
-/// An event must be durable by then, else 503: senders give up after 5 s.
+/// An event must be durable by then, else 503: senders give up after 5 s, and some sooner ([`Verifier::waits`](crate::verify::Verifier::waits)).
 pub const KEPT_WITHIN: Duration = Duration::from_secs(4);
 /// How far the keys of elements without an id are from each other by which a repeat is recognised.
 const PLACES_APART: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -133,12 +133,15 @@ impl<K: Keep> Ingest<K> {
     {
         let sources = self.sources.load_full();
         let peer = client(&sources.limits, peer.ip(), &parts.headers);
+        if is_ambiguous(&parts.headers) {
+            return self.refused(None, &Refuse::NotHttp("the length of its body can be read in two ways"), &parts, peer);
+        }
         let Some(source) = sources.find(parts.uri.path()) else {
             return self.refused(None, &Refuse::UnknownPath, &parts, peer);
         };
         match self.take(source, &sources.limits, &parts, body, peer).await {
             Ok(Taken::One(id, appended)) => {
-                source.tally.answered(true);
+                source.tally.taken();
                 match appended {
                     Appended::New => answer::kept(source, id, false),
                     Appended::Duplicate { of } => answer::kept(source, of, true),
@@ -146,7 +149,7 @@ impl<K: Keep> Ingest<K> {
             }
             Ok(Taken::Handshake(reply)) => answer::shaken(reply),
             Ok(Taken::Several(events)) => {
-                source.tally.answered(true);
+                source.tally.taken();
                 answer::kept_all(source, &events)
             }
             Err(refuse) => self.refused(Some(source), &refuse, &parts, peer),
@@ -178,7 +181,7 @@ impl<K: Keep> Ingest<K> {
         let now = self.clock.wall();
         fail::point("accepted");
         let certificate = parts.extensions.get::<Shown>().map(|shown| &*shown.0);
-        let request = Request { headers: &parts.headers, body: &body, peer, certificate, document: None, query };
+        let request = Request { headers: &parts.headers, body: &body, peer, certificate, document: None, roots: None, query };
         let secret = match self.proven(source, request, now).await {
             Ok(secret) => secret,
             Err(refuse) => return unsigned(source, &request, refuse, parts.uri.path(), now).map(Taken::Handshake),
@@ -187,7 +190,10 @@ impl<K: Keep> Ingest<K> {
         let headers = kept_headers(&parts.headers, head, source.verifier.secret_header(), decoded.is_some());
         let body = decoded.unwrap_or_else(|| body.clone());
         let request = Request { body: &body, ..request };
-        let verified = source.verifier.read(&request);
+        let verified = Verified {
+            signed_with: secret.and_then(|place| SecretPlace::of(place, source.verifier.secrets())),
+            ..source.verifier.read(&request)
+        };
         if let Some(reply) = source.verifier.shaken(&request) {
             return Ok(Taken::Handshake(self.shaken(reply).await?));
         }
@@ -199,14 +205,14 @@ impl<K: Keep> Ingest<K> {
         if let Some(items) = source.each.as_ref().and_then(|path| cut::each(&body, path)) {
             let several = items.into_iter().enumerate();
             let events = several.map(|(nth, item)| self.item(source, &verified, nth, &headers, parts, item, now)).collect();
-            return self.kept_all(events, Arc::clone(&source.tally), reserved).await.map(Taken::Several);
+            return self.kept_all(source, events, reserved).await.map(Taken::Several);
         }
         let dedupe = verified.dedupe;
         let event = self.event(source, verified, headers, parts, body, now);
         let dedupe = dedupe.map(|window| Dedupe::of(&event, window));
         let event = redacted(source, event);
         let id = event.id;
-        let appended = self.kept(event, dedupe, Arc::clone(&source.tally), reserved).await?;
+        let appended = self.kept(source, event, dedupe, reserved).await?;
         Ok(Taken::One(id, appended))
     }
 
@@ -229,6 +235,7 @@ impl<K: Keep> Ingest<K> {
             topic: topic.unwrap_or_else(|| Arc::clone(&request.topic)),
             sender_id: id.or_else(of_request),
             dedupe: request.dedupe,
+            signed_with: request.signed_with,
         };
         let event = self.event(source, verified, headers.clone(), parts, body, now);
         let mut dedupe = request.dedupe.map(|window| Dedupe::of(&event, window));
@@ -249,6 +256,7 @@ impl<K: Keep> Ingest<K> {
             query: kept_query(source, parts.uri.query().unwrap_or_default()).into(),
             body,
             sender_id: verified.sender_id,
+            signed_with: verified.signed_with,
         }
     }
 
@@ -261,8 +269,8 @@ impl<K: Keep> Ingest<K> {
     }
 
     /// Has the event kept. It is counted when it is, whether or not somebody still waits for the answer.
-    async fn kept(&self, event: Event, dedupe: Option<Dedupe>, tally: Arc<Tally>, reserved: Reserved) -> Result<Appended, Refuse> {
-        let keep = Arc::clone(&self.keep);
+    async fn kept(&self, source: &Source, event: Event, dedupe: Option<Dedupe>, reserved: Reserved) -> Result<Appended, Refuse> {
+        let (keep, tally, within) = (Arc::clone(&self.keep), Arc::clone(&source.tally), within(source));
         let keeping = async move {
             let appended = keep.keep(event, dedupe).await;
             match appended {
@@ -274,20 +282,21 @@ impl<K: Keep> Ingest<K> {
             appended
         };
         let keeping = Unbroken { rest: Some(Box::pin(keeping)), unwatched: self.unwatched.clone() };
-        match tokio::time::timeout(KEPT_WITHIN, keeping).await {
+        match tokio::time::timeout(within, keeping).await {
             Ok(kept) => kept.map_err(Refuse::of),
-            Err(_) => Err(Refuse::Late),
+            Err(_) => Err(Refuse::Late(within)),
         }
     }
 
     /// As [`kept`](Self::kept), of the events of one request: the id by which each is known, and whether it repeats.
     async fn kept_all(
         &self,
+        source: &Source,
         events: Vec<(Event, Option<Dedupe>)>,
-        tally: Arc<Tally>,
         reserved: Reserved,
     ) -> Result<Vec<(EventId, bool)>, Refuse> {
-        let (keep, ids) = (Arc::clone(&self.keep), events.iter().map(|(event, _)| event.id).collect::<Vec<_>>());
+        let (keep, tally, within) = (Arc::clone(&self.keep), Arc::clone(&source.tally), within(source));
+        let ids = events.iter().map(|(event, _)| event.id).collect::<Vec<_>>();
         let keeping = async move {
             let appended = keep.keep_all(events).await;
             for appended in appended.iter().flatten() {
@@ -301,7 +310,7 @@ impl<K: Keep> Ingest<K> {
             Appended::New => (id, false),
             Appended::Duplicate { of } => (of, true),
         };
-        let kept = tokio::time::timeout(KEPT_WITHIN, keeping).await.map_err(|_| Refuse::Late)?;
+        let kept = tokio::time::timeout(within, keeping).await.map_err(|_| Refuse::Late(within))?;
         Ok(ids.into_iter().zip(kept.map_err(Refuse::of)?).map(known).collect())
     }
 
@@ -371,6 +380,19 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Unbroken<F> {
             self.unwatched.spawn_on(async move { drop(rest.await) }, &runtime);
         }
     }
+}
+
+/// How long this source's sender is kept waiting: some leave sooner than others, and what they do not hear is a failure too.
+fn within(source: &Source) -> Duration {
+    source.verifier.waits().map_or(KEPT_WITHIN, |waits| KEPT_WITHIN.min(waits * 4 / 5))
+}
+
+/// Whether another reader could see the body's end elsewhere: any coding but one `chunked`, or a length beside it (RFC 9112, sections 6.1 and 6.3).
+fn is_ambiguous(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(first) = codings.next() else { return false };
+    let one = codings.next().is_none() && first.as_bytes().eq_ignore_ascii_case(b"chunked");
+    !one || headers.contains_key(CONTENT_LENGTH)
 }
 
 /// The headers to keep: those without secrets, and without how long and how compressed the body was where it is so no more.

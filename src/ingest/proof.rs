@@ -7,8 +7,11 @@ use super::counts::Refusal;
 use super::handle::{Ingest, Keep};
 use super::sources::Source;
 use crate::model::Timestamp;
-use crate::verify::{NotThere, Refused, Reply, Request};
+use crate::verify::{NotThere, Refused, Reply, Request, with_issuer};
 use std::borrow::Cow;
+
+/// Certificates of issuers that are asked for, for one that is served without them.
+const MOST_ISSUERS: usize = 2;
 
 /// Without a query's field that is the secret itself.
 pub(super) fn kept_query<'q>(source: &Source, query: &'q str) -> Cow<'q, str> {
@@ -33,19 +36,26 @@ pub(super) fn unsigned(source: &Source, request: &Request<'_>, refuse: Refuse, p
 
 impl<K: Keep> Ingest<K> {
     /// Proves a request: by which of the source's secrets, if by one. Where that takes a document from elsewhere it is asked for; a set of keys that does not know the one named is asked for
-    /// anew.
+    /// anew, and to a certificate that is served alone those that issued it are.
     pub(super) async fn proven(&self, source: &Source, request: Request<'_>, now: Timestamp) -> Result<Option<usize>, Refuse> {
         let verifier = &source.verifier;
         let Some(at) = verifier.key_at(&request, now)? else { return Ok(verifier.prove(&request, now)?) };
         let unknown = |why: NotThere| Refuse::NoKey(why.to_string());
-        let document = self.documents().document(&at, false).await.map_err(unknown)?;
-        match verifier.prove(&Request { document: Some(&document), ..request }, now) {
-            Err(Refused::UnknownKey) => {
-                let document = self.documents().document(&at, true).await.map_err(unknown)?;
-                Ok(verifier.prove(&Request { document: Some(&document), ..request }, now)?)
-            }
-            proven => Ok(proven?),
+        let roots = if verifier.needs_roots() { Some(self.documents().roots().await.map_err(unknown)?) } else { None };
+        let prove = |document: &[u8]| verifier.prove(&Request { document: Some(document), roots: roots.as_deref(), ..request }, now);
+        let mut document = self.documents().document(&at, false).await.map_err(unknown)?;
+        let mut proven = prove(&document);
+        if proven == Err(Refused::UnknownKey) {
+            document = self.documents().document(&at, true).await.map_err(unknown)?;
+            proven = prove(&document);
         }
+        for _ in 0..MOST_ISSUERS {
+            let Some(issuer) = verifier.issuer_at(&document).filter(|_| proven == Err(Refused::UnknownIssuer)) else { break };
+            let issuer = self.documents().document(&issuer, false).await.map_err(unknown)?;
+            document = with_issuer(&document, &issuer);
+            proven = prove(&document);
+        }
+        Ok(proven?)
     }
 
     /// A handshake's answer, once what it asks for is done.

@@ -89,6 +89,10 @@ pub struct SourceSection {
     pub redact: Vec<At<String>>,
     /// How long a repeat is a repeat.
     pub dedupe: Option<Period>,
+    /// For whom the tokens must be that its sender puts into bodies (Microsoft Graph, with resource data).   example: { audience: [APPLICATION_ID], tenant: [TENANT_ID] }
+    pub tokens: Option<At<verify::section::TokensSection>>,
+    /// After how many failures in a row the sender deletes the subscription.   default: as the preset knows   example: 19
+    pub gives_up_after: Option<At<u32>>,
     /// People are told when no proven event came for so long (`source.silent`).   example: 6h
     pub silent_after: Option<At<Period>>,
 }
@@ -154,6 +158,8 @@ impl SourceSection {
             topic: self.topic.clone(),
             url: self.url.clone(),
             verify_token: self.verify_token.clone(),
+            gives_up_after: self.gives_up_after.clone(),
+            tokens: self.tokens.clone(),
             id: self.id.clone(),
             believe: self.believe.clone(),
             dedupe: self.dedupe,

@@ -3,14 +3,15 @@
 //!
 //! Never panics on what it reads: bytes that [`encode`] did not write are `None`. The form is
 //! `version, count, target…, count, (place, length, reason)…`, each number a varint (7 bits a byte, low first); version 2 goes on with
-//! `count, (place, key: 8 bytes, high first)…`, and version 3 after that with `count, (place, configuration: 4 bytes, high first)…`. A plan
-//! of which nothing is known of these has version 1 or 2, as before they were kept.
+//! `count, (place, key: 8 bytes, high first)…`, and version 3 after that with `count, (place, configuration: 4 bytes, high first)…`, and version 4 with
+//! the place and the number of the secrets by which its event was proven, a byte each. A plan of which nothing is known of these has an earlier version, as before they were kept.
 
-use crate::model::{ConfigVersion, Message, OrderKey, Plan};
+use crate::model::{ConfigVersion, Message, OrderKey, Plan, SecretPlace};
 
 const VERSION: u8 = 1;
 const WITH_ORDER: u8 = 2;
 const WITH_CONFIG: u8 = 3;
+const WITH_SECRET: u8 = 4;
 
 /// The first byte of a message with a checksum; one without begins with `{`.
 const SEALED: u8 = 1;
@@ -39,6 +40,8 @@ pub struct PlanBlob {
     pub ordered: Vec<(usize, OrderKey)>,
     /// From which place in `targets` on they are of which configuration.
     pub versions: Vec<(usize, ConfigVersion)>,
+    /// By which of several secrets its event was proven.
+    pub signed_with: Option<SecretPlace>,
 }
 
 impl PlanBlob {
@@ -53,13 +56,14 @@ impl PlanBlob {
     }
 }
 
-/// Writes a plan after what `out` holds; `targets` are the numbers of its targets.
-pub fn encode(targets: impl ExactSizeIterator<Item = i64>, plan: &Plan, out: &mut Vec<u8>) {
+/// Writes a plan after what `out` holds; `targets` are the numbers of its targets, `signed_with` is its event's.
+pub fn encode(targets: impl ExactSizeIterator<Item = i64>, plan: &Plan, signed_with: Option<SecretPlace>, out: &mut Vec<u8>) {
     let Plan { failed, ordered, versions, .. } = plan;
-    let version = match (ordered.is_empty(), versions.is_empty()) {
-        (_, false) => WITH_CONFIG,
-        (false, true) => WITH_ORDER,
-        (true, true) => VERSION,
+    let version = match (ordered.is_empty(), versions.is_empty(), signed_with) {
+        (_, _, Some(_)) => WITH_SECRET,
+        (_, false, None) => WITH_CONFIG,
+        (false, true, None) => WITH_ORDER,
+        (true, true, None) => VERSION,
     };
     out.push(version);
     put(targets.len() as u64, out);
@@ -84,11 +88,12 @@ pub fn encode(targets: impl ExactSizeIterator<Item = i64>, plan: &Plan, out: &mu
             out.extend_from_slice(&version.to_be_bytes());
         }
     }
+    out.extend(signed_with.into_iter().flat_map(|SecretPlace { position, of }| [position, of]));
 }
 
 /// Reads a plan.
 pub fn decode(bytes: &[u8]) -> Option<PlanBlob> {
-    let (version, mut rest) = bytes.split_first().filter(|(version, _)| (VERSION..=WITH_CONFIG).contains(*version))?;
+    let (version, mut rest) = bytes.split_first().filter(|(version, _)| (VERSION..=WITH_SECRET).contains(*version))?;
     // Each entry takes a byte at least, so a count beyond what is left is a lie.
     let count = |rest: &mut &[u8]| usize::try_from(take(rest)?).ok().filter(|count| *count <= rest.len());
     let mut plan = PlanBlob::default();
@@ -118,6 +123,11 @@ pub fn decode(bytes: &[u8]) -> Option<PlanBlob> {
             plan.versions.push((place, ConfigVersion(u32::from_be_bytes(*config))));
             rest = left;
         }
+    }
+    if *version >= WITH_SECRET {
+        let ([position, of], left) = rest.split_first_chunk()?;
+        plan.signed_with = Some(SecretPlace { position: *position, of: *of });
+        rest = left;
     }
     rest.is_empty().then_some(plan)
 }
@@ -152,18 +162,19 @@ mod tests {
         #[test]
         fn a_plan_reads_back(targets in prop::collection::vec(1..=i64::MAX, 0..9), failed in prop::collection::vec((0..9usize, ".{0,40}"), 0..4),
             ordered in prop::collection::vec((0..9usize, any::<u64>().prop_map(OrderKey)), 0..4),
-            versions in prop::collection::vec((0..9usize, any::<u32>().prop_map(ConfigVersion)), 0..3)) {
+            versions in prop::collection::vec((0..9usize, any::<u32>().prop_map(ConfigVersion)), 0..3), secret in prop::option::of((1..9usize, 2..9usize))) {
+            let signed_with = secret.and_then(|(place, of)| SecretPlace::of(place, of));
             let failed: Vec<_> = failed.into_iter().filter(|(place, _)| *place < targets.len()).collect();
             let ordered: Vec<_> = ordered.into_iter().filter(|(place, _)| *place < targets.len()).collect();
             let versions: Vec<_> = versions.into_iter().filter(|(place, _)| *place <= targets.len()).collect();
             let (mut bytes, plan) = (vec![], Plan { failed, ordered, versions, ..Plan::default() });
-            encode(targets.iter().copied(), &plan, &mut bytes);
+            encode(targets.iter().copied(), &plan, signed_with, &mut bytes);
             let Plan { failed, ordered, versions, .. } = plan;
-            prop_assert_eq!(decode(&bytes), Some(PlanBlob { targets, failed, ordered, versions }));
+            prop_assert_eq!(decode(&bytes), Some(PlanBlob { targets, failed, ordered, versions, signed_with }));
         }
 
         #[test]
-        fn no_bytes_make_it_panic_or_allocate_beyond_them(bytes in prop::collection::vec(any::<u8>(), 0..64), version in 0..5u8) {
+        fn no_bytes_make_it_panic_or_allocate_beyond_them(bytes in prop::collection::vec(any::<u8>(), 0..64), version in 0..6u8) {
             if let Some(plan) = decode(&[&[version][..], &bytes].concat()) {
                 prop_assert!(plan.targets.len() + plan.ordered.len() + plan.versions.len() <= bytes.len());
             }
@@ -187,11 +198,11 @@ mod tests {
     #[test]
     fn a_plan_of_a_few_targets_is_a_few_bytes() {
         let mut bytes = vec![];
-        encode([1, 200].into_iter(), &Plan { failed: vec![(1, "no".into())], ..Plan::default() }, &mut bytes);
+        encode([1, 200].into_iter(), &Plan { failed: vec![(1, "no".into())], ..Plan::default() }, None, &mut bytes);
         assert_eq!(bytes, [1, 2, 1, 0xc8, 1, 1, 1, 2, b'n', b'o']);
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
         bytes.clear();
-        encode([].into_iter(), &Plan { versions: vec![(0, ConfigVersion(0x0102_0304))], ..Plan::default() }, &mut bytes);
+        encode([].into_iter(), &Plan { versions: vec![(0, ConfigVersion(0x0102_0304))], ..Plan::default() }, None, &mut bytes);
         assert_eq!(bytes, [3, 0, 0, 0, 1, 0, 1, 2, 3, 4], "an event that nobody wants knows its configuration too");
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
         assert_eq!(decode(&[3, 0, 0]), None);

@@ -713,6 +713,7 @@ pub mod samples {
             query: "a=1".into(),
             body: body.to_owned().into(),
             sender_id: None,
+            signed_with: None,
         }
     }
 

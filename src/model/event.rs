@@ -77,6 +77,25 @@ pub struct Event {
     pub body: Bytes,
     /// The sender's own id of this event, where it has one; at most 256 bytes.
     pub sender_id: Option<Box<str>>,
+    /// By which of its source's secrets it was proven, where there were several.
+    pub signed_with: Option<SecretPlace>,
+}
+
+/// One of a source's secrets, never its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// Its place in the file's list, from 1; beyond 255 it is 255.
+    pub position: u8,
+    /// How many the list had then.
+    pub of: u8,
+}
+
+impl SecretPlace {
+    /// The one at this place, from 0, of so many; `None`: of one there is nothing to say.
+    pub fn of(place: usize, count: usize) -> Option<Self> {
+        let small = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
+        (count > 1).then(|| SecretPlace { position: small(place + 1), of: small(count) })
+    }
 }
 
 impl Event {
@@ -156,6 +175,13 @@ pub enum Appended {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_one_secret_there_is_nothing_to_say() {
+        let said =
+            [(0, 1), (0, 2), (2, 3), (300, 400)].map(|(place, of)| SecretPlace::of(place, of).map(|secret| (secret.position, secret.of)));
+        assert_eq!(said, [None, Some((1, 2)), Some((3, 3)), Some((255, 255))]);
+    }
 
     #[test]
     fn headers_read_back_and_never_split() {

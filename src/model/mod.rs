@@ -21,7 +21,7 @@ pub use delivery::{
     ends_dead, stands_in_line,
 };
 pub use equal::equal;
-pub use event::{Appended, Dedupe, Event, Headers, Kept, Seq};
+pub use event::{Appended, Dedupe, Event, Headers, Kept, SecretPlace, Seq};
 pub use ids::{DeliveryId, EventId};
 pub use own::{Drill, OWN_SOURCE, OwnTopic};
 pub use plan::{NotRendered, OrderKey, Plan, RateKey, Target};

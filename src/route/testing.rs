@@ -15,6 +15,7 @@ pub fn event(body: &str) -> Event {
         query: "".into(),
         body: body.to_owned().into(),
         sender_id: None,
+        signed_with: None,
     }
 }
 

@@ -151,6 +151,7 @@ impl<S: Schedule + Sync> Stage<'_, S> {
             query: step.query.as_str().into(),
             body: step.body.clone().into(),
             sender_id: None,
+            signed_with: None,
         };
         if step.topic.is_some() { event } else { Event { topic: self.schedule.topic(&event), ..event } }
     }
@@ -320,6 +321,7 @@ impl Expect {
             query: "".into(),
             body: went.text().into(),
             sender_id: None,
+            signed_with: None,
         };
         let miss = self.filter.miss(&Facts::new(&event, &tests.paths))?;
         let found = miss.found.map_or_else(|| "nothing there".to_owned(), |found| format!("found {found}"));

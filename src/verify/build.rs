@@ -62,8 +62,9 @@ impl Build<'_> {
         let allow = self.networks(form.spelled.allow.as_deref().unwrap_or_default());
         let verify_tokens = self.verify_tokens(form.preset, section);
         let believed = self.believed(&section.believe);
+        let tokens = self.tokens(form.preset, section);
         let proof = self.proof(&form, section)?;
-        let gives_up_after = preset.and_then(|preset| preset.gives_up_after);
+        let gives_up_after = self.patience(section).or(preset.and_then(|preset| preset.gives_up_after));
         let window = (window > Duration::ZERO).then_some(window);
         Some(Verifier {
             allow,
@@ -76,7 +77,18 @@ impl Build<'_> {
             preset,
             verify_tokens: verify_tokens?,
             believed: believed?,
+            tokens: tokens?,
         })
+    }
+
+    /// After how many failures the sender gives up, as the file says.
+    fn patience(&mut self, section: &Section) -> Option<u32> {
+        let At { span, value } = section.gives_up_after.as_ref()?;
+        if *value == 0 {
+            self.error("bad-limit", *span, "a sender that gives up after no failure sends nothing".into(), "must be 1 or more").help =
+                Some("write how many failures in a row its documentation says, such as `gives_up_after: 19`".into());
+        }
+        Some(*value)
     }
 
     /// The values of an event that routes may go by all the same; `None`: something is wrong with them.

@@ -3,23 +3,23 @@
 //! Does: judges addresses, asks for documents through a seam, reads a certificate's key. Never: opens a connection, believes an address of any other
 //! host, scheme, port or shape than the file or the preset allows.
 
-use super::Refused;
+use super::chain::{self, Names};
 use super::key::Key;
 use super::pick::Pick;
 use super::section::PublicKey;
+use super::{Refused, Request};
 use crate::model::Timestamp;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use std::fmt;
 use std::sync::Arc;
-use switchyard_api::tls::validity;
+use switchyard_api::tls::{Roots, validity};
 
 /// The longest address.
 const LONGEST_URL: usize = 1_024;
 
-/// Where a document stands that may be asked for: `https`, an allowed host, nothing but a path. Only judged addresses become one.
+/// Where a document stands that may be asked for: `https` (an issuer's certificate, which its chain proves, also `http`), an allowed host, nothing but a path. Only
+/// judged addresses become one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address(Box<str>);
 
@@ -29,6 +29,8 @@ pub trait Documents: Send + Sync {
     fn document<'a>(&'a self, at: &'a Address, fresh: bool) -> BoxFuture<'a, Result<Arc<[u8]>, NotThere>>;
     /// Asks for it once, for what that does there.
     fn visit<'a>(&'a self, at: &'a Address) -> BoxFuture<'a, Result<(), NotThere>>;
+    /// What the chain of a certificate must end in.
+    fn roots(&self) -> BoxFuture<'_, Result<Arc<Roots>, NotThere>>;
 }
 
 /// Why a document can't be had now: one line for people.
@@ -52,12 +54,15 @@ impl Documents for NoDocuments {
     fn visit<'a>(&'a self, _: &'a Address) -> BoxFuture<'a, Result<(), NotThere>> {
         Box::pin(std::future::ready(Err(NotThere::Failed("nothing is visited here".into()))))
     }
+    fn roots(&self) -> BoxFuture<'_, Result<Arc<Roots>, NotThere>> {
+        Box::pin(std::future::ready(Err(NotThere::Failed("nothing is read here".into()))))
+    }
 }
 
 impl Address {
     /// An address that the file names itself; `None`: it is not `https://HOST/PATH`.
     pub fn of_file(text: &str) -> Option<Self> {
-        let (host, _) = split(text, false)?;
+        let (host, _) = split(text, Shape::Document)?;
         (!host.is_empty()).then(|| Address(text.into()))
     }
 
@@ -91,28 +96,50 @@ impl Hosts {
 
     /// A document's address: no query.
     pub fn document(&self, text: &str) -> Option<Address> {
-        self.judged(text, false)
+        self.place(text).map(|_| Address(text.into()))
+    }
+
+    /// Whether a document may be there, and then which label of its host is `*`; empty where none is.
+    pub fn place<'t>(&self, text: &'t str) -> Option<&'t str> {
+        self.judged(text, Shape::Document)
     }
 
     /// An address that is visited: with a query.
     pub fn visit(&self, text: &str) -> Option<Address> {
-        self.judged(text, true)
+        self.judged(text, Shape::Visit).map(|_| Address(text.into()))
     }
 
-    fn judged(&self, text: &str, query: bool) -> Option<Address> {
-        let (host, _) = split(text, query)?;
+    /// The address of an issuer's certificate: without TLS, as those stand, or with it.
+    pub fn issuer(&self, text: &str) -> Option<Address> {
+        self.judged(text, Shape::Issuer).map(|_| Address(text.into()))
+    }
+
+    fn judged<'t>(&self, text: &'t str, shape: Shape) -> Option<&'t str> {
+        let (host, _) = split(text, shape)?;
         let fits = |pattern: &str| {
             let (labels, pattern) = (host.split('.'), pattern.split('.'));
-            labels.clone().count() == pattern.clone().count() && labels.zip(pattern).all(|(label, part)| part == "*" || part == label)
+            let same = labels.clone().count() == pattern.clone().count();
+            let mut pairs = labels.zip(pattern);
+            (same && pairs.clone().all(|(label, part)| part == "*" || part == label))
+                .then(|| pairs.find(|(_, part)| *part == "*").map_or("", |(label, _)| label))
         };
-        self.0.iter().any(|pattern| fits(pattern)).then(|| Address(text.into()))
+        self.0.iter().find_map(|pattern| fits(pattern))
     }
 }
 
+/// What an address is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Document,
+    Visit,
+    Issuer,
+}
+
 /// Host and the rest of an address in the one form that is taken, so that no two readers of it can disagree.
-fn split(text: &str, query: bool) -> Option<(&str, &str)> {
-    let (host, path) = text.strip_prefix("https://").filter(|_| text.len() <= LONGEST_URL)?.split_once('/')?;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b) || (query && b"?=&:%+~".contains(&b));
+fn split(text: &str, shape: Shape) -> Option<(&str, &str)> {
+    let plain = (shape == Shape::Issuer).then(|| text.strip_prefix("http://")).flatten();
+    let (host, path) = plain.or_else(|| text.strip_prefix("https://")).filter(|_| text.len() <= LONGEST_URL)?.split_once('/')?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b) || (shape == Shape::Visit && b"?=&:%+~".contains(&b));
     let dotted = path.split(['/', '?']).any(|step| step == ".." || step == ".");
     (host.split('.').all(is_label) && path.bytes().all(plain) && !dotted).then_some((host, path))
 }
@@ -127,6 +154,10 @@ pub(super) struct Certificate {
     /// Where in the request.
     pub at: Pick,
     pub hosts: Hosts,
+    /// Whose it must be.
+    pub names: Names,
+    /// Where an issuer's certificate may be fetched that the sender's own was served without.
+    pub issuers: Option<Hosts>,
     /// What the signature is made with.
     pub kind: PublicKey,
 }
@@ -141,13 +172,27 @@ impl Certificate {
     /// Its key, if it is valid at this moment.
     pub fn key(&self, document: Option<&[u8]>, now: Timestamp) -> Result<Key, Refused> {
         // Of a chain the sender's own comes first.
-        let certificate = document.and_then(|pem| CertificateDer::from_pem_slice(pem).ok()).ok_or(Refused::BadCertificate)?;
-        let (first, last) = validity(&certificate).ok_or(Refused::BadCertificate)?;
+        let chain = chain::certificates(document.unwrap_or_default());
+        let certificate = chain.first().ok_or(Refused::BadCertificate)?;
+        let (first, last) = validity(certificate).ok_or(Refused::BadCertificate)?;
         if now.0 < first || now.0 > last {
             return Err(Refused::CertificateOver);
         }
-        let parsed = webpki::EndEntityCert::try_from(&certificate).map_err(|_| Refused::BadCertificate)?;
+        let parsed = webpki::EndEntityCert::try_from(certificate).map_err(|_| Refused::BadCertificate)?;
         Key::public(self.kind, parsed.subject_public_key_info().as_ref()).ok_or(Refused::BadCertificate)
+    }
+
+    /// Whether the certificate is the sender's. Costs some signatures, so it is asked once its key proved the request.
+    pub fn believe(&self, request: &Request<'_>, body: &[u8], now: Timestamp) -> Result<(), Refused> {
+        let text = self.at.read_once(request.headers, body)?;
+        let place = self.hosts.place(&text).ok_or(Refused::ForeignCertificate)?;
+        let roots = request.roots.ok_or(Refused::UnknownIssuer)?;
+        chain::judge(&chain::certificates(request.document.unwrap_or_default()), roots, &self.names, place, now)
+    }
+
+    /// Where the certificate of the issuer stands that this document is served without.
+    pub fn issuer(&self, document: &[u8]) -> Option<Address> {
+        self.issuers.as_ref()?.issuer(&chain::issuer(document)?)
     }
 }
 
@@ -197,6 +242,13 @@ mod tests {
             "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=arn:aws:sns:eu-west-1:123456789012:T&Token=23";
         assert!(hosts.visit(confirm).is_some() && hosts.document(confirm).is_none());
         assert!(hosts.visit("https://evil.example/?Action=ConfirmSubscription").is_none());
+        let issuers = Hosts::new(["*.amazontrust.com"].into_iter()).unwrap();
+        assert!(issuers.issuer("http://crt.r2m01.amazontrust.com/r2m01.cer").is_none(), "`*` is one label");
+        assert!(
+            issuers.issuer("http://crt.amazontrust.com/r2m01.cer").is_some() && issuers.issuer("https://crt.amazontrust.com/a").is_some()
+        );
+        assert!(issuers.issuer("http://crt.amazontrust.com:8080/a").is_none() && issuers.issuer("http://169.254.169.254/a").is_none());
+        assert!(issuers.document("http://crt.amazontrust.com/a").is_none());
         for pattern in ["*", "*.com", "com", "a.*", "a..b", "A.b", "", "a b.c"] {
             assert!(Hosts::new([pattern].into_iter()).is_none(), "{pattern}");
         }

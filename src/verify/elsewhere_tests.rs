@@ -1,5 +1,6 @@
 //! Stories about proofs whose keys stand elsewhere.
 
+use super::chain_tests::{Authority, YEARS};
 use super::presets::placeless;
 use super::{Refused, Request, Section, Verifier};
 use crate::model::Timestamp;
@@ -9,9 +10,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use serde_json::{Value, json};
+use std::ops::Range;
+use switchyard_api::tls::Roots;
 use switchyard_api::{Problem, Span, tree};
 
-const NOW: Timestamp = Timestamp(1_700_000_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:Ours";
 const KEY_SET: &str = "https://login.example.com/keys";
 
@@ -28,25 +31,35 @@ fn verifier(section: &str) -> Verifier {
 }
 
 /// What the public way says, with this document at whatever address is asked for.
-fn said(verifier: &Verifier, headers: &HeaderMap, body: &[u8], document: &[u8]) -> Result<(), Refused> {
-    let request = Request { headers, body, peer: [192, 0, 2, 7].into(), certificate: None, document: None, query: "" };
+fn said(verifier: &Verifier, headers: &HeaderMap, body: &[u8], document: &[u8], roots: Option<&Roots>) -> Result<(), Refused> {
+    let request = Request { headers, body, peer: [192, 0, 2, 7].into(), certificate: None, document: None, roots: None, query: "" };
     assert!(verifier.key_at(&request, NOW)?.is_some());
-    verifier.prove(&Request { document: Some(document), ..request }, NOW).map(drop)
+    verifier.prove(&Request { document: Some(document), roots, ..request }, NOW).map(drop)
 }
 
-/// A certificate with a key that signs.
+/// A certificate with a key that signs, and who issued it.
 struct Signer {
     key: RsaKeyPair,
+    pair: rcgen::KeyPair,
     pem: String,
+    roots: Roots,
 }
 
 impl Signer {
     fn valid(from: i32, until: i32) -> Self {
+        Self::of("sns.amazonaws.com", from..until)
+    }
+
+    fn of(name: &str, years: Range<i32>) -> Self {
         let pair = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
-        let mut params = rcgen::CertificateParams::new(vec!["sns.amazonaws.com".into()]).unwrap();
-        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(until, 1, 1));
-        let pem = params.self_signed(&pair).unwrap().pem();
-        Signer { key: RsaKeyPair::from_pkcs8(&pair.serialize_der()).unwrap(), pem }
+        let root = Authority::root();
+        let pem = root.issue(&pair, &[name], years, None);
+        Signer { key: RsaKeyPair::from_pkcs8(&pair.serialize_der()).unwrap(), pair, pem, roots: root.roots() }
+    }
+
+    /// What is said of a request that is proven with its certificate.
+    fn said(&self, verifier: &Verifier, headers: &HeaderMap, body: &[u8]) -> Result<(), Refused> {
+        said(verifier, headers, body, self.pem.as_bytes(), Some(&self.roots))
     }
 
     fn sign(&self, text: &str) -> String {
@@ -80,7 +93,7 @@ fn borrowed<'f>(fields: &'f [(&'static str, String)]) -> Vec<(&'f str, &'f str)>
 fn a_message_of_one_topic_is_never_one_of_another() {
     let signer = Signer::valid(2020, 2040);
     let sns = verifier(&format!("{{ verify: aws-sns, secret: ['arn:else', '{TOPIC}'] }}"));
-    let said = |message: &Value| said(&sns, &HeaderMap::new(), message.to_string().as_bytes(), signer.pem.as_bytes());
+    let said = |message: &Value| signer.said(&sns, &HeaderMap::new(), message.to_string().as_bytes());
     let good = signer.message(&borrowed(&notification("Hello\nworld", TOPIC)));
     assert_eq!(said(&good), Ok(()));
     let theirs = "arn:aws:sns:eu-west-1:999999999999:Theirs";
@@ -117,16 +130,20 @@ fn a_certificate_is_believed_within_its_dates_and_by_its_key() {
     {
         let signer = Signer::valid(from, until);
         let message = signer.message(&borrowed(&notification("Hello", TOPIC))).to_string();
-        assert_eq!(said(&sns, &HeaderMap::new(), message.as_bytes(), signer.pem.as_bytes()), expected, "{from} to {until}");
+        assert_eq!(signer.said(&sns, &HeaderMap::new(), message.as_bytes()), expected, "{from} to {until}");
         for junk in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n"] {
-            assert_eq!(said(&sns, &HeaderMap::new(), message.as_bytes(), junk.as_bytes()), Err(Refused::BadCertificate), "{junk}");
+            assert_eq!(
+                said(&sns, &HeaderMap::new(), message.as_bytes(), junk.as_bytes(), Some(&signer.roots)),
+                Err(Refused::BadCertificate),
+                "{junk}"
+            );
         }
     }
 }
 
 #[test]
 fn paypal_signs_the_webhooks_id_that_it_does_not_send() {
-    let signer = Signer::valid(2020, 2040);
+    let signer = Signer::of("messageverificationcerts.sandbox.paypal.com", YEARS);
     let body = br#"{"id":"WH-1","event_type":"PAYMENT.SALE.COMPLETED"}"#;
     let signature = signer.sign(&format!("t-1|2026-08-01T10:00:00Z|WEBHOOK-1|{}", crc32fast::hash(body)));
     let mut headers = HeaderMap::new();
@@ -139,12 +156,20 @@ fn paypal_signs_the_webhooks_id_that_it_does_not_send() {
         headers.insert(http::HeaderName::from_static(name), value.parse().unwrap());
     }
     let ours = |secret: &str| verifier(&format!("{{ verify: paypal, secret: {secret} }}"));
-    assert_eq!(said(&ours("[WEBHOOK-0, WEBHOOK-1]"), &headers, body, signer.pem.as_bytes()), Ok(()));
-    assert_eq!(said(&ours("WEBHOOK-2"), &headers, body, signer.pem.as_bytes()), Err(Refused::Mismatch));
-    assert_eq!(said(&ours("WEBHOOK-1"), &headers, b"{}", signer.pem.as_bytes()), Err(Refused::Mismatch));
+    assert_eq!(signer.said(&ours("[WEBHOOK-0, WEBHOOK-1]"), &headers, body), Ok(()));
+    assert_eq!(signer.said(&ours("WEBHOOK-2"), &headers, body), Err(Refused::Mismatch));
+    assert_eq!(signer.said(&ours("WEBHOOK-1"), &headers, b"{}"), Err(Refused::Mismatch));
+    // Another certificate with the same key proves nothing: not one of another name, not one of another root.
+    let said_with = |pem: &str, roots: &Roots| said(&ours("WEBHOOK-1"), &headers, body, pem.as_bytes(), Some(roots));
+    let other = Authority::root();
+    let issued = |name: &str| other.issue(&signer.pair, &[name], YEARS, None);
+    assert_eq!(said_with(&issued("messageverificationcerts.paypal.com"), &other.roots()), Ok(()));
+    assert_eq!(said_with(&issued("www.paypal.com"), &other.roots()), Err(Refused::ForeignName));
+    assert_eq!(said_with(&issued("messageverificationcerts.paypal.com"), &signer.roots), Err(Refused::UnknownIssuer));
+    assert_eq!(said(&ours("WEBHOOK-1"), &headers, body, signer.pem.as_bytes(), None), Err(Refused::UnknownIssuer), "no roots, no proof");
     // The address comes twice: another reader could take the other.
     headers.append("paypal-cert-url", "https://api.paypal.com/a".parse().unwrap());
-    let twice = said(&ours("WEBHOOK-1"), &headers, body, signer.pem.as_bytes());
+    let twice = signer.said(&ours("WEBHOOK-1"), &headers, body);
     assert_eq!(twice, Err(Refused::Ambiguous("paypal-cert-url".parse().unwrap())));
 }
 
@@ -201,7 +226,7 @@ fn a_token_is_what_its_issuers_key_says_and_nothing_else() {
     let said = |token: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-        said(&jwt, &headers, b"{}", issuer.set.as_bytes())
+        said(&jwt, &headers, b"{}", issuer.set.as_bytes(), None)
     };
     let malformed = || Err(Refused::Malformed(http::header::AUTHORIZATION));
     let es = |claims: &Value| issuer.token(&json!({ "alg": "ES256", "kid": "es" }), claims);
@@ -243,6 +268,69 @@ fn a_token_is_what_its_issuers_key_says_and_nothing_else() {
 }
 
 #[test]
+fn tokens_in_a_body_are_proven_where_the_file_says_for_whom() {
+    const PARTY: &str = "0bf30f3b-4a52-48df-9a82-234910c4a086";
+    let issuer = Issuer::new();
+    let plain = verifier("{ verify: microsoft-graph, secret: made-up-state }");
+    let graph = verifier("{ verify: microsoft-graph, secret: made-up-state, tokens: { audience: [app-1, app-2], tenant: [t-1] } }");
+    let claims = |name: &str, value: Value| {
+        let mut claims = json!({ "iss": "https://sts.windows.net/t-1/", "aud": "app-2", "exp": 1_700_000_060, "appid": PARTY });
+        claims[name] = value;
+        claims
+    };
+    let token = |claims: &Value| issuer.token(&json!({ "alg": "ES256", "kid": "es" }), claims);
+    let good = token(&claims("sub", "x".into()));
+    let body = |tokens: Value, state: &str, item: Value| {
+        let mut item = item;
+        item["clientState"] = state.into();
+        json!({ "value": [item], "validationTokens": tokens }).to_string()
+    };
+    let said = |verifier: &Verifier, body: &str| {
+        let request = Request {
+            headers: &HeaderMap::new(),
+            body: body.as_bytes(),
+            peer: [192, 0, 2, 7].into(),
+            certificate: None,
+            document: None,
+            roots: None,
+            query: "",
+        };
+        match verifier.key_at(&request, NOW)? {
+            Some(at) if at.as_str() != "https://login.microsoftonline.com/common/discovery/v2.0/keys" => panic!("{at}"),
+            Some(_) => verifier.prove(&Request { document: Some(issuer.set.as_bytes()), ..request }, NOW).map(drop),
+            None => verifier.prove(&request, NOW).map(drop),
+        }
+    };
+    let rich = || json!({ "changeType": "created", "encryptedContent": { "data": "x" } });
+    let with = |tokens: Value| said(&graph, &body(tokens, "made-up-state", rich()));
+    let missing = || Err(Refused::MissingField("validationTokens".into()));
+    let malformed = || Err(Refused::MalformedField("validationTokens".into()));
+    assert_eq!(with(json!([good])), Ok(()));
+    let v2 = json!({ "iss": "https://login.microsoftonline.com/t-1/v2.0", "aud": "app-1", "exp": 1_700_000_060, "azp": PARTY });
+    assert_eq!(with(json!([good, token(&v2)])), Ok(()), "one for each of our applications");
+    for (name, value, why) in [
+        ("aud", "app-3", Refused::OtherToken),
+        ("iss", "https://sts.windows.net/t-2/", Refused::OtherToken),
+        ("appid", "another-program", Refused::OtherToken),
+    ] {
+        assert_eq!(with(json!([good, token(&claims(name, value.into()))])), Err(why), "{name}");
+    }
+    assert_eq!(with(json!([token(&claims("exp", 1_699_999_000.into()))])), Err(Refused::TokenOver));
+    let (text, signature) = good.rsplit_once('.').unwrap();
+    let other = token(&claims("sub", "root".into()));
+    assert_eq!(with(json!([format!("{}.{signature}", other.rsplit_once('.').unwrap().0)])), Err(Refused::Mismatch));
+    assert_eq!(with(json!([format!("{text}.")])), Err(Refused::Mismatch));
+    assert_eq!(
+        (with(json!(["x"])), with(json!("x")), with(json!([7])), with(json!(vec![&good; 17]))),
+        (malformed(), malformed(), malformed(), malformed())
+    );
+    assert_eq!((with(Value::Null), with(json!([]))), (missing(), missing()), "data without a token");
+    assert_eq!(said(&graph, &body(Value::Null, "made-up-state", json!({ "changeType": "created" }))), Ok(()), "no data, no token");
+    assert_eq!(said(&graph, &body(json!([good]), "another", rich())), Err(Refused::Mismatch), "clientState stays as it is");
+    assert_eq!(said(&plain, &body(json!(["x"]), "made-up-state", rich())), Ok(()), "nobody said for whom");
+}
+
+#[test]
 fn what_a_section_lacks_is_told() {
     let told = |section: &str| {
         let (built, problems) = build(section);
@@ -255,6 +343,16 @@ fn what_a_section_lacks_is_told() {
         ("{ verify: paypal }", false, vec!["missing-secret"]),
         ("{ verify: { preset: aws-sns, certificate: { at: { json: A }, hosts: ['*.com'] } }, secret: a }", false, vec!["bad-hosts"]),
         (
+            "{ verify: { preset: aws-sns, certificate: { at: { json: A }, hosts: [a.example], issuers: ['*'] } }, secret: a }",
+            false,
+            vec!["bad-hosts"],
+        ),
+        (
+            "{ verify: { preset: aws-sns, certificate: { at: { json: A }, hosts: [a.example], names: ['a b'] } }, secret: a }",
+            false,
+            vec!["bad-certificate-name"],
+        ),
+        (
             "{ verify: { hmac: sha256, header: X, certificate: { at: { header: X-Cert }, hosts: [a.example] } }, secret: a }",
             false,
             vec!["bad-certificate-use"],
@@ -265,6 +363,10 @@ fn what_a_section_lacks_is_told() {
         ("{ verify: { preset: azure-event-grid, jwt: { keys: 'https://a.example/k', issuer: a, audience: b } } }", true, vec![]),
         ("{ verify: { preset: cloudevents, query: access_token }, secret: s }", true, vec![]),
         ("{ verify: { bearer: t, query: q } }", false, vec!["unused-key"]),
+        ("{ verify: github, secret: s, tokens: { audience: [a], tenant: [t] } }", false, vec!["unused-key"]),
+        ("{ verify: microsoft-graph, secret: s, tokens: { audience: [], tenant: [t] } }", false, vec!["empty-claim"]),
+        ("{ verify: microsoft-graph, secret: s, tokens: { audience: [a], tenant: [''] } }", false, vec!["empty-claim"]),
+        ("{ verify: { hmac: sha256, header: X }, secret: s, gives_up_after: 0 }", false, vec!["bad-limit"]),
     ];
     for (section, builds, ids) in cases {
         assert_eq!(told(section), (builds, ids), "{section}");

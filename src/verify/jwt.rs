@@ -7,6 +7,7 @@
 
 use super::Refused;
 use super::elsewhere::Address;
+use super::pick::{self, Steps};
 use super::signature::only;
 use super::token::after;
 use crate::model::Timestamp;
@@ -21,6 +22,8 @@ use serde::Deserialize;
 const LONGEST: usize = 16 << 10;
 /// Keys of a set that are looked at.
 const MOST_KEYS: usize = 64;
+/// Tokens of a body that are looked at; one with more is not proven.
+const MOST_TOKENS: usize = 16;
 /// How far the issuer's clock may be from ours.
 const LEEWAY_MS: i64 = 60_000;
 
@@ -29,8 +32,28 @@ pub(super) struct Jwt {
     /// `Authorization`, where it stands behind `Bearer`; or alone in another header.
     pub header: HeaderName,
     pub keys: Address,
-    pub issuer: Box<str>,
-    pub audience: Box<str>,
+    pub wants: Wants,
+}
+
+/// What a token must hold.
+pub(super) struct Wants {
+    /// `iss`, one of these.
+    pub issuers: Box<[Box<str>]>,
+    /// `aud`, or one of it, is one of these.
+    pub audiences: Box<[Box<str>]>,
+    /// `azp`, or `appid` of older tokens: which program got it; `None`: any.
+    pub party: Option<Box<str>>,
+}
+
+/// Tokens in the body that prove it besides something else, where its sender puts some there.
+pub(super) struct Tokens {
+    /// The list of them.
+    pub at: Steps,
+    pub keys: Address,
+    pub wants: Wants,
+    /// The elements of the body, and the field that none of them has where there are no tokens.
+    pub items: Steps,
+    pub with: Steps,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +70,8 @@ struct Claims {
     aud: Option<Audience>,
     exp: Option<f64>,
     nbf: Option<f64>,
+    azp: Option<String>,
+    appid: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -92,23 +117,80 @@ impl Jwt {
 
     /// Whether a key of the set signed the token.
     pub fn verify(&self, headers: &HeaderMap, set: Option<&[u8]>, now: Timestamp) -> Result<(), Refused> {
-        let token = self.token(headers, now)?;
-        let set: Set = set.and_then(|set| serde_json::from_slice(set).ok()).ok_or(Refused::BadCertificate)?;
-        // One that cannot be read is of a kind that is not ours.
-        let keys: Vec<Jwk> = set.keys.into_iter().take(MOST_KEYS).filter_map(|key| serde_json::from_value(key).ok()).collect();
-        let named = |key: &&Jwk| token.head.kid.is_none() || key.kid == token.head.kid;
-        let mut fitting = keys.iter().filter(named).peekable();
-        if fitting.peek().is_none() {
-            return Err(Refused::UnknownKey);
-        }
-        if fitting.any(|key| key.signed(&token)) { Ok(()) } else { Err(Refused::Mismatch) }
+        self.token(headers, now)?.signed_by(&keys(set)?)
     }
 
     fn token<'h>(&self, headers: &'h HeaderMap, now: Timestamp) -> Result<Token<'h>, Refused> {
         let malformed = || Refused::Malformed(self.header.clone());
         let given = only(headers, &self.header)?;
         let given = if self.header == AUTHORIZATION { after(given, b"bearer").ok_or_else(malformed)? } else { given };
-        let Parts { head, claims, signature, signed } = parts(given).ok_or_else(malformed)?;
+        self.wants.token(given, now, malformed)
+    }
+}
+
+impl Tokens {
+    /// Where the keys stand, for a body with tokens that could prove it; `None`: it has none, and needs none.
+    pub fn place(&self, body: &[u8], now: Timestamp) -> Result<Option<Address>, Refused> {
+        let texts = self.texts(body)?;
+        self.tokens(&texts, now)?;
+        Ok((!texts.is_empty()).then(|| self.keys.clone()))
+    }
+
+    /// Whether keys of the set signed all of them.
+    pub fn verify(&self, body: &[u8], set: Option<&[u8]>, now: Timestamp) -> Result<(), Refused> {
+        let texts = self.texts(body)?;
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let keys = keys(set)?;
+        self.tokens(&texts, now)?.iter().try_for_each(|token| token.signed_by(&keys))
+    }
+
+    fn tokens<'t>(&self, texts: &'t [String], now: Timestamp) -> Result<Vec<Token<'t>>, Refused> {
+        let malformed = || Refused::MalformedField(self.at.join("."));
+        texts.iter().map(|text| self.wants.token(text.as_bytes(), now, malformed)).collect()
+    }
+
+    /// The tokens as they stand there; where there are none, nothing may be there that they prove.
+    fn texts(&self, body: &[u8]) -> Result<Vec<String>, Refused> {
+        let texts: Vec<String> = match pick::raw_at(body, &self.at) {
+            None => vec![],
+            Some(raw) => {
+                serde_json::from_slice::<Option<_>>(raw).map_err(|_| Refused::MalformedField(self.at.join(".")))?.unwrap_or_default()
+            }
+        };
+        if texts.len() > MOST_TOKENS {
+            return Err(Refused::MalformedField(self.at.join(".")));
+        }
+        let has = |item: &[u8]| pick::raw_at(item, &self.with).is_some_and(|raw| raw != b"null");
+        if texts.is_empty() && pick::elements(body, &self.items).is_some_and(|items| items.into_iter().any(has)) {
+            return Err(Refused::MissingField(self.at.join(".")));
+        }
+        Ok(texts)
+    }
+}
+
+/// The keys of a set. One that can't be read is of a kind that is not ours.
+fn keys(set: Option<&[u8]>) -> Result<Vec<Jwk>, Refused> {
+    let set: Set = set.and_then(|set| serde_json::from_slice(set).ok()).ok_or(Refused::BadCertificate)?;
+    Ok(set.keys.into_iter().take(MOST_KEYS).filter_map(|key| serde_json::from_value(key).ok()).collect())
+}
+
+impl Token<'_> {
+    fn signed_by(&self, keys: &[Jwk]) -> Result<(), Refused> {
+        let named = |key: &&Jwk| self.head.kid.is_none() || key.kid == self.head.kid;
+        let mut fitting = keys.iter().filter(named).peekable();
+        if fitting.peek().is_none() {
+            return Err(Refused::UnknownKey);
+        }
+        if fitting.any(|key| key.signed(self)) { Ok(()) } else { Err(Refused::Mismatch) }
+    }
+}
+
+impl Wants {
+    /// The token, if its claims are these; its signature is not looked at.
+    fn token<'t>(&self, given: &'t [u8], now: Timestamp, malformed: impl Fn() -> Refused) -> Result<Token<'t>, Refused> {
+        let Parts { head, claims, signature, signed } = parts(given).ok_or_else(&malformed)?;
         let head: Head = serde_json::from_slice(&head).map_err(|_| malformed())?;
         if head.crit.is_some() {
             return Err(malformed());
@@ -119,12 +201,16 @@ impl Jwt {
     }
 
     fn judge(&self, claims: &Claims, now: Timestamp) -> Result<(), Refused> {
+        let ours = |one: &String| self.audiences.iter().any(|ours| **ours == **one);
         let for_us = match &claims.aud {
-            Some(Audience::One(one)) => **one == *self.audience,
-            Some(Audience::Several(several)) => several.iter().any(|one| **one == *self.audience),
+            Some(Audience::One(one)) => ours(one),
+            Some(Audience::Several(several)) => several.iter().any(ours),
             None => false,
         };
-        if claims.iss.as_deref() != Some(&*self.issuer) || !for_us {
+        let issued = claims.iss.as_ref().is_some_and(|iss| self.issuers.iter().any(|issuer| **issuer == **iss));
+        let party = claims.azp.as_ref().or(claims.appid.as_ref());
+        let got = self.party.as_ref().is_none_or(|wanted| party.is_some_and(|party| **party == **wanted));
+        if !issued || !for_us || !got {
             return Err(Refused::OtherToken);
         }
         let millis = |seconds: f64| (seconds * 1_000.0) as i64;

@@ -6,6 +6,9 @@
 //! Proven by the tests here and by `vectors.rs` over `tests/data/signatures.json`.
 
 mod build;
+mod chain;
+#[cfg(test)]
+mod chain_tests;
 mod cover;
 mod elsewhere;
 #[cfg(test)]
@@ -29,6 +32,7 @@ mod token;
 mod vectors;
 
 pub use build::network_of;
+pub use chain::with_issuer;
 pub use elsewhere::{Address, Documents, NoDocuments, NotThere};
 pub use handshake::Reply;
 pub use pick::MOST_BYTES;
@@ -38,7 +42,7 @@ pub use section::Section;
 pub use sign::{CannotSign, Draft};
 pub use signature::MOST_CANDIDATES;
 
-use crate::model::Timestamp;
+use crate::model::{SecretPlace, Timestamp};
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use pick::Pick;
@@ -47,6 +51,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::Secret;
+use switchyard_api::tls::Roots;
 
 /// One source's proof, built.
 pub struct Verifier {
@@ -64,6 +69,8 @@ pub struct Verifier {
     verify_tokens: Box<[Secret]>,
     /// What is gone by though its sender does not sign it, as paths of an event.
     believed: Box<[Box<str>]>,
+    /// What a body must hold besides its proof, where it holds any.
+    tokens: Option<jwt::Tokens>,
 }
 
 enum Proof {
@@ -91,6 +98,8 @@ pub struct Request<'r> {
     pub certificate: Option<&'r [u8]>,
     /// What stands at [`Verifier::key_at`], where that names an address.
     pub document: Option<&'r [u8]>,
+    /// What the chain of a fetched certificate must end in, where [`Verifier::needs_roots`].
+    pub roots: Option<&'r Roots>,
 }
 
 /// A proven request.
@@ -102,6 +111,8 @@ pub struct Verified {
     pub sender_id: Option<Box<str>>,
     /// How long a repeat of it is a repeat; `None`: never.
     pub dedupe: Option<Duration>,
+    /// By which of several secrets it was proven: [`Verifier::prove`] says it.
+    pub signed_with: Option<SecretPlace>,
 }
 
 /// Whether a certificate is of one of these names; where there are none, of anybody.
@@ -124,8 +135,23 @@ impl Verifier {
                 self.admits(request.peer)?;
                 jwt.place(request.headers, now).map(Some)
             }
-            Proof::None | Proof::Signature(_) | Proof::Token(_) | Proof::Certificate(_) => Ok(None),
+            _ => {
+                let Some(tokens) = &self.tokens else { return Ok(None) };
+                self.shown(request, now)?;
+                tokens.place(request.body, now)
+            }
         }
+    }
+
+    /// Whether a chain of certificates is part of the proof.
+    pub fn needs_roots(&self) -> bool {
+        matches!(&self.proof, Proof::Signature(scheme) if scheme.certificate.is_some())
+    }
+
+    /// Where the issuer's certificate stands, for a document that [`Refused::UnknownIssuer`] was said of; `None`: it may not be asked for.
+    pub fn issuer_at(&self, document: &[u8]) -> Option<Address> {
+        let Proof::Signature(scheme) = &self.proof else { return None };
+        scheme.certificate.as_ref()?.issuer(document)
     }
 
     fn admits(&self, peer: IpAddr) -> Result<(), Refused> {
@@ -136,6 +162,14 @@ impl Verifier {
 
     /// Proves a request: by which of the source's secrets, from 0; `None`: by none of them.
     pub fn prove(&self, request: &Request<'_>, now: Timestamp) -> Result<Option<usize>, Refused> {
+        let position = self.shown(request, now)?;
+        if let Some(tokens) = &self.tokens {
+            tokens.verify(request.body, request.document, now)?;
+        }
+        Ok(position)
+    }
+
+    fn shown(&self, request: &Request<'_>, now: Timestamp) -> Result<Option<usize>, Refused> {
         self.admits(request.peer)?;
         match &self.proof {
             Proof::None => Ok(None),
@@ -157,7 +191,7 @@ impl Verifier {
 
     /// Reads topic and id from a request that is proven; its body may have been decoded since.
     pub fn read(&self, request: &Request<'_>) -> Verified {
-        Verified { topic: self.topic(request), sender_id: self.sender_id(request), dedupe: self.window }
+        Verified { topic: self.topic(request), sender_id: self.sender_id(request), dedupe: self.window, signed_with: None }
     }
 
     /// The header that holds the secret itself, so must not be kept (L7).
@@ -203,6 +237,11 @@ impl Verifier {
     /// How long a repeat of its events is a repeat.
     pub fn window(&self) -> Option<Duration> {
         self.window
+    }
+
+    /// How long its sender waits for an answer, where that is known.
+    pub fn waits(&self) -> Option<Duration> {
+        self.preset?.waits.map(|waits| waits.0)
     }
 
     /// After how many failures in a row its sender gives us up, where that is known.

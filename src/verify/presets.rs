@@ -38,6 +38,28 @@ pub struct Preset {
     pub unverified: Vec<String>,
     /// After how many failures in a row the sender gives us up, where it says so.
     pub gives_up_after: Option<u32>,
+    /// The tokens that it puts into bodies.
+    pub tokens: Option<TokensPreset>,
+    /// How long it waits for an answer, where it says so.
+    pub waits: Option<Period>,
+}
+
+/// Tokens that a sender puts into its bodies, besides what it shows.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokensPreset {
+    /// The list of them in the body.
+    pub json: String,
+    /// The list of what they prove, and the field that an element of it has only where there are tokens.
+    pub items: String,
+    /// See `items`.
+    pub with: String,
+    /// Where the keys stand.
+    pub keys: String,
+    /// Who issues them, with `{tenant}`.
+    pub issuers: Vec<String>,
+    /// Which program they are given to: `azp`, or `appid`.
+    pub party: String,
 }
 
 /// All presets in the order of their file.
@@ -69,12 +91,14 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         #[serde(default)]
         unverified: Vec<String>,
         gives_up_after: Option<u32>,
+        tokens: Option<TokensPreset>,
+        waits: Option<Period>,
     }
     let tree = placeless(text)?;
     let entry = |(key, node): &(Key, Node)| {
         let mut problems = vec![];
         let read = tree::read::<Entry>(node, &mut problems).filter(|_| problems.is_empty());
-        let Entry { docs, signed, verify, topic, id, dedupe, shows, handshake, each, answer, unverified, gives_up_after } =
+        let Entry { docs, signed, verify, topic, id, dedupe, shows, handshake, each, answer, unverified, gives_up_after, tokens, waits } =
             read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
         Ok(Preset {
             name: key.name.clone(),
@@ -90,6 +114,8 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
             answer,
             unverified,
             gives_up_after,
+            tokens,
+            waits,
         })
     };
     tree.entries().iter().map(entry).collect()

@@ -185,7 +185,7 @@ proptest! {
             apply(sender, change, &mut headers, &mut body);
         }
         let verifier = build(&format!("{{ verify: {}, secret: {} }}", sender.preset, sender.secret));
-        let request = Request { headers: &headers, body: &body, peer: [192, 0, 2, 7].into(), certificate: None, document: None, query: "" };
+        let request = Request { headers: &headers, body: &body, peer: [192, 0, 2, 7].into(), certificate: None, document: None, roots: None, query: "" };
         let accepted = verifier.prove(&request, Timestamp(NOW * 1_000)).is_ok();
         prop_assert_eq!(accepted, sender.accepts(&headers, &body, NOW), "{} {:?}", sender.preset, headers);
         prop_assert!(!untouched || odd.is_some() || sender.moment.is_some() || accepted);
@@ -208,7 +208,7 @@ proptest! {
         for (at, value) in values {
             headers.append(at.get(&names).clone(), HeaderValue::from_str(&value).unwrap());
         }
-        let mut request = Request { headers: &headers, body: &body, peer: [192, 0, 2, 7].into(), certificate: None, document: None, query: &query };
+        let mut request = Request { headers: &headers, body: &body, peer: [192, 0, 2, 7].into(), certificate: None, document: None, roots: None, query: &query };
         request.document = document;
         for (name, verifier) in &all {
             let _ = verifier.key_at(&request, Timestamp(now));

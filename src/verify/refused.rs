@@ -62,13 +62,19 @@ pub enum Refused {
     #[error("what stands at the sender's address is no certificate or set of keys that can be used")]
     BadCertificate,
     /// The certificate is not valid now.
-    #[error("the sender's certificate is not valid at this moment")]
+    #[error("the sender's certificate, or one that issued it, is not valid at this moment")]
     CertificateOver,
+    /// Nobody who is believed issued it.
+    #[error("the sender's certificate leads to no root that is believed (the system's, or those of `server.fetch.ca`)")]
+    UnknownIssuer,
+    /// It is somebody else's.
+    #[error("the certificate at the sender's address has none of the sender's names")]
+    ForeignName,
     /// The set has no such key.
     #[error("the issuer's set has no key of the token's name")]
     UnknownKey,
     /// Another issuer's token, or one for somebody else.
-    #[error("the token is not of `issuer`, or not for `audience`")]
+    #[error("the token is not of the issuer, for the audience or from the program that it should be")]
     OtherToken,
     /// The token's time is over, or not come.
     #[error("the token is not valid at this moment")]
@@ -111,6 +117,8 @@ impl Refused {
             | Refused::OtherCertificate
             | Refused::ForeignCertificate
             | Refused::BadCertificate
+            | Refused::UnknownIssuer
+            | Refused::ForeignName
             | Refused::CertificateOver => "certificate",
             Refused::NoToken(_) | Refused::Missing(_) | Refused::MissingField(_) | Refused::NoItems(_) | Refused::NotCovered => "missing",
             Refused::Ambiguous(_) | Refused::Malformed(_) | Refused::MalformedField(_) | Refused::BadTimestamp => "malformed",

@@ -26,6 +26,10 @@ pub struct Section {
     /// `believe`: what routes may go by though the sender does not sign it.
     #[serde(default)]
     pub believe: Vec<At<String>>,
+    /// `tokens`: for whom the tokens must be that its sender puts into bodies.
+    pub tokens: Option<At<TokensSection>>,
+    /// `gives_up_after`: after how many failures in a row the sender deletes the subscription; without it the preset's.
+    pub gives_up_after: Option<At<u32>>,
     /// `dedupe`: how long a repeat is a repeat; `0s`: never. Default: the preset's, else 3 days.
     pub dedupe: Option<Period>,
 }
@@ -116,6 +120,11 @@ pub struct CertificateSection {
     pub at: At<Pick>,
     /// The hosts it may be at; `*` is one label, as in `sns.*.amazonaws.com`.
     pub hosts: At<Vec<At<String>>>,
+    /// Whose it must be, one of these names; `*` is the label that it is in the host. Default: anybody's who may have one there.
+    #[serde(default)]
+    pub names: Vec<At<String>>,
+    /// The hosts at which the certificate of its issuer may be fetched, where it is served alone. Default: it comes with its chain.
+    pub issuers: Option<At<Vec<At<String>>>>,
 }
 
 /// A JSON Web Token.
@@ -128,6 +137,16 @@ pub struct JwtSection {
     pub issuer: At<String>,
     /// For whom: exactly `aud`, or one of them.
     pub audience: At<String>,
+}
+
+/// For whom tokens in a body must be.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokensSection {
+    /// The ids of our applications: `aud` is one of them.
+    pub audience: At<Vec<At<String>>>,
+    /// The ids of the directories whose changes we are sent.
+    pub tenant: At<Vec<At<String>>>,
 }
 
 /// User and password.

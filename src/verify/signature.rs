@@ -149,6 +149,9 @@ impl Scheme {
             let holds = |key: &Key| self.candidates(&given).any(|candidate| key.holds(&pieces, candidate.bytes()));
             if let Some(key) = self.keys.iter().chain(&fetched).position(holds) {
                 let key = Some(key).filter(|key| *key < self.keys.len());
+                if let (Some(certificate), None) = (&self.certificate, key) {
+                    certificate.believe(request, body, now)?;
+                }
                 return far.map_or(Ok(key), |far| Err(Refused::Stale { far, signed: true }));
             }
         }

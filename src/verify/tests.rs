@@ -30,7 +30,7 @@ fn signed(verifier: &Verifier, topic: &str, body: &[u8], id: Option<&str>) -> He
 }
 
 fn check(verifier: &Verifier, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Verified, Refused> {
-    let request = Request { headers, body, peer: PEER, certificate: None, document: None, query: "" };
+    let request = Request { headers, body, peer: PEER, certificate: None, document: None, roots: None, query: "" };
     verifier.prove(&request, now).map(|_| verifier.read(&request))
 }
 
@@ -87,17 +87,17 @@ fn a_known_sender_says_topic_id_and_window() {
     let github = build("{ verify: github, secret: s1 }").unwrap();
     let request = signed(&github, "push", b"{}", Some("d-1"));
     let day = Duration::from_hours(24);
-    let verified = Verified { topic: "push".into(), sender_id: Some("d-1".into()), dedupe: Some(7 * day) };
+    let verified = Verified { topic: "push".into(), sender_id: Some("d-1".into()), dedupe: Some(7 * day), signed_with: None };
     assert_eq!(check(&github, &request, b"{}", NOW), Ok(verified));
 
     let stripe = build("{ verify: stripe, secret: s1, id: { json: request.id }, dedupe: 0s }").unwrap();
     let body = br#"{"id":"evt_1","type":"invoice.paid","request":{"id":"req_1"}}"#;
     let request = signed(&stripe, "", body, None);
-    let verified = Verified { topic: "invoice.paid".into(), sender_id: Some("req_1".into()), dedupe: None };
+    let verified = Verified { topic: "invoice.paid".into(), sender_id: Some("req_1".into()), dedupe: None, signed_with: None };
     assert_eq!(check(&stripe, &request, body, NOW), Ok(verified));
 
     let plain = build("{ verify: none }").unwrap();
-    let verified = Verified { topic: "shop".into(), sender_id: None, dedupe: Some(3 * day) };
+    let verified = Verified { topic: "shop".into(), sender_id: None, dedupe: Some(3 * day), signed_with: None };
     assert_eq!(check(&plain, &HeaderMap::new(), b"", NOW), Ok(verified), "the source's name where no topic is read");
 }
 
@@ -199,7 +199,15 @@ fn networks_hold_beside_the_signature() {
     let request = signed(&allowed, "push", b"b", None);
     let from = |peer: &str| {
         allowed.prove(
-            &Request { headers: &request, body: b"b", peer: peer.parse().unwrap(), certificate: None, document: None, query: "" },
+            &Request {
+                headers: &request,
+                body: b"b",
+                peer: peer.parse().unwrap(),
+                certificate: None,
+                document: None,
+                roots: None,
+                query: "",
+            },
             NOW,
         )
     };

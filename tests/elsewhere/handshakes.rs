@@ -1,6 +1,6 @@
 //! Every handshake of `tests/data/handshakes.json`: the request in, as the sender makes it, and the answer that the file asks for.
 
-use crate::host::{Host, Page, Signer};
+use crate::host::{Host, Page};
 use crate::keys::{TOPIC, notification, reasons, started};
 use crate::yard::{FarSide, Yard, http};
 use serde::Deserialize;
@@ -75,7 +75,8 @@ fn discord(body: &str) -> (String, Vec<(String, String)>) {
 
 #[test]
 fn every_handshake_gets_the_answer_that_its_sender_waits_for() {
-    let (host, far, signer) = (Host::start(), FarSide::start(), Signer::new());
+    let (host, far) = (Host::start(), FarSide::start());
+    let signer = host.signer("sns.amazonaws.com");
     host.page("/good.pem", Page::Text(signer.pem.clone()));
     host.page("/?Action=ConfirmSubscription&Token=t-1", Page::Text("<ok/>".into()));
     let sns = format!("  aws-sns: {{ verify: aws-sns, secret: '{TOPIC}' }}\n");
@@ -130,7 +131,8 @@ fn every_handshake_gets_the_answer_that_its_sender_waits_for() {
 
 #[test]
 fn a_confirmation_is_visited_for_our_topic_and_at_its_sender_only() {
-    let (host, far, signer) = (Host::start(), FarSide::start(), Signer::new());
+    let (host, far) = (Host::start(), FarSide::start());
+    let signer = host.signer("sns.amazonaws.com");
     host.page("/good.pem", Page::Text(signer.pem.clone()));
     host.page("/?Token=broken", Page::Status(500));
     let sources = format!("  ours: {{ verify: aws-sns, secret: '{TOPIC}' }}\n  anybodys: {{ verify: aws-sns }}");

@@ -5,7 +5,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,6 +19,9 @@ pub const NAMES: [&str; 3] = ["sns.eu-west-1.amazonaws.com", "api.sandbox.paypal
 #[derive(Clone)]
 pub enum Page {
     Text(String),
+    Bytes(Vec<u8>),
+    /// Once this can be locked.
+    Held(Arc<Mutex<()>>, String),
     Status(u16),
     /// Reads the request, and says nothing.
     Silence,
@@ -35,8 +38,9 @@ pub struct Seen {
 pub struct Host {
     /// `http://127.0.0.1:PORT`.
     pub proxy: String,
-    /// The issuer of the server's certificate, as PEM.
+    /// The issuer of the server's certificate, and of its signers', as PEM.
     pub ca: String,
+    issuer: CertifiedIssuer<'static, KeyPair>,
     pages: Arc<Mutex<BTreeMap<String, Page>>>,
     seen: Arc<Mutex<Seen>>,
 }
@@ -61,10 +65,10 @@ impl Host {
             }
         });
         let proxy = listen({
-            let seen = Arc::clone(&seen);
-            move |socket| tunnel(socket, &server, &seen)
+            let (pages, seen) = (Arc::clone(&pages), Arc::clone(&seen));
+            move |socket| tunnel(socket, &server, &pages, &seen)
         });
-        Host { proxy: format!("http://{proxy}"), ca: issuer.pem(), pages, seen }
+        Host { proxy: format!("http://{proxy}"), ca: issuer.pem(), issuer, pages, seen }
     }
 
     pub fn page(&self, path: &str, page: Page) {
@@ -106,25 +110,41 @@ fn head(from: &mut impl BufRead) -> Vec<String> {
 fn answer(stream: impl Read + Write, pages: &Mutex<BTreeMap<String, Page>>, seen: &Mutex<Seen>) {
     let mut stream = BufReader::new(stream);
     let head = head(&mut stream);
+    give(stream, &head, pages, seen);
+}
+
+/// The answer to a request of this head.
+fn give(mut stream: BufReader<impl Read + Write>, head: &[String], pages: &Mutex<BTreeMap<String, Page>>, seen: &Mutex<Seen>) {
     let Some(path) = head.first().and_then(|line| line.split(' ').nth(1)).map(str::to_owned) else { return };
     seen.lock().unwrap().paths.push(path.clone());
     let page = pages.lock().unwrap().get(&path).cloned().unwrap_or(Page::Status(404));
-    let (status, text) = match page {
-        Page::Text(text) => (200, text),
-        Page::Status(status) => (status, String::new()),
+    let (status, body) = match page {
+        Page::Text(text) => (200, text.into_bytes()),
+        Page::Bytes(bytes) => (200, bytes),
+        Page::Held(until, text) => {
+            drop(until.lock().unwrap());
+            (200, text.into_bytes())
+        }
+        Page::Status(status) => (status, vec![]),
         Page::Silence => {
             // Until who asked is tired of it.
             let _ = stream.read(&mut [0]);
             return;
         }
     };
-    let _ = write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}", text.len());
+    let _ = write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let _ = stream.get_mut().write_all(&body);
     let _ = stream.get_mut().flush();
 }
 
-fn tunnel(socket: TcpStream, server: &str, seen: &Mutex<Seen>) {
+fn tunnel(socket: TcpStream, server: &str, pages: &Mutex<BTreeMap<String, Page>>, seen: &Mutex<Seen>) {
     let mut from = BufReader::new(socket.try_clone().unwrap());
     let head = head(&mut from);
+    // Without TLS the proxy is asked for the page itself.
+    if head.first().is_some_and(|line| line.starts_with("GET http://")) {
+        give(from, &head, pages, seen);
+        return;
+    }
     let goal = head.first().and_then(|line| line.strip_prefix("CONNECT ")).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
     seen.lock().unwrap().goals.push(goal.to_owned());
     let mut socket = socket;
@@ -150,10 +170,36 @@ pub struct Signer {
     pub pem: String,
 }
 
+impl Host {
+    /// One whose certificate is served with its chain: of the root itself.
+    pub fn signer(&self, name: &str) -> Signer {
+        Signer::by(&self.issuer, name, None)
+    }
+
+    /// One whose certificate was issued by another authority that the root made, which is told by its years and stands at this URL.
+    pub fn signer_below(&self, name: &str, until: i32, url: &str) -> (Signer, Vec<u8>) {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, format!("Below {url}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(until, 1, 1));
+        let below = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.issuer).unwrap();
+        (Signer::by(&below, name, Some(url)), below.der().to_vec())
+    }
+}
+
 impl Signer {
-    pub fn new() -> Self {
+    /// Of a root that nobody knows.
+    pub fn of_a_stranger(name: &str) -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self::by(&CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(), name, None)
+    }
+
+    fn by(issuer: &CertifiedIssuer<'static, KeyPair>, name: &str, url: Option<&str>) -> Self {
         let pair = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
-        let pem = CertificateParams::new(vec!["sns.amazonaws.com".to_owned()]).unwrap().self_signed(&pair).unwrap().pem();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.custom_extensions.extend(url.map(access));
+        let pem = params.signed_by(&pair, issuer).unwrap().pem();
         Signer { key: RsaKeyPair::from_pkcs8(&pair.serialize_der()).unwrap(), pem }
     }
 
@@ -173,4 +219,12 @@ impl Signer {
         message.insert("SigningCertURL".into(), certificate.into());
         serde_json::Value::from(message).to_string()
     }
+}
+
+/// Says where the issuer's certificate stands (RFC 5280, section 4.2.2.1).
+fn access(url: &str) -> CustomExtension {
+    let part = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()][..], content].concat();
+    let issuers = part(0x06, &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x02]);
+    let described = part(0x30, &[issuers, part(0x86, url.as_bytes())].concat());
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], part(0x30, &described))
 }

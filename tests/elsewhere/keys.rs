@@ -6,6 +6,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:Orders";
@@ -42,7 +43,8 @@ pub fn reasons(yard: &Yard) -> String {
 
 #[test]
 fn a_certificate_is_fetched_once_within_its_bounds_and_from_nobody_else() {
-    let (host, far, signer) = (Host::start(), FarSide::start(), Signer::new());
+    let (host, far) = (Host::start(), FarSide::start());
+    let signer = host.signer("sns.amazonaws.com");
     host.page("/good.pem", Page::Text(signer.pem.clone()));
     host.page("/huge.pem", Page::Text("x".repeat(100_000)));
     host.page("/junk.pem", Page::Text("no certificate".into()));
@@ -81,8 +83,87 @@ fn a_certificate_is_fetched_once_within_its_bounds_and_from_nobody_else() {
 }
 
 #[test]
+fn a_certificate_is_its_senders_or_proves_nothing() {
+    let (host, far) = (Host::start(), FarSide::start());
+    let at = |name: &str| format!("http://crt.r2m01.amazontrust.com/{name}.cer");
+    let alone = |name: &str, until: i32, issuer: &str| {
+        let (signer, der) = host.signer_below("sns.amazonaws.com", until, issuer);
+        host.page(&format!("/{name}.pem"), Page::Text(signer.pem.clone()));
+        (signer, der)
+    };
+    let served = |name: &str, signer: Signer| {
+        host.page(&format!("/{name}.pem"), Page::Text(signer.pem.clone()));
+        signer
+    };
+    let (good, der) = alone("alone", 2100, &at("good"));
+    host.page(&at("good"), Page::Bytes(der));
+    let (over, der) = alone("over", 2021, &at("over"));
+    host.page(&at("over"), Page::Bytes(der));
+    let (elsewhere, der) = alone("elsewhere", 2100, "http://evil.example/good.cer");
+    host.page("http://evil.example/good.cer", Page::Bytes(der));
+    let (gone, _) = alone("gone", 2100, &at("gone"));
+    let (wrong, der) = alone("wrong", 2100, &at("wrong"));
+    host.page(&at("wrong"), Page::Bytes(host.signer_below("else", 2100, "x").1));
+    drop(der);
+    let stranger = served("stranger", Signer::of_a_stranger("sns.amazonaws.com"));
+    let other = served("other", host.signer("www.amazonaws.com"));
+    let region = served("region", host.signer("sns-signing.eu-west-1.amazonaws.com"));
+    let other_region = served("other-region", host.signer("sns-signing.us-east-1.amazonaws.com"));
+    let mut yard = started(&format!("  sns: {{ verify: aws-sns, secret: '{TOPIC}' }}"), &host, &far);
+    let cases = [
+        ("alone", &good, 200, ""),
+        ("region", &region, 200, ""),
+        ("other-region", &other_region, 401, "none of the sender's names"),
+        ("other", &other, 401, "none of the sender's names"),
+        ("stranger", &stranger, 401, "leads to no root that is believed"),
+        ("elsewhere", &elsewhere, 401, "leads to no root that is believed"),
+        ("wrong", &wrong, 401, "leads to no root that is believed"),
+        ("over", &over, 401, "not valid at this moment"),
+        ("gone", &gone, 503, "the answer is 404"),
+    ];
+    for (name, signer, status, why) in cases {
+        for nth in 0..2 {
+            let body = signer.message(&notification(&format!("{name}-{nth}"), "Hello", TOPIC), &format!("{AT}/{name}.pem"));
+            assert_eq!(post(&yard, "/sns", &[], &body).status, status, "{name}: {}", reasons(&yard));
+        }
+        let last = yard.json(&["refused"]).first().map(ToString::to_string).unwrap_or_default();
+        assert!(last.contains(why), "{name}: {last}");
+    }
+    assert_eq!((host.asked(&at("good")), host.asked("http://evil.example/good.cer"), host.asked(&at("gone"))), (1, 0, 1));
+    // A request that its key did not sign asks for no issuer.
+    let (_, der) = alone("forged", 2100, &at("forged"));
+    host.page(&at("forged"), Page::Bytes(der));
+    let forged = good.message(&notification("forged", "Hello", TOPIC), &format!("{AT}/forged.pem"));
+    assert_eq!((post(&yard, "/sns", &[], &forged).status, host.asked(&at("forged"))), (401, 0));
+    yard.kill();
+}
+
+#[test]
+fn what_several_requests_want_at_once_is_fetched_once() {
+    let (host, far) = (Host::start(), FarSide::start());
+    let signer = host.signer("sns.amazonaws.com");
+    let until = Arc::new(Mutex::new(()));
+    let held = until.lock().unwrap();
+    host.page("/held.pem", Page::Held(Arc::clone(&until), signer.pem.clone()));
+    let mut yard = started(&format!("  sns: {{ verify: aws-sns, secret: '{TOPIC}' }}"), &host, &far);
+    // Sixteen may wait. Once the others were sent away, all sixteen do.
+    let (said, heard) = std::sync::mpsc::channel();
+    for nth in 0..20 {
+        let body = signer.message(&notification(&format!("m-{nth}"), "Hello", TOPIC), &format!("{AT}/held.pem"));
+        let (said, events) = (said.clone(), yard.daemon().events.clone());
+        std::thread::spawn(move || said.send(http::request(&events, "POST", "/sns", &[], body.as_bytes()).unwrap().status));
+    }
+    let sent_away: Vec<u16> = heard.iter().take(4).collect();
+    drop(held);
+    let proven: Vec<u16> = heard.iter().take(16).collect();
+    assert_eq!((sent_away, proven, host.asked("/held.pem")), (vec![503; 4], vec![200; 16], 1));
+    yard.kill();
+}
+
+#[test]
 fn a_slow_host_of_certificates_holds_up_nobody_else() {
-    let (host, far, signer) = (Host::start(), FarSide::start(), Signer::new());
+    let (host, far) = (Host::start(), FarSide::start());
+    let signer = host.signer("sns.amazonaws.com");
     host.page("/good.pem", Page::Text(signer.pem.clone()));
     let mut yard = started(&format!("  open: {{ verify: none }}\n  sns: {{ verify: aws-sns, secret: '{TOPIC}' }}"), &host, &far);
     let signed = |id: &str, path: &str| signer.message(&notification(id, "Hello", TOPIC), &format!("{AT}{path}"));
@@ -150,7 +231,8 @@ fn a_token_is_proven_by_a_set_of_keys_that_is_asked_for_anew() {
 
 #[test]
 fn paypal_is_proven_by_the_webhooks_id_that_it_does_not_send() {
-    let (host, far, signer) = (Host::start(), FarSide::start(), Signer::new());
+    let (host, far) = (Host::start(), FarSide::start());
+    let signer = host.signer("messageverificationcerts.sandbox.paypal.com");
     host.page("/v1/notifications/certs/CERT-1", Page::Text(signer.pem.clone()));
     let mut yard = started("  paypal: { verify: paypal, secret: WEBHOOK-1 }", &host, &far);
     let body = r#"{"id":"WH-1","event_type":"PAYMENT.SALE.COMPLETED"}"#;

@@ -148,6 +148,7 @@ async fn whatever_stands_in_a_parcel_there_is_exactly_one_route_for_it() {
             query: "".into(),
             body: body.clone().into(),
             sender_id: None,
+            signed_with: None,
         };
         let plan = blueprint.router.plan(&event, &jq).await;
         let routes: Vec<&str> = plan.targets.iter().map(|target| &*target.route).collect();

@@ -5,21 +5,23 @@
 //!
 //! Never skips a check. A client certificate that is over or cannot be read is an error with its path, which holds the backlog.
 
+mod roots;
 mod settings;
 mod validity;
 
+pub use roots::Roots;
 pub use settings::{NamedFiles, TlsSettings};
 
 use crate::Wall;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
+use rustls::{ClientConfig, InconsistentKeys};
 use rustls_platform_verifier::Verifier;
 use std::error::Error;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 use tokio_rustls::TlsConnector;
@@ -230,7 +232,7 @@ impl TlsFiles {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
         let builder = match &self.ca {
-            Some(path) => builder.with_root_certificates(roots(path)?),
+            Some(path) => builder.with_root_certificates(roots::of_file(path)?),
             // What rustls calls dangerous is that the verifier is not its own; this is the one it recommends.
             None => builder.dangerous().with_custom_certificate_verifier(system.verifier(provider)?),
         };
@@ -327,15 +329,6 @@ fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
         next = error.source();
     }
     None
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let wrong = |cause: String| TlsError::Ca { path: path.display().to_string(), cause };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))? {
-        roots.add(certificate.map_err(|e| wrong(e.to_string()))?).map_err(|e| wrong(e.to_string()))?;
-    }
-    if roots.is_empty() { Err(wrong("it holds no certificate".into())) } else { Ok(roots) }
 }
 
 #[cfg(test)]

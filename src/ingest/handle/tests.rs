@@ -391,6 +391,25 @@ async fn a_journal_that_is_full_or_fails_is_never_a_200() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sender_that_leaves_sooner_hears_a_503_sooner() {
+    let hasty = sources("{ hasty: { verify: slack, secret: made-up }, calm: { verify: github, secret: made-up } }", Limits::default());
+    let waits = ["hasty", "calm"].map(|name| within(hasty.named(name).unwrap()));
+    assert_eq!(waits, [Duration::from_millis(2_400), KEPT_WITHIN]);
+    let yard = Yard::new(Limits::default());
+    yard.ingest.swap(hasty);
+    yard.keep.allowed.forget_permits(1_000);
+    let sources = yard.ingest.sources();
+    let draft = Draft { topic: "T", body: b"{}", id: None };
+    let headers = sources.named("hasty").unwrap().verifier.sign(&draft, yard.wall.wall()).unwrap();
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let start = tokio::time::Instant::now();
+    let said = yard.send(post("/hasty", &headers, "{}")).await;
+    assert_eq!((said.status, start.elapsed().as_millis() / 100), (503, 24), "{}", said.body);
+    let standing = yard.tally("hasty").standing();
+    assert_eq!((standing.in_row, standing.proven_in_row), (1, 1), "it counts that as a failure of ours");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_journal_that_is_late_is_a_503_and_keeps_the_event_all_the_same() {
     let yard = Yard::new(Limits::default());
     yard.keep.allowed.forget_permits(1_000);

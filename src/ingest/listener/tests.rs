@@ -125,6 +125,8 @@ async fn what_could_be_read_in_two_ways_is_refused_and_nothing_after_it_served()
         "POST /in HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\na",
         "POST /in HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\na",
         "POST /in HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "POST /in HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /in HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "POST /in HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         "POST /in HTTP/1.1\r\nhost: a\r\ncontent-length : 1\r\n\r\na",
         "POST /in HTTP/1.1\r\nhost: a\r\n x: folded\r\n\r\n",

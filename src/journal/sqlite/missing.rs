@@ -80,7 +80,7 @@ pub(super) fn add(
     let (before, plan) = (kept.plan.targets.len(), kept.plan.clone().and(more));
     let numbers = plan.targets.iter().map(|target| names.target(db, target)).collect::<rusqlite::Result<Vec<_>>>()?;
     let mut blob = vec![];
-    codec::encode(numbers.iter().map(|number| number.target), &plan, &mut blob);
+    codec::encode(numbers.iter().map(|number| number.target), &plan, kept.event.signed_with, &mut blob);
     let event = &kept.event;
     let crc = checksum(&blob, &event.topic, event.headers.as_bytes(), &event.query, &event.body);
     let write = "UPDATE events SET plan = ?, targets = ?, crc = ? WHERE seq = ?";

@@ -5,7 +5,8 @@ use super::write::{checksum, number_of};
 use crate::journal::codec;
 use crate::journal::store::{DeliveryFilter, Mark, OpenEvent, RowMark, Waiting};
 use crate::model::{
-    ConfigVersion, Cursor, DeliveryKey, DeliveryRow, Event, EventId, Headers, Kept, Loaded, Plan, Seq, State, Target, Timestamp,
+    ConfigVersion, Cursor, DeliveryKey, DeliveryRow, Event, EventId, Headers, Kept, Loaded, Plan, SecretPlace, Seq, State, Target,
+    Timestamp,
 };
 use bytes::Bytes;
 use foldhash::{HashMap, HashMapExt};
@@ -194,7 +195,7 @@ pub(super) fn event_of(db: &Connection, names: &mut Names, row: &Row<'_>) -> rus
     let (plan, headers, body) = (cells.bytes(5)?, cells.bytes(8)?, cells.bytes(9)?);
     let crc = cells.number(10)?;
     let source = names.source_of(db, cells.number(2)?)?;
-    let plan_read = plan_of(db, names, plan)?;
+    let (plan_read, signed_with) = plan_of(db, names, plan)?.map_or((None, None), |(plan, signed_with)| (Some(plan), signed_with));
     let event = Event {
         id: cells.id(1)?,
         source: source.clone().unwrap_or_else(|| "?".into()),
@@ -204,13 +205,15 @@ pub(super) fn event_of(db: &Connection, names: &mut Names, row: &Row<'_>) -> rus
         query: (*query).into(),
         body: Bytes::copy_from_slice(body),
         sender_id: cells.text_or_null(6)?.map(|id| (*id).into()),
+        signed_with,
     };
     let same = i64::from(checksum(plan, &topic, headers, &query, body)) == crc;
     let damaged = !cells.whole || !same || source.is_none() || plan_read.is_none();
     Ok(Found { kept: Arc::new(Kept { seq: Seq(row.get(0)?), event, plan: plan_read.unwrap_or_default() }), damaged })
 }
 
-fn plan_of(db: &Connection, names: &mut Names, blob: &[u8]) -> rusqlite::Result<Option<Plan>> {
+/// A plan, and by which secret its event was proven.
+fn plan_of(db: &Connection, names: &mut Names, blob: &[u8]) -> rusqlite::Result<Option<(Plan, Option<SecretPlace>)>> {
     let Some(blob) = codec::decode(blob) else { return Ok(None) };
     let mut targets = Vec::with_capacity(blob.targets.len());
     for number in blob.targets {
@@ -219,7 +222,8 @@ fn plan_of(db: &Connection, names: &mut Names, blob: &[u8]) -> rusqlite::Result<
             None => return Ok(None),
         }
     }
-    Ok(Some(Plan { targets, failed: blob.failed, ordered: blob.ordered, collected: vec![], versions: blob.versions }))
+    let plan = Plan { targets, failed: blob.failed, ordered: blob.ordered, collected: vec![], versions: blob.versions };
+    Ok(Some((plan, blob.signed_with)))
 }
 
 /// A delivery's row and whether all of it reads back; `None`: its target or state is not one of ours.

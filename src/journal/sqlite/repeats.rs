@@ -71,6 +71,7 @@ pub fn duplicate(db: &Connection, names: &mut Names, id: EventId) -> rusqlite::R
         received_at: Timestamp(received_at),
         headers: Headers::from_block(headers),
         query: query.into(),
+        signed_with: None,
         ..found.kept.event.clone()
     };
     Ok(Some((event, found.damaged)))

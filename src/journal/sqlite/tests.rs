@@ -9,7 +9,8 @@ use crate::journal::memory::samples::{all, event, id, plan, settled, target};
 use crate::journal::replay::{JobState, Render, ReplayJob};
 use crate::journal::store::{Append, DeliveryFilter, Fate, Reads, TopicMatch};
 use crate::model::{
-    BEHIND, COLLECTED, ConfigVersion, Cursor, Dedupe, DeliveryId, DeliveryRow, Event, EventId, PACED, Plan, Settlement, State, SystemClock,
+    BEHIND, COLLECTED, ConfigVersion, Cursor, Dedupe, DeliveryId, DeliveryRow, Event, EventId, PACED, Plan, SecretPlace, Settlement, State,
+    SystemClock,
 };
 use rusqlite::params;
 use std::os::unix::fs::PermissionsExt;
@@ -137,7 +138,7 @@ fn a_newer_schema_a_foreign_database_and_a_damaged_file_are_refused_and_left_alo
         assert_eq!(std::fs::read(yard.path()).unwrap(), before);
         format!("{} {}", error.exit_code(), error.to_string().replace(&yard.path().display().to_string(), "journal.db"))
     };
-    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 11: start the newer program that wrote it, or restore the copy made before it ran");
+    insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA user_version = 99")), @"74 journal.db has schema 99, and this program knows 12: start the newer program that wrote it, or restore the copy made before it ran");
     insta::assert_snapshot!(refusal(&|yard| yard.tamper("PRAGMA application_id = 7")), @"74 journal.db is a database of something else: point `journal.url` at a file of its own");
     let garble = |yard: &Yard| std::fs::write(yard.path(), vec![b'x'; 8192]).unwrap();
     insta::assert_snapshot!(refusal(&garble), @"75 journal.db: read the schema's number: the journal's file is damaged (Error code 26: file is not a database): `switchyard journal check` says what is, `switchyard journal repair` saves what can be read and keeps the file aside");
@@ -249,6 +250,24 @@ fn a_file_of_the_schema_before_plans_knew_their_configuration_is_taken_along() {
     yard.append(event(2, "b", NOW), Plan { versions: vec![(0, version)], ..plan(&[&chat]) });
     let lines = yard.archive().events(&EventFilter::default(), None, 9).unwrap().rows;
     assert_eq!(lines.iter().map(|line| line.config).collect::<Vec<_>>(), [Some(version), None]);
+}
+
+#[test]
+fn a_file_of_the_schema_before_events_knew_their_secret_is_taken_along() {
+    let mut yard = Yard::new();
+    let (chat, mail) = (target("a", "chat"), target("b", "mail"));
+    yard.append(event(1, "a", NOW), plan(&[&chat]));
+    yard.tamper("PRAGMA user_version = 11");
+    yard.reopen();
+    assert_eq!(yard.store().db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)), Ok(SCHEMA));
+    let signed_with = SecretPlace::of(1, 3);
+    yard.append(Event { signed_with, ..event(2, "b", NOW) }, plan(&[&chat]));
+    let secrets = |yard: &Yard| [1, 2].map(|n| yard.archive().event(event(n, "", NOW).id).unwrap().unwrap().kept.event.signed_with);
+    assert_eq!(secrets(&yard), [None, signed_with]);
+    // A plan that grows keeps it.
+    let db = &yard.store().db;
+    let grown = super::missing::add(db, &mut Names::load(db).unwrap(), Seq(2), &plan(&[&mail]), ("asked for", 1), LATER).unwrap();
+    assert_eq!((grown, secrets(&yard)), (1, [None, signed_with]));
 }
 
 /// Rows that were told when to come by a limit are only looked through where the limit is another: there may be millions.

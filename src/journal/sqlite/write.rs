@@ -91,7 +91,7 @@ impl SqliteStore {
         let mut insert = db.prepare_cached(APPEND)?;
         let mut fates = Vec::with_capacity(appends.len());
         for append in appends {
-            let Append { event, plan, dedupe } = append;
+            let Append { event, dedupe, .. } = append;
             let source = names.source(db, &event.source)?;
             let mut reused_id = false;
             if let Some(Dedupe { key, released: true, .. }) = dedupe {
@@ -114,7 +114,7 @@ impl SqliteStore {
                 }
                 recent.add(dedupe.key, *next_seq, event.received_at);
             }
-            encode_plan(db, names, plan, scratch)?;
+            encode_plan(db, names, append, scratch)?;
             insert_event(&mut insert, *next_seq, source, append, reused_id, scratch)?;
             order::append(db, names, Seq(*next_seq), append, at)?;
             fates.push(Fate::New { seq: Seq(*next_seq), reused_id });
@@ -236,7 +236,8 @@ fn repeated(db: &Connection, candidates: Vec<i64>, event: &Event, source: i64, w
     Ok(repeat)
 }
 
-fn encode_plan(db: &Connection, names: &mut super::Names, plan: &crate::model::Plan, out: &mut Vec<u8>) -> rusqlite::Result<()> {
+fn encode_plan(db: &Connection, names: &mut super::Names, append: &Append, out: &mut Vec<u8>) -> rusqlite::Result<()> {
+    let plan = &append.plan;
     // Plans are short; most fit without another allocation.
     let mut numbers = [0; 16];
     let mut many = vec![];
@@ -251,7 +252,7 @@ fn encode_plan(db: &Connection, names: &mut super::Names, plan: &crate::model::P
         *number = names.target(db, target)?.target;
     }
     out.clear();
-    codec::encode(numbers.iter().copied(), plan, out);
+    codec::encode(numbers.iter().copied(), plan, append.event.signed_with, out);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! From the parts of a signature that a file or a preset names to its [`Scheme`].
 
+use super::super::chain::Names;
 use super::super::elsewhere::{Certificate, Hosts};
 use super::super::key::Key;
 use super::super::pick::{self, Pick};
@@ -51,12 +52,9 @@ impl Build<'_> {
     /// Where the certificate stands that has the key.
     fn certificate(&mut self, spelled: &Spelled, section: &At<CertificateSection>) -> Option<Certificate> {
         let at = self.pick(Some(&section.value.at));
-        let hosts = Hosts::new(section.value.hosts.value.iter().map(|host| host.value.as_str()));
-        if hosts.is_none() {
-            let title = "these are not hosts that a certificate may be at".to_owned();
-            self.error("bad-hosts", section.value.hosts.span, title, "would let anybody in, or nobody").help =
-                Some("write `hosts: [keys.example.com]`; `*` is one label, and the last two are written out".into());
-        }
+        let hosts = self.hosts(&section.value.hosts);
+        let issuers = section.value.issuers.as_ref().map_or(Some(None), |issuers| self.hosts(issuers).map(Some));
+        let names = self.cert_names(&section.value.names);
         let Some(kind) = spelled.public.as_ref().map(|public| public.value) else {
             self.error(
                 "bad-certificate-use",
@@ -67,7 +65,28 @@ impl Build<'_> {
             .help = Some("add `public: rsa-sha256`".into());
             return None;
         };
-        Some(Certificate { at: at?, hosts: hosts?, kind })
+        Some(Certificate { at: at?, hosts: hosts?, names: names?, issuers: issuers?, kind })
+    }
+
+    fn hosts(&mut self, section: &At<Vec<At<String>>>) -> Option<Hosts> {
+        let hosts = Hosts::new(section.value.iter().map(|host| host.value.as_str()));
+        if hosts.is_none() {
+            let title = "these are not hosts that a certificate may be at".to_owned();
+            self.error("bad-hosts", section.span, title, "would let anybody in, or nobody").help =
+                Some("write `hosts: [keys.example.com]`; `*` is one label, and the last two are written out".into());
+        }
+        hosts
+    }
+
+    /// Whose the certificate must be.
+    fn cert_names(&mut self, section: &[At<String>]) -> Option<Names> {
+        let names = Names::new(section.iter().map(|name| name.value.as_str()));
+        if let (None, Some(first)) = (&names, section.iter().find(|name| Names::new(std::iter::once(name.value.as_str())).is_none())) {
+            let title = format!("`{}` is no name that a certificate has", first.value);
+            self.error("bad-certificate-name", first.span, title, "not a host's name").help =
+                Some("write the name of a host, such as `keys.example.com`; `*` in it is what it is in `hosts`".into());
+        }
+        names
     }
 
     /// The secrets of a sender that signs with its certificate: names that both sides know. Where none need be, it is told what that means.

@@ -31,7 +31,10 @@ pub fn ambiguous() -> Vec<(String, Vec<u8>)> {
     for length in ["+1", "-1", "0x1", "1 1", "1,2", "1e1", "\u{661}", "18446744073709551616", "1\u{b}"] {
         case(&format!("length {length:?}"), post(&format!("Content-Length: {length}\r\n"), "x"));
     }
-    for coding in ["chunked, identity", "xchunked", "chunkedx", "\u{b}chunked", "chunked;q=1", "identity"] {
+    case("a coding twice", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunks));
+    for coding in
+        ["chunked, chunked", "gzip, chunked", "chunked, identity", "xchunked", "chunkedx", "\u{b}chunked", "chunked;q=1", "identity"]
+    {
         case(&format!("coding {coding:?}"), post(&format!("Transfer-Encoding: {coding}\r\n"), chunks));
     }
     case("name with a blank behind it", post("Transfer-Encoding : chunked\r\n", chunks));
