@@ -77,7 +77,7 @@ impl Build<'_> {
             preset,
             verify_tokens: verify_tokens?,
             believed: believed?,
-            tokens: tokens?,
+            tokens: tokens.ok()?,
         })
     }
 

@@ -78,9 +78,10 @@ pub(super) fn issuer(document: &[u8]) -> Option<String> {
 
 /// A document (PEM) with the issuer's certificate (DER or PEM) behind it.
 pub fn with_issuer(document: &[u8], issuer: &[u8]) -> Arc<[u8]> {
-    let issuer = match issuer.trim_ascii_start().starts_with(b"-----BEGIN") {
-        true => issuer.to_vec(),
-        false => format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(issuer)).into_bytes(),
+    let issuer = if issuer.trim_ascii_start().starts_with(b"-----BEGIN") {
+        issuer.to_vec()
+    } else {
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(issuer)).into_bytes()
     };
     [document, b"\n", &issuer].concat().into()
 }

@@ -9,6 +9,9 @@ use super::Build;
 use http::header::AUTHORIZATION;
 use switchyard_api::At;
 
+/// What is wrong was told: nothing is built.
+pub(super) struct WasTold;
+
 impl Build<'_> {
     pub(super) fn jwt(&mut self, spelled: &Spelled) -> Option<Jwt> {
         let section = &spelled.jwt.as_ref()?.value;
@@ -32,14 +35,14 @@ impl Build<'_> {
         Some(Jwt { header: header?, keys: keys?, wants: Wants { issuers: one(issuer?), audiences: one(audience?), party: None } })
     }
 
-    /// The tokens that its sender puts into bodies, where the file says for whom they must be. `None`: something is wrong with that.
-    pub(super) fn tokens(&mut self, preset: Option<&'static Preset>, section: &Section) -> Option<Option<Tokens>> {
-        let Some(At { span, value: TokensSection { audience, tenant } }) = &section.tokens else { return Some(None) };
+    /// The tokens that its sender puts into bodies, where the file says for whom they must be.
+    pub(super) fn tokens(&mut self, preset: Option<&'static Preset>, section: &Section) -> Result<Option<Tokens>, WasTold> {
+        let Some(At { span, value: TokensSection { audience, tenant } }) = &section.tokens else { return Ok(None) };
         let Some(known) = preset.and_then(|preset| preset.tokens.as_ref()) else {
             let title = format!("the sender of `{}` puts no tokens into its bodies", self.name);
             self.error("unused-key", *span, title, "not used").help =
                 Some("take it away; a token in a header is proven with `verify: { jwt: { … } }`".into());
-            return None;
+            return Err(WasTold);
         };
         let words = |words: &At<Vec<At<String>>>| words.value.iter().map(|word| word.value.trim().to_owned()).collect::<Vec<_>>();
         let (audiences, tenants) = (words(audience), words(tenant));
@@ -47,7 +50,7 @@ impl Build<'_> {
             if list.is_empty() || list.iter().any(String::is_empty) {
                 self.error("empty-claim", at, format!("`{what}` is empty: any token would do"), "nothing in here").help =
                     Some("write what the tokens of this sender hold".into());
-                return None;
+                return Err(WasTold);
             }
         }
         let issuers = tenants.iter().flat_map(|tenant| known.issuers.iter().map(move |issuer| issuer.replace("{tenant}", tenant).into()));
@@ -56,7 +59,8 @@ impl Build<'_> {
             audiences: audiences.into_iter().map(String::into_boxed_str).collect(),
             party: Some(known.party.as_str().into()),
         };
-        let (keys, at) = (Address::of_file(&known.keys)?, pick::steps(&known.json)?);
-        Some(Some(Tokens { at, keys, wants, items: pick::steps(&known.items)?, with: pick::steps(&known.with)? }))
+        let steps = |path: &str| pick::steps(path).ok_or(WasTold);
+        let (keys, at) = (Address::of_file(&known.keys).ok_or(WasTold)?, steps(&known.json)?);
+        Ok(Some(Tokens { at, keys, wants, items: steps(&known.items)?, with: steps(&known.with)? }))
     }
 }
