@@ -4,6 +4,7 @@
 //! again and counted as what it stands for. Never: sends to an output at which nobody reads: what acts on an event would act on it.
 
 use super::start::Daemon;
+use super::works::Works;
 use crate::ingest::handle::KEPT_WITHIN;
 use crate::model::printable::Printable;
 use crate::model::{Drill, Event, EventId, Headers, Kept, OWN_SOURCE, Plan, Timestamp};
@@ -74,6 +75,17 @@ impl Daemon {
     /// # Errors
     /// It would reach nobody, or the journal does not take it.
     pub async fn drill(&self, asked: &Asked, shown: Option<&Kept>) -> Result<EventId, CannotDrill> {
+        let id = self.ingest.new_id(self.hub.clock.wall());
+        self.works.drill(id, asked, shown).await
+    }
+}
+
+impl Works {
+    /// The same, as the event of this id.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn drill(&self, id: EventId, asked: &Asked, shown: Option<&Kept>) -> Result<EventId, CannotDrill> {
         let by = asked.by.trim();
         if by.is_empty() || by.len() > BY_MAX || by.chars().any(char::is_control) {
             return Err(CannotDrill::Wrong(format!("say who drills (`by`), in at most {BY_MAX} bytes")));
@@ -85,9 +97,7 @@ impl Daemon {
         if self.hub.reserved.load(Ordering::Relaxed) {
             return Err(CannotDrill::NotKept);
         }
-        let now = self.hub.clock.wall();
-        let event = event(self.ingest.new_id(now), now, by, shown.map(|kept| &kept.event));
-        let id = event.id;
+        let event = event(id, self.hub.clock.wall(), by, shown.map(|kept| &kept.event));
         tracing::info!(event = %id, by = %Printable(by), deliveries = plan.targets.len(), "a drill begins");
         match tokio::time::timeout(KEPT_WITHIN, self.hub.journal.append(event, plan, None)).await {
             Ok(Ok(_)) => Ok(id),
@@ -96,10 +106,10 @@ impl Daemon {
     }
 
     fn plan_drill(&self, asked: &Asked) -> Result<Plan, CannotDrill> {
-        let (router, running) = (self.hub.router(), self.running.load());
+        let (router, names) = (self.hub.router(), self.names());
         let mut plan = router.empty_plan();
         for output in &asked.outputs {
-            let names = running.outputs.iter().map(|(name, _)| name.as_str());
+            let names = names.iter().map(|name| &**name);
             if !names.clone().any(|name| name == output) {
                 let near = nearest(output, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
                 return Err(CannotDrill::NoOutput { output: output.clone(), near });

@@ -6,11 +6,13 @@
 use super::compile::{Compiled, compile};
 use super::frame::{self, ID, LOAD, REQUEST_MAX, RUN};
 use super::pool::RESULTS_BYTES_MAX;
-use super::{JqError, RESULTS_MAX, STACK};
+use super::{JqError, Program, RESULTS_MAX, STACK};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 /// Memory beyond what the program itself maps and its stack.
 const MEMORY_MAX: u64 = 256 << 20;
@@ -77,6 +79,28 @@ fn serve(mut input: impl Read, mut output: impl Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Programs that are run without a process.
+#[derive(Default)]
+pub struct Here(Mutex<HashMap<[u8; ID], Compiled>>);
+
+impl Here {
+    /// The results of a program, as a worker answers them.
+    pub fn run(&self, program: &Program, input: &[u8]) -> Result<Vec<u8>, JqError> {
+        let mut programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !programs.contains_key(&program.id) {
+            let compiled = compile(&program.text).map_err(|_| JqError::Program("does not compile".into()))?;
+            programs.insert(program.id, compiled);
+        }
+        programs.get(&program.id).map_or(Err(JqError::Died), |program| run(program, input))
+    }
+}
+
+impl fmt::Debug for Here {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Here")
+    }
 }
 
 fn run(program: &Compiled, input: &[u8]) -> Result<Vec<u8>, JqError> {

@@ -8,7 +8,7 @@ use std::fmt::{self, Display};
 pub const STATES: [&str; 10] = ["idle", "posting", "in flight", "waiting", "retrying", "held", "behind", "down", "paused", "recovering"];
 
 /// The kinds of trouble.
-pub const TROUBLES: [&str; 30] = [
+pub const TROUBLES: [&str; 32] = [
     "crash",
     "crash before a call",
     "crash after a call",
@@ -26,10 +26,12 @@ pub const TROUBLES: [&str; 30] = [
     "silence",
     "speak",
     "purge",
+    "drill",
     "clock forward",
     "clock back",
     "post",
     "busy",
+    "late",
     "far down",
     "misconfigured",
     "rejects",

@@ -77,7 +77,11 @@ impl Store for FaultyStore {
     }
 
     fn recover(&mut self) -> Result<Recovered, StoreError> {
-        self.call(Call::Recover, "recover", 0, |this| this.store.recover())
+        self.call(Call::Recover, "recover", 0, |this| {
+            let (found, now) = (this.store.recover(), this.clock.nanos());
+            this.world.lock().say(now, || format!("  found: {found:?}"));
+            found
+        })
     }
 
     fn operate(&mut self, operation: &Operation, now: Timestamp, from: Mark) -> Result<Slice, StoreError> {

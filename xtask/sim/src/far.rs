@@ -207,6 +207,10 @@ impl FarOutput {
                 let after = after.map(|after| Duration::from_millis(u64::from(after)));
                 says(true, Outcome::Retry { why: why(), after })
             }
+            Mood::Late { share, takes, after } if hit(share) => {
+                let outcome = Outcome::Retry { why: why(), after: Some(Duration::from_millis(u64::from(after))) };
+                (true, Some((u64::from(takes), End::Says(outcome))))
+            }
             Mood::Down => says(false, Outcome::Down { why: why(), after: None }),
             Mood::Misconfigured => says(true, Outcome::Misconfigured { why: why(), after: None }),
             Mood::Rejects(share) if stable < u64::from(share) => says(true, Outcome::Rejected { why: why() }),

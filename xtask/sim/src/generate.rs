@@ -2,7 +2,7 @@
 //! and not only in order.
 
 use crate::chance::Chance;
-use crate::scenario::{Again, Crash, Digest, Disk, File, Mood, Op, Order, Output, Route, Scenario, What};
+use crate::scenario::{Again, Crash, Digest, Disk, File, Mood, Op, Order, Output, Route, Scenario, Turn, What};
 
 /// Most far sides of a scenario.
 const FARS_MAX: u64 = 4;
@@ -51,6 +51,7 @@ pub fn scenario(seed: u64) -> Scenario {
     let mut first = file(&mut chance, &swarm, fars);
     name_on_dead(&mut Chance::of(seed, "on_dead"), &mut first);
     keep_back(&mut Chance::of(seed, "back"), &mut first);
+    program(&mut Chance::of(seed, "program"), &mut first);
     let mut files = vec![first];
     if swarm.reload {
         for _ in 0..chance.within(1, 2) {
@@ -61,10 +62,13 @@ pub fn scenario(seed: u64) -> Scenario {
     let mut ops = ops(&mut chance, &swarm, fars, files.len() as u64);
     if swarm.people {
         silence(&mut Chance::of(seed, "silence"), fars, &mut ops);
+        drill(&mut Chance::of(seed, "drill"), fars, &mut ops);
+        purge_late(&mut Chance::of(seed, "late"), fars, &mut ops);
     }
+    let begins = at_the_hour(&mut Chance::of(seed, "hour"), &files[0], &mut ops);
     bundle(&mut Chance::of(seed, "each"), &mut ops);
     let crashes = crashes(&mut chance, &swarm);
-    Scenario { seed, window: chance.one(&[2, 4, 8, 64]), files, ops, crashes, past_retention: chance.percent(4) }
+    Scenario { seed, window: chance.one(&[2, 4, 8, 64]), files, ops, crashes, past_retention: chance.percent(4), begins }
 }
 
 /// A small scenario, for a crash at each of its calls.
@@ -108,6 +112,54 @@ fn keep_back(chance: &mut Chance, file: &mut File) {
         output.digest =
             digest.then(|| Digest { wait: chance.percent(30), every: chance.within(1, 20) as u32, max: chance.one(&[1, 3, 20]) });
     }
+}
+
+/// In one of ten some routes ask a program what they take, or what becomes of it: compiling it costs as much as the rest of a run.
+fn program(chance: &mut Chance, file: &mut File) {
+    if chance.percent(10) {
+        for route in &mut file.routes {
+            route.only = chance.percent(40).then(|| chance.below(3) as u8);
+            route.turn = chance.percent(60).then(|| chance.one(&[Turn::Twice, Turn::Some, Turn::Fails]));
+        }
+    }
+}
+
+/// In a third of those in which people do something they drill.
+fn drill(chance: &mut Chance, fars: u64, ops: &mut Vec<Op>) {
+    if chance.percent(33) {
+        for _ in 0..chance.within(1, 3) {
+            let what = What::Drill { far: chance.below(fars) as u8, shows: chance.percent(50) };
+            let at = chance.below(ops.len() as u64 + 1) as usize;
+            ops.insert(at, Op { after: chance.one(&[0, 3, 500]), what });
+        }
+    }
+}
+
+/// In a fifth of those somebody ends what waits for an output that takes its time: some of it is on the wire when the purge begins, and fails
+/// while it looks.
+fn purge_late(chance: &mut Chance, fars: u64, ops: &mut Vec<Op>) {
+    if chance.percent(20) {
+        let far = chance.below(fars) as u8;
+        let takes = chance.within(900, 4_500) as u32;
+        let mood = Mood::Late { share: chance.one(&[50, 100]), takes, after: chance.within(1_000, 30_000) as u32 };
+        let at = chance.below(ops.len() as u64 + 1) as usize;
+        ops.insert(at, Op { after: 0, what: What::Far { far, mood } });
+        let posts = ops[at..].iter().position(|op| matches!(op.what, What::Post { .. })).map_or(ops.len(), |post| at + post + 1);
+        ops.insert(posts, Op { after: chance.below(1_500) as u32, what: What::Purge { far, waiting: true } });
+    }
+}
+
+/// Where outputs have hours it may begin in the moments before one of them opens, with a disk that takes its time: what is held in one moment
+/// is written in another. Else at eight.
+fn at_the_hour(chance: &mut Chance, file: &File, ops: &mut Vec<Op>) -> u32 {
+    let opens: Vec<u32> =
+        file.outputs.iter().filter_map(|output| output.closed).map(|(from, minutes)| u32::from(from + minutes) * 60_000).collect();
+    if opens.is_empty() || chance.percent(60) {
+        return 0;
+    }
+    let slow = chance.one(&[1, 20, 300, 450, 700]);
+    ops.insert(0, Op { after: 0, what: What::Disk(Disk::Slow(slow)) });
+    chance.one(&opens) - chance.within(1, 2_500) as u32
 }
 
 /// In one of five some requests carry several events.
@@ -173,7 +225,7 @@ fn route(chance: &mut Chance, number: u8, fars: u64) -> Route {
     if to.is_empty() {
         to.push(chance.below(fars) as u8);
     }
-    Route { number, topic: chance.percent(40).then(|| chance.below(3) as u8), to }
+    Route { number, topic: chance.percent(40).then(|| chance.below(3) as u8), to, only: None, turn: None }
 }
 
 /// The same with some outputs gone, some limits changed, some connections new, some routes gone. What is kept in order stays so.

@@ -1,8 +1,8 @@
 //! The deterministic simulation (`cargo xtask sim`): the daemon between its doors on virtual time, with senders, outputs and disk that
 //! fail as a seed has it, and the laws held against every step.
 //!
-//! `scenario` what a run is given, plain data · `generate` from a seed to it · `world` what survives the daemon, and the ledger · `disk`,
-//! `far`, `senders` what stands around it · `life` one life of it · `laws` · `coverage` which trouble met which state · `shrink` · `threads`
+//! `scenario` what a run is given, plain data · `generate` from a seed to it · `world` what survives the daemon · `ledger` what was seen of it · `disk`,
+//! `far`, `senders` what stands around it · `life` one life of it, `script` what happens in it, `rest` its end · `laws` · `coverage` which trouble met which state · `shrink` · `threads`
 //! many runs at once · `mutants` bugs put back on purpose. Decision 10 says what is real and what is not.
 //!
 //! Never, within a run: reads a real clock, spawns a thread, iterates over anything unordered: the same scenario gives the same trace.
@@ -13,9 +13,13 @@ mod disk;
 mod far;
 pub mod generate;
 mod laws;
+mod ledger;
 mod life;
+mod log;
 pub mod mutants;
+mod rest;
 pub mod scenario;
+mod script;
 mod senders;
 pub mod shrink;
 pub mod threads;
@@ -31,6 +35,9 @@ use world::{SimClock, World};
 
 /// Lives after which a scenario is taken to never end.
 const LIVES_MAX: u32 = 200;
+
+/// The log of one run in so many is read.
+const READ_EVERY: u64 = 4;
 
 /// What a far side panics with.
 #[derive(Debug)]
@@ -74,6 +81,8 @@ pub fn told(scenario: &Scenario) -> (Report, String) {
 }
 
 fn lived(world: &Arc<World>) -> Report {
+    let reads = world.lock().scenario.seed.is_multiple_of(READ_EVERY);
+    let _log = reads.then(|| tracing::subscriber::set_default(log::Log(Arc::clone(world))));
     if catch_unwind(AssertUnwindSafe(|| lives(world))).is_err() {
         world.lock().dead = false;
         world.broke("panic", "the daemon panicked");

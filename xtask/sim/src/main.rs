@@ -39,9 +39,15 @@ struct Line {
     /// Instead: one scenario, as a file that was kept; says everything that happens in it.
     #[arg(long)]
     scenario: Option<PathBuf>,
+    /// Instead: says everything that happens with the seed of `--from`, and what its scenario is.
+    #[arg(long)]
+    story: bool,
     /// Instead: puts known bugs back, one by one, and says whether and when they are found.
     #[arg(long)]
     mutants: bool,
+    /// Of those only the ones that have one of these words in their names.
+    #[arg(long, requires = "mutants")]
+    only: Vec<String>,
     /// Where the small scenarios of broken laws are kept.
     #[arg(long, default_value = "target/sim")]
     keep: PathBuf,
@@ -67,8 +73,13 @@ fn go(line: &Line) -> anyhow::Result<bool> {
     if let Some(path) = &line.scenario {
         return one(path);
     }
+    if line.story {
+        let scenario = generate::scenario(line.from);
+        println!("{}", serde_json::to_string_pretty(&scenario)?);
+        return Ok(say(&scenario));
+    }
     if line.mutants {
-        return mutants::check();
+        return mutants::check(&line.only);
     }
     if line.crash_everywhere { everywhere(line) } else { seeds(line) }
 }
@@ -131,13 +142,18 @@ fn most_broken(line: &Line) -> usize {
 fn one(path: &Path) -> anyhow::Result<bool> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let scenario: Scenario = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    let (report, story) = told(&scenario);
+    Ok(say(&scenario))
+}
+
+/// Every step of a run; false if a law is broken.
+fn say(scenario: &Scenario) -> bool {
+    let (report, story) = told(scenario);
     print!("{story}");
     println!("{} calls over seams, trace {:016x}", report.calls, report.trace);
     if let Some(broken) = &report.broken {
         println!("{broken}");
     }
-    Ok(report.broken.is_none())
+    report.broken.is_none()
 }
 
 /// Keeps a small scenario of each broken law that breaks it too.

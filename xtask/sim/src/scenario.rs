@@ -21,6 +21,9 @@ pub struct Scenario {
     pub crashes: Vec<Crash>,
     /// Whether the run goes on until all that is over is past its time.
     pub past_retention: bool,
+    /// So many milliseconds after eight o'clock it begins.
+    #[serde(default)]
+    pub begins: u32,
 }
 
 /// The process dies at a seam.
@@ -112,6 +115,41 @@ pub struct Route {
     pub topic: Option<u8>,
     /// To these outputs.
     pub to: Vec<u8>,
+    /// Only events whose number leaves this when it is divided by three, as a program says.
+    #[serde(default)]
+    pub only: Option<u8>,
+    /// What a program makes of each event.
+    #[serde(default)]
+    pub turn: Option<Turn>,
+}
+
+/// What a `transform` makes of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turn {
+    /// It twice.
+    Twice,
+    /// Nothing of those with an even number.
+    Some,
+    /// It fails for those with an even number.
+    Fails,
+}
+
+impl Turn {
+    fn program(self) -> &'static str {
+        match self {
+            Turn::Twice => ".data, .data",
+            Turn::Some => "if .data.n % 2 == 0 then empty else .data end",
+            Turn::Fails => "if .data.n % 2 == 0 then error(.topic) else .data end",
+        }
+    }
+}
+
+impl Route {
+    /// Whether it takes an event of this topic and number.
+    pub fn takes(&self, topic: u8, number: u32) -> bool {
+        self.topic.is_none_or(|only| only == topic) && self.only.is_none_or(|only| number % 3 == u32::from(only))
+    }
 }
 
 /// Something happens.
@@ -193,6 +231,13 @@ pub enum What {
         /// And what waits.
         waiting: bool,
     },
+    /// Somebody wants to see something arrive at an output.
+    Drill {
+        /// Which.
+        far: u8,
+        /// Whether it shows the last event; else it has words of its own.
+        shows: bool,
+    },
 }
 
 /// What is asked for again.
@@ -234,6 +279,15 @@ pub enum Mood {
         /// The wait it asks for.
         after: Option<u32>,
     },
+    /// Try again, said after so many milliseconds; and not before so many more.
+    Late {
+        /// How many.
+        share: u8,
+        /// How long it takes.
+        takes: u32,
+        /// The wait it asks for.
+        after: u32,
+    },
     /// Not there.
     Down,
     /// Refuses us.
@@ -270,7 +324,9 @@ impl File {
         for route in &self.routes {
             let to: Vec<String> = route.to.iter().map(|far| format!("o{far}")).collect();
             let topic = route.topic.map_or_else(String::new, |topic| format!(" topic: T{topic},"));
-            let _ = writeln!(out, "  - {{ name: r{},{topic} to: [{}] }}", route.number, to.join(", "));
+            let only = route.only.map_or_else(String::new, |only| format!(" where: \".data.n % 3 == {only}\","));
+            let turn = route.turn.map_or_else(String::new, |turn| format!(" transform: \"{}\",", turn.program()));
+            let _ = writeln!(out, "  - {{ name: r{},{topic}{only}{turn} to: [{}] }}", route.number, to.join(", "));
         }
         out.push_str("outputs:\n");
         for output in &self.outputs {

@@ -12,6 +12,10 @@ use std::time::Duration;
 use switchyard::daemon::Hub;
 use switchyard::ingest::Ingest;
 
+/// What senders prove themselves by; it is to be seen nowhere else.
+pub const CANARY: &str = "a-made-up-token-for-the-simulation";
+/// Milliseconds that senders wait who wait for an answer.
+pub const PATIENCE: u32 = 5_000;
 /// From hanging up, or a 503, to the next try.
 const AGAIN: Duration = Duration::from_secs(3);
 
@@ -59,14 +63,14 @@ async fn once(world: &Arc<World>, ingest: &Ingest<Hub>, id: u32) -> Option<Respo
         let sender = state.senders.get_mut(&id)?;
         let (patience, (topic, key, words)) = (sender.patience, sender.of);
         // Who hung up once is more patient the next time, or it would post for ever.
-        sender.patience = 5_000;
+        sender.patience = PATIENCE;
         let text = "and so on and on ".repeat(usize::from(words));
         let event = |id: &u32| format!(r#"{{"n":{id},"key":"k{key}","text":"{text}"}}"#);
         let (ids, alone) = (sender.ids(id), sender.items == 0);
         let events: Vec<String> = ids.iter().map(event).collect();
         let (path, body) = if alone { ("/shop", events.join("")) } else { ("/many", format!(r#"{{"events":[{}]}}"#, events.join(","))) };
         let request = Request::post(path)
-            .header("authorization", "Bearer a-made-up-token-for-the-simulation")
+            .header("authorization", format!("Bearer {CANARY}"))
             .header("content-type", "application/json")
             .header("x-topic", format!("T{topic}"))
             .header("x-id", id.to_string())
@@ -77,6 +81,9 @@ async fn once(world: &Arc<World>, ingest: &Ingest<Hub>, id: u32) -> Option<Respo
     let (parts, body) = request.into_parts();
     let peer = SocketAddr::from(([127, 0, 0, 1], 4_000));
     let answer = tokio::time::timeout(Duration::from_millis(u64::from(patience)), ingest.handle(parts, body, peer)).await;
+    if answer.is_err() && patience >= PATIENCE {
+        world.judge(|state| state.unanswered(id));
+    }
     drop(posting);
     answer.ok()
 }
