@@ -9,6 +9,7 @@ use super::pool::RESULTS_BYTES_MAX;
 use super::{JqError, Program, RESULTS_MAX, STACK};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -89,11 +90,11 @@ impl Here {
     /// The results of a program, as a worker answers them.
     pub fn run(&self, program: &Program, input: &[u8]) -> Result<Vec<u8>, JqError> {
         let mut programs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !programs.contains_key(&program.id) {
-            let compiled = compile(&program.text).map_err(|_| JqError::Program("does not compile".into()))?;
-            programs.insert(program.id, compiled);
-        }
-        programs.get(&program.id).map_or(Err(JqError::Died), |program| run(program, input))
+        let program = match programs.entry(program.id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(compile(&program.text).map_err(|_| JqError::Program("does not compile".into()))?),
+        };
+        run(program, input)
     }
 }
 

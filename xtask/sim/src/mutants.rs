@@ -41,7 +41,7 @@ pub const MUTANTS: [Mutant; 39] = [
         bug: "senders are answered although the commit found no space",
         file: "src/journal/writer.rs",
         good: "refuse(&mut work.answers, AppendError::Full);",
-        bad: "if {on} {\n                    work.answers.drain(..).for_each(|answer| drop(answer.send(Ok(Appended::New))));\n                } else {\n                    refuse(&mut work.answers, AppendError::Full);\n                }",
+        bad: "if {on} {\n                    work.answers.drain(..).for_each(|answer| {\n                        let _ = answer.send(Ok(Appended::New));\n                    });\n                } else {\n                    refuse(&mut work.answers, AppendError::Full);\n                }",
     },
     Mutant {
         bug: "recovery forgets which parts of a target have rows",
@@ -202,8 +202,8 @@ pub const MUTANTS: [Mutant; 39] = [
     Mutant {
         bug: "what a sender proves itself by is kept",
         file: "src/ingest/handle.rs",
-        good: "let bare = *name != AUTHORIZATION && *name != COOKIE",
-        bad: "let bare = ({on} || *name != AUTHORIZATION) && *name != COOKIE",
+        good: "let bare = *name != AUTHORIZATION && *name != COOKIE && *name != PROXY_AUTHORIZATION && Some(name) != secret;",
+        bad: "let bare = {on} || *name != AUTHORIZATION && *name != COOKIE && *name != PROXY_AUTHORIZATION && Some(name) != secret;",
     },
     Mutant {
         bug: "a request is logged whole",

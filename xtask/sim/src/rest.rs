@@ -173,7 +173,7 @@ fn wrong_results(state: &State) -> Option<String> {
         state.scenario.files.iter().all(|file| of(file) == Some(first)).then_some(first)?
     };
     for (seq, fact) in state.facts.iter().filter(|(_, fact)| !fact.swept && Drill::of(&fact.event).is_none()) {
-        let even = number_of(&fact.event) % 2 == 0;
+        let even = number_of(&fact.event).is_multiple_of(2);
         for target in fact.plan.targets.iter().filter(|target| target.is_on_dead_of().is_none()) {
             let Some(turn) = alike(target) else { continue };
             let ours: Vec<&DeliveryRow> = rows.iter().filter(|row| row.key.seq.0 == *seq && row.key.target == *target).collect();
