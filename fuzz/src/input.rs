@@ -43,6 +43,7 @@ pub fn event(body: &[u8]) -> Event {
         query: "".into(),
         body: Bytes::copy_from_slice(body),
         sender_id: None,
+        signed_with: None,
     }
 }
 

@@ -201,6 +201,7 @@ mod tests {
             query: "".into(),
             body: "".into(),
             sender_id: None,
+            signed_with: None,
         };
         event.headers.push("content-type", b"application/x-www-form-urlencoded");
         assert_eq!(data(&event), Err(NotParsed::Empty));

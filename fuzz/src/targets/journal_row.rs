@@ -11,7 +11,7 @@ pub fn journal_row(input: &[u8]) {
         assert!(read.targets.len() + read.failed.len() + read.ordered.len() + read.versions.len() <= plan.len(), "more than its bytes say");
         let again = Plan { failed: read.failed.clone(), ordered: read.ordered.clone(), versions: read.versions.clone(), ..Plan::default() };
         let mut bytes = vec![];
-        encode(read.targets.iter().copied(), &again, &mut bytes);
+        encode(read.targets.iter().copied(), &again, read.signed_with, &mut bytes);
         assert_eq!(decode(&bytes).as_ref(), Some(&read), "written again");
     }
     // As they are, and as if their checksum held.

@@ -5,6 +5,7 @@ use crate::input::{NOW, parts};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use switchyard::config::parse::parse;
 use switchyard::verify::{MOST_CANDIDATES, Request, Section, Verifier, presets};
+use switchyard_api::tls::Roots;
 use switchyard_api::{Span, tree};
 use switchyard_reference::senders::{Sender, senders};
 
@@ -27,18 +28,25 @@ const UNKNOWN: &str = "d2hzZWNtYWRldXBzZWNyZXRtYWRldXBzZWNyZXQ=";
 pub fn entry() -> crate::Entry {
     let all: Vec<(&str, Verifier)> = presets().iter().map(|preset| (preset.name.as_str(), unknown(&preset.name))).collect();
     let known: Vec<(Sender, Verifier)> = senders().into_iter().map(|sender| (sender.clone(), of(&sender))).collect();
+    let roots = roots();
     Box::new(move |input| {
         let [name, query, head, body] = parts(input);
         let Ok(query) = std::str::from_utf8(query) else { return };
         match known.iter().find(|(sender, _)| sender.preset.as_bytes() == name) {
             Some((sender, verifier)) => beside(sender, verifier, query, head, body),
-            None => unsigned(&all, query, head, body),
+            None => unsigned(&all, &roots, query, head, body),
         }
     })
 }
 
 fn of(sender: &Sender) -> Verifier {
     build(&format!("{{ verify: {}, secret: {} }}", sender.preset, sender.secret))
+}
+
+/// A root whose key nobody has any more.
+fn roots() -> Roots {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/root.pem");
+    Roots::load(Some(file.as_ref())).unwrap_or_else(|e| panic!("{file}: {e}"))
 }
 
 fn unknown(preset: &str) -> Verifier {
@@ -69,7 +77,7 @@ fn headers(head: &[u8], signature: Option<&str>) -> Option<HeaderMap> {
 }
 
 fn request<'r>(headers: &'r HeaderMap, query: &'r str, body: &'r [u8]) -> Request<'r> {
-    Request { headers, body, query, peer: [192, 0, 2, 7].into(), certificate: None, document: None }
+    Request { headers, body, query, peer: [192, 0, 2, 7].into(), certificate: None, document: None, roots: None }
 }
 
 /// One of the senders whose page is written down.
@@ -86,13 +94,13 @@ fn beside(sender: &Sender, verifier: &Verifier, query: &str, head: &[u8], body: 
 }
 
 /// Every preset, and what the way in asks of it.
-fn unsigned(all: &[(&str, Verifier)], query: &str, head: &[u8], body: &[u8]) {
+fn unsigned(all: &[(&str, Verifier)], roots: &Roots, query: &str, head: &[u8], body: &[u8]) {
     let Some(headers) = headers(head, None) else { return };
     let mut request = request(&headers, query, body);
     for (name, verifier) in all {
         if let Ok(Some(_)) = verifier.key_at(&request, NOW) {
             // What stands there is not its sender's word either.
-            request.document = Some(body);
+            (request.document, request.roots) = (Some(body), Some(roots));
         }
         assert!(verifier.prove(&request, NOW).is_err(), "{name} took what nobody signed: {headers:?}");
         request.document = None;
