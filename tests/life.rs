@@ -80,12 +80,28 @@ fn a_paused_output_keeps_its_deliveries_through_a_restart() {
     let event = yard.post("A", "1");
     yard.kill();
     yard.run();
-    yard.post("A", "2");
-    assert!(yard.admin("GET", "/api/outputs", "").json().to_string().contains("\"paused\":true"));
+    let second = yard.post("B", "2");
+    let shown = yard.admin("GET", "/api/outputs", "").json().to_string();
+    assert!(shown.contains("\"paused\":true") && shown.contains("the output is paused"), "{shown}");
     assert_eq!(side.arrived().len(), 0);
+    // What waits for it is held, everywhere that states are spoken of.
+    for event in [&event, &second] {
+        let row = yard.wait_state(event, "out", "held");
+        assert_eq!(row["blocked"], "the output is paused: `switchyard resume out` lets it go on");
+    }
+    let ids = |state: &str| -> Vec<String> {
+        yard.json(&["deliveries", "--state", state]).iter().map(|row| row["event"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!((ids("held"), ids("waiting")), (vec![second.clone(), event.clone()], vec![]));
+    let audit = &yard.json(&["audit"])[0];
+    assert_eq!([&audit["held"], &audit["waiting"], &audit["lost"]], [2, 0, 0]);
+    let purge = yard.cli(&["purge", "out", "--topic", "B", "--why", "ann: a test", "--yes"]);
+    assert!(purge.status.success(), "{purge:?}");
+    assert_eq!((yard.wait_state(&second, "out", "dead")["detail"].clone(), ids("held")), ("purged: ann: a test".into(), vec![event.clone()]));
     assert!(yard.cli(&["resume", "out"]).status.success());
     yard.wait_state(&event, "out", "delivered");
-    side.wait(2);
+    side.wait(1);
+    assert_eq!((ids("held"), ids("waiting")), (vec![], vec![]));
     let near = yard.cli(&["pause", "otu"]);
     assert!(!near.status.success());
     assert!(String::from_utf8_lossy(&near.stderr).contains("did you mean `out`"), "{near:?}");

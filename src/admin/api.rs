@@ -8,8 +8,8 @@ use crate::daemon::explain::{self, Scene};
 use crate::daemon::silences::CannotSilence;
 use crate::daemon::{CannotLogin, Daemon};
 use crate::deliver::Attempted;
-use crate::journal::archive::{DeliveryPlace, EventFilter};
-use crate::journal::{DeliveryFilter, Operation, StoreError, TopicMatch};
+use crate::journal::archive::EventFilter;
+use crate::journal::{Operation, StoreError, TopicMatch};
 use crate::model::{DeliveryId, DeliveryKey, EventId, Kept};
 use crate::telemetry;
 use bytes::Bytes;
@@ -163,7 +163,8 @@ impl Api {
 
     async fn audit(&self) -> Answered {
         let archive = self.daemon.archive.clone();
-        let found = self.read(move || archive.audit()).await?;
+        let paused = self.daemon.paused_outputs();
+        let found = self.read(move || archive.audit(&paused)).await?;
         Ok(json!({
             "events": found.events, "planned": found.planned, "delivered": found.delivered, "dead": found.dead, "held": found.held,
             "waiting": found.waiting, "open": found.open, "lost": found.lost,
@@ -187,7 +188,8 @@ impl Api {
 
     async fn event(&self, id: &str) -> Answered {
         let id = event_id(id)?;
-        let mut shown = view::event(&self.find(id).await?, &|output| self.daemon.keeps_waiting(output));
+        let (blocked, paused) = (|output: &str| self.daemon.keeps_waiting(output), self.daemon.paused_outputs());
+        let mut shown = view::event(&self.find(id).await?, view::Outputs { blocked: &blocked, paused: &paused });
         shown["duplicates"] = self.duplicates_of(id).await?;
         Ok(shown)
     }
@@ -209,40 +211,6 @@ impl Api {
             waiting: &|output| statuses.get(output).map(|status| status.waiting as u64),
         };
         Ok(Scene { router: &router, jq: hub.jq_aside(), sights: &running.sights, present }.kept(&found).await)
-    }
-
-    async fn deliveries(&self, query: &Query) -> Answered {
-        let mut filter = DeliveryFilter {
-            states: query.state()?.into_iter().collect(),
-            output: query.get("output"),
-            route: query.get("route"),
-            source: query.get("source"),
-            topic: query.get("topic").as_deref().map(TopicMatch::of),
-            since: query.time("since")?,
-            until: query.time("until")?,
-            ..DeliveryFilter::default()
-        };
-        if let Some(event) = query.get("event") {
-            filter.event = Some(self.find(event_id(&event)?).await?.kept.seq);
-        }
-        let limit = query.limit()?;
-        let rows = self.pages(filter, limit).await?;
-        let shown = |line| view::delivery_line(line, &|output| self.daemon.keeps_waiting(output));
-        Ok(json!({ "deliveries": rows.iter().map(shown).collect::<Vec<_>>() }))
-    }
-
-    /// Page after page until there are enough: a page may be short of what was asked.
-    async fn pages(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<crate::journal::archive::DeliveryLine>, Wrong> {
-        let (mut rows, mut from): (Vec<_>, Option<DeliveryPlace>) = (vec![], None);
-        loop {
-            let (archive, filter, most) = (self.daemon.archive.clone(), filter.clone(), limit - rows.len());
-            let page = self.read(move || archive.deliveries(&filter, from, most)).await?;
-            rows.extend(page.rows);
-            from = page.next;
-            if from.is_none() || rows.len() >= limit {
-                return Ok(rows);
-            }
-        }
     }
 
     pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, Wrong> {

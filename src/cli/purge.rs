@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Ends held deliveries of an output, or of one that left the file: they are dead, say why, and are listed and replayable as any dead one. With
 /// `--waiting` those too that wait for their turn, for another try or for the output; what is on the wire comes to its end, and what arrives
-/// from then on goes.
+/// from then on goes. What waits for a paused output is held.
 #[derive(Debug, clap::Args)]
 pub struct Purge {
     /// The output's name.

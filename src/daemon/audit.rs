@@ -47,11 +47,11 @@ impl Daemon {
     }
 
     async fn audit_round(&self) -> Result<Audit, StoreError> {
-        let (mut audit, mut after) = (Audit::default(), Some(Seq(0)));
+        let (mut audit, mut after, paused) = (Audit::default(), Some(Seq(0)), self.paused.names());
         while let Some(from) = after {
-            let (archive, began) = (self.archive.clone(), self.hub.clock.now());
+            let (archive, paused, began) = (self.archive.clone(), paused.clone(), self.hub.clock.now());
             let mut part = audit;
-            let read = tokio::task::spawn_blocking(move || archive.audit_part(from, &mut part).map(|next| (part, next))).await;
+            let read = tokio::task::spawn_blocking(move || archive.audit_part(from, &paused, &mut part).map(|next| (part, next))).await;
             (audit, after) = read.map_err(|why| StoreError::Fatal { doing: "audit", detail: why.to_string() })??;
             tokio::time::sleep(self.hub.clock.now().since(began) * REST).await;
         }

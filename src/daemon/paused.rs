@@ -4,7 +4,7 @@ use super::beside;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The file's name.
 const FILE: &str = "paused.json";
@@ -13,7 +13,7 @@ const FILE: &str = "paused.json";
 #[derive(Debug)]
 pub struct Paused {
     folder: PathBuf,
-    names: Mutex<BTreeSet<String>>,
+    names: Mutex<BTreeSet<Arc<str>>>,
 }
 
 impl Paused {
@@ -28,12 +28,17 @@ impl Paused {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).contains(output)
     }
 
+    /// All of them.
+    pub fn names(&self) -> BTreeSet<Arc<str>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Writes down that it is, or is not any more; durable when this returns.
     pub fn set(&self, output: &str, paused: bool) -> io::Result<()> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = names.clone();
         if paused {
-            changed.insert(output.to_owned());
+            changed.insert(output.into());
         } else {
             changed.remove(output);
         }

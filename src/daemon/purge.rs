@@ -38,7 +38,7 @@ impl Daemon {
     /// # Errors
     /// The journal can't be read.
     pub async fn count_purge(&self, output: &str, filter: DeliveryFilter, waiting: bool) -> Result<u64, StoreError> {
-        let (archive, filter) = (self.archive.clone(), meant(output, filter, waiting));
+        let (archive, filter) = (self.archive.clone(), meant(output, filter, waiting || self.paused.holds(output)));
         let counted = tokio::task::spawn_blocking(move || {
             let mut counts = BTreeMap::new();
             for state in filter.states.clone() {
@@ -60,6 +60,8 @@ impl Daemon {
         let archive = self.archive.clone();
         let stats = tokio::task::spawn_blocking(move || archive.stats()).await;
         let stats = stats.map_err(|why| StoreError::Fatal { doing: "read the journal's size", detail: why.to_string() })??;
+        // What waits for a paused output is held by the pause (decision 25).
+        let waiting = waiting || self.paused.holds(output);
         self.works.purge(output, filter, why, waiting, stats.last.unwrap_or_default()).await
     }
 }

@@ -83,6 +83,11 @@ impl Daemon {
         if paused { self.fleet.pause(output) } else { self.fleet.resume(output) }.map_err(CannotPause::Unknown)
     }
 
+    /// Outputs that somebody paused: what waits for them is held (decision 25).
+    pub fn paused_outputs(&self) -> BTreeSet<Arc<str>> {
+        self.paused.names()
+    }
+
     /// Keeps back what somebody silenced.
     ///
     /// # Errors
@@ -134,11 +139,16 @@ impl Daemon {
     pub fn outputs(&self) -> Value {
         let plans = self.running.load();
         let (statuses, reasons) = (self.fleet.status(), self.hub.reasons(&self.works.names()));
+        let held = |name: &str, status: &OutputStatus| {
+            let paused = status.paused.then(|| paused_why(name));
+            let why: Vec<String> = paused.into_iter().chain(reasons.get(name).into_iter().flatten().cloned()).collect();
+            (!why.is_empty()).then_some(why)
+        };
         let shown = |name: &str, kind: &str| {
             let Some(status) = statuses.get(name) else { return json!({ "name": name, "type": kind }) };
             json!({
                 "name": name, "type": kind, "state": breaker_word(&status.breaker), "why": breaker_why(&status.breaker), "paused": status.paused,
-                "held": reasons.get(name), "waiting": status.waiting, "in_flight": status.in_flight,
+                "held": held(name, status), "waiting": status.waiting, "in_flight": status.in_flight,
                 "told_to_wait_until": status.asked_until.map(|until| until.to_string()),
                 "outcomes": outcomes(status).into_iter().map(|(word, n)| (word.to_owned(), n.into())).collect::<serde_json::Map<_, _>>(),
             })
@@ -160,7 +170,7 @@ impl Daemon {
         let statuses = self.fleet.status();
         let status = statuses.get(output)?;
         if status.paused {
-            return Some(format!("the output is paused: `switchyard resume {output}` lets it go on"));
+            return Some(paused_why(output));
         }
         let BreakerState::Open { misconfigured, why, since } = &status.breaker else {
             // Of one key the rows themselves tell.
@@ -223,6 +233,10 @@ impl Daemon {
         rows.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         Value::Array(rows.into_iter().map(|(_, row)| row).collect())
     }
+}
+
+fn paused_why(output: &str) -> String {
+    format!("the output is paused: `switchyard resume {output}` lets it go on")
 }
 
 fn refusal_row(source: Option<&str>, refusal: &Refusal) -> Value {

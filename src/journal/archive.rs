@@ -12,6 +12,7 @@ use crate::model::{
     stands_in_line,
 };
 use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -109,6 +110,8 @@ pub struct EventView {
 /// A delivery in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryLine {
+    /// Where it stands; those of newer events are greater.
+    pub place: DeliveryPlace,
     /// Its stable id.
     pub id: DeliveryId,
     /// Its event's id.
@@ -126,7 +129,7 @@ pub struct DeliveryLine {
 }
 
 /// Where a list of deliveries goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveryPlace {
     pub(super) event: i64,
     pub(super) target: i64,
@@ -286,8 +289,9 @@ impl Archive {
             let more_hits = rows.len() + hits.len() > most;
             for hit in hits.into_iter().take(most - rows.len()) {
                 from = hit.place;
-                let id = hit.row.key.id(hit.event);
+                let (id, (event, target, ordinal)) = (hit.row.key.id(hit.event), hit.place);
                 rows.push(DeliveryLine {
+                    place: DeliveryPlace { event, target, ordinal },
                     id,
                     event: hit.event,
                     source: hit.source,
@@ -365,19 +369,24 @@ impl Archive {
         })
     }
 
-    /// Adds up every event's plan and rows, a few thousand at a time.
-    pub fn audit(&self) -> Result<Audit, StoreError> {
+    /// Adds up every event's plan and rows, a few thousand at a time. What waits for one of the `paused` outputs is held (decision 25).
+    pub fn audit(&self, paused: &BTreeSet<Arc<str>>) -> Result<Audit, StoreError> {
         let mut audit = Audit::default();
         let mut after = Some(Seq(0));
         while let Some(from) = after {
-            after = self.audit_part(from, &mut audit)?;
+            after = self.audit_part(from, paused, &mut audit)?;
         }
         Ok(audit)
     }
 
     /// Adds the next few thousand events after a place; where it goes on, `None` at the end.
-    pub fn audit_part(&self, after: Seq, audit: &mut Audit) -> Result<Option<Seq>, StoreError> {
-        self.read("audit", |db, _| audit_step(db, after.0, audit)).map(|next| next.map(Seq))
+    pub fn audit_part(&self, after: Seq, paused: &BTreeSet<Arc<str>>, audit: &mut Audit) -> Result<Option<Seq>, StoreError> {
+        self.read("audit", |db, names| {
+            names.reload(db)?;
+            let paused = names.outputs().filter(|(name, _)| paused.contains(*name)).map(|(_, number)| number.to_string());
+            audit_step(db, after.0, &paused.collect::<Vec<_>>().join(", "), audit)
+        })
+        .map(|next| next.map(Seq))
     }
 
     /// The next events after a place, whole and with their rows, to another place (included). Few at a time: bodies may be large.
@@ -494,19 +503,22 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
     text.is_empty() || body.windows(text.len()).any(|part| part == text)
 }
 
-fn audit_step(db: &Connection, after: i64, audit: &mut Audit) -> rusqlite::Result<Option<i64>> {
+/// The next events after a place; `paused`: numbers of outputs, with commas.
+fn audit_step(db: &Connection, after: i64, paused: &str, audit: &mut Audit) -> rusqlite::Result<Option<i64>> {
     // One statement for both sums: they see the same moment.
-    let sql = "WITH part AS (SELECT seq, targets FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2),
+    let sql = format!(
+        "WITH part AS (SELECT seq, targets FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2),
         mark AS (SELECT coalesce((SELECT value FROM meta WHERE key = 'watermark'), 1) AS place),
         each AS (SELECT seq, targets,
             targets - (SELECT count(DISTINCT target) FROM deliveries WHERE event = seq AND closes = 1) AS missing,
-            (SELECT count(*) FROM deliveries WHERE event = seq AND state = 0) AS waiting,
-            (SELECT count(*) FROM deliveries WHERE event = seq AND state = 1) AS held,
+            (SELECT count(*) FROM deliveries WHERE event = seq AND state = 0 AND output NOT IN ({paused})) AS waiting,
+            (SELECT count(*) FROM deliveries WHERE event = seq AND (state = 1 OR state = 0 AND output IN ({paused}))) AS held,
             (SELECT count(*) FROM deliveries WHERE event = seq AND state = 2) AS delivered,
             (SELECT count(*) FROM deliveries WHERE event = seq AND state = 3) AS dead FROM part)
         SELECT count(*), max(seq), total(targets), total(waiting), total(held), total(delivered), total(dead),
-            total(iif(seq >= (SELECT place FROM mark), missing, 0)), total(iif(seq < (SELECT place FROM mark), missing, 0)) FROM each";
-    let mut select = db.prepare_cached(sql)?;
+            total(iif(seq >= (SELECT place FROM mark), missing, 0)), total(iif(seq < (SELECT place FROM mark), missing, 0)) FROM each"
+    );
+    let mut select = db.prepare_cached(&sql)?;
     let mut rows = select.query(params![after, AUDIT_STEP])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let sum = |column: usize| row.get::<_, f64>(column).map(|sum| sum as u64);

@@ -176,6 +176,8 @@ pub struct DeliveryFilter {
     pub states: Vec<State>,
     /// To this output.
     pub output: Option<String>,
+    /// To none of these.
+    pub not_to: BTreeSet<Arc<str>>,
     /// By this route.
     pub route: Option<String>,
     /// Of this event.
@@ -233,6 +235,7 @@ impl DeliveryFilter {
         (self.states.is_empty() || self.states.contains(&state))
             && self.event.is_none_or(|event| event == seq)
             && self.output.as_deref().is_none_or(|output| output == &*target.output)
+            && !self.not_to.contains(&target.output)
             && self.route.as_deref().is_none_or(|route| route == &*target.route)
             && self.through.is_none_or(|through| seq <= through)
             && self.written_before.is_none_or(|before| updated_at < before)
