@@ -97,7 +97,10 @@ fn a_paused_output_keeps_its_deliveries_through_a_restart() {
     assert_eq!([&audit["held"], &audit["waiting"], &audit["lost"]], [2, 0, 0]);
     let purge = yard.cli(&["purge", "out", "--topic", "B", "--why", "ann: a test", "--yes"]);
     assert!(purge.status.success(), "{purge:?}");
-    assert_eq!((yard.wait_state(&second, "out", "dead")["detail"].clone(), ids("held")), ("purged: ann: a test".into(), vec![event.clone()]));
+    assert_eq!(
+        (yard.wait_state(&second, "out", "dead")["detail"].clone(), ids("held")),
+        ("purged: ann: a test".into(), vec![event.clone()])
+    );
     assert!(yard.cli(&["resume", "out"]).status.success());
     yard.wait_state(&event, "out", "delivered");
     side.wait(1);

@@ -9,7 +9,7 @@ use crate::daemon::silences::CannotSilence;
 use crate::daemon::{CannotLogin, Daemon};
 use crate::deliver::Attempted;
 use crate::journal::archive::EventFilter;
-use crate::journal::{Operation, StoreError, TopicMatch};
+use crate::journal::{DeliveryFilter, Operation, StoreError, TopicMatch};
 use crate::model::{DeliveryId, DeliveryKey, EventId, Kept};
 use crate::telemetry;
 use bytes::Bytes;

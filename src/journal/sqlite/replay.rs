@@ -141,7 +141,7 @@ fn job_of(row: &Row<'_>) -> rusqlite::Result<ReplayJob> {
             until: time(7)?,
             through: Some(Seq(row.get(8)?)),
             written_before: Some(planned_at),
-            event: None,
+            ..DeliveryFilter::default()
         },
         missing,
         render: Render::of(&word(10)?).ok_or_else(|| unknown(10))?,
