@@ -319,6 +319,11 @@ impl<K: Keep> Ingest<K> {
         self.elsewhere.refuse(Refusal::of(&Refuse::NotHttp(what), "", peer.to_canonical(), self.clock.wall()));
     }
 
+    /// Answers a request whose bytes could mean another one to somebody else.
+    pub(super) fn refuse_framing(&self, parts: &Parts, why: &'static str, peer: SocketAddr) -> Response<Full<Bytes>> {
+        self.refused(None, &Refuse::NotHttp(why), parts, peer.ip().to_canonical())
+    }
+
     fn refused(&self, source: Option<&Source>, refuse: &Refuse, parts: &Parts, peer: IpAddr) -> Response<Full<Bytes>> {
         let refusal = Refusal::of(refuse, parts.uri.path(), peer, self.clock.wall());
         match source {

@@ -4,8 +4,11 @@
 //! reader's timer runs from the connection's first moment); bodies and answers have their own times in `body` and `handle`.
 
 use super::handle::{Ingest, Keep, Shown};
+use super::heads::Heads;
 use super::room::{Caps, Place, Room};
-use http::header::CONNECTION;
+use http::Version;
+use http::header::{CONNECTION, HOST};
+use http::request::Parts;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,8 +17,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -154,23 +157,27 @@ impl<K: Keep> Shared<K> {
 
     /// Answers the requests of one connection, one after the other.
     async fn requests<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr, shown: Option<Shown>, place: &Place) {
-        let unread = Arc::new(AtomicBool::new(false));
+        let (known, asked) = (Arc::new(Known::default()), AtomicU64::new(0));
         let service = service_fn(|request: http::Request<Incoming>| {
-            let (unread, shown) = (&unread, &shown);
+            let (known, shown) = (&known, &shown);
+            let nth = asked.fetch_add(1, Ordering::Relaxed);
             async move {
                 let (mut parts, body) = request.into_parts();
                 if let Some(shown) = shown {
                     parts.extensions.insert(shown.clone());
                 }
-                let response = self.ingest.handle(parts, place.watch(body), peer).await;
+                let response = match known.refused(nth).or_else(|| without_host(&parts)) {
+                    Some(why) => self.ingest.refuse_framing(&parts, why, peer),
+                    None => self.ingest.handle(parts, place.watch(body), peer).await,
+                };
                 place.answered();
                 if response.headers().contains_key(CONNECTION) {
-                    unread.store(true, Ordering::Relaxed);
+                    known.unread.store(true, Ordering::Relaxed);
                 }
                 Ok::<_, Infallible>(response)
             }
         });
-        let stream = Lingering { stream, place, unread: Arc::clone(&unread), left: MOST_LINGERED, until: None };
+        let stream = Lingering { stream, place, known: Arc::clone(&known), heads: Heads::default(), left: MOST_LINGERED, until: None };
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             biased;
@@ -203,19 +210,47 @@ fn made_room(peer: SocketAddr) {
     tracing::debug!(%peer, "closed: it waited, and made room for another");
 }
 
+/// Why a request is for nobody: HTTP/1.1 has one `Host` (RFC 9112, section 3.2).
+fn without_host(parts: &Parts) -> Option<&'static str> {
+    let hosts = || parts.headers.get_all(HOST).iter().count();
+    (parts.version == Version::HTTP_11 && hosts() != 1).then_some("it has no `Host`, or several")
+}
+
+/// What the two sides of a connection's HTTP reader tell each other.
+#[derive(Debug, Default)]
+struct Known {
+    /// An answer was given to a request that was not read to its end.
+    unread: AtomicBool,
+    /// Which of its requests came in bytes that have a second meaning, and why.
+    ambiguous: OnceLock<(u64, &'static str)>,
+}
+
+impl Known {
+    fn refused(&self, nth: u64) -> Option<&'static str> {
+        self.ambiguous.get().filter(|(which, _)| *which == nth).map(|(_, why)| *why)
+    }
+}
+
 /// A stream that, where a request was not read to its end, throws some of the rest away before it closes. It tells the connection's place when
 /// an answer is sent.
 struct Lingering<'a, S> {
     stream: S,
     place: &'a Place,
-    unread: Arc<AtomicBool>,
+    known: Arc<Known>,
+    heads: Heads,
     left: usize,
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Lingering<'_, S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if let Some(found) = self.heads.see(&buffer.filled()[before..]) {
+            // It is said once.
+            let _ = self.known.ambiguous.set(found);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -238,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<'_, S> {
         let this = &mut *self;
         if this.until.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if !this.unread.load(Ordering::Relaxed) {
+            if !this.known.unread.load(Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
             }
         }

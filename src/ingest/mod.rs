@@ -12,6 +12,7 @@ mod coding;
 pub mod counts;
 mod cut;
 pub mod handle;
+mod heads;
 pub mod listener;
 mod proof;
 mod room;
