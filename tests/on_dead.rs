@@ -76,8 +76,8 @@ fn what_was_dead_before_and_what_somebody_ended_stays() {
     // Paused, and ended by a person.
     assert!(yard.cli(&["pause", "shop"]).status.success());
     let purged = yard.post("ORDER", r#"{"n":2}"#);
-    yard.wait_state(&purged, "shop", "waiting");
-    assert!(yard.cli(&["purge", "shop", "--waiting", "--why", "Ann: not wanted", "--yes"]).status.success());
+    yard.wait_state(&purged, "shop", "held");
+    assert!(yard.cli(&["purge", "shop", "--why", "Ann: not wanted", "--yes"]).status.success());
     yard.wait_state(&purged, "shop", "dead");
     assert!(yard.cli(&["resume", "shop"]).status.success());
     let last = yard.post("ORDER", r#"{"n":3}"#);

@@ -39,6 +39,9 @@ pub fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
             max_events: 4 * NODES_MAX,
             max_aliases: ALIASES_MAX,
             max_anchors: ALIASES_MAX,
+            max_merge_keys: ALIASES_MAX,
+            // One `*base` that hundreds of routes take is how people write large files.
+            enforce_alias_anchor_ratio: false,
             max_documents: 1,
         },
         alias_limits: serde_yaml::alias_limits! {

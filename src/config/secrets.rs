@@ -432,8 +432,15 @@ mod tests {
         let values = fill(&mut node, &Without(environment()), &mut problems);
         assert_eq!(node.as_text(), Some("db <${UNSET}> <${EMPTY}> <${file:/run/none}> 8080"));
         assert_eq!((values.iter().map(Secret::expose).next(), problems.len()), (Some("db"), 0));
-        fill(&mut Node::text("${NEVER} ${UNSET} ${1A} {{ x }}"), &Without(environment()), &mut problems);
-        assert_eq!(problems.len(), 2, "a wrong reference and one in a template are told: {problems:?}");
+        for text in ["${NEVER} ${UNSET}", "${1A} ${UNSET}", "${UNSET} {{ x }}"] {
+            fill(&mut Node::text(text), &Without(environment()), &mut problems);
+        }
+        let told: Vec<_> = problems.iter().map(|problem| problem.id).collect();
+        assert_eq!(
+            told,
+            ["unset-variable", "wrong-variable", "secret-in-template"],
+            "one that nothing stands for, a wrong one and one in a template"
+        );
     }
 
     #[test]

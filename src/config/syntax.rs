@@ -363,7 +363,7 @@ impl<'a> Here<'a> {
         let title = match breach {
             BudgetBreach::Documents { .. } => return self.second_document(),
             BudgetBreach::Depth { .. } => format!("lists and maps are nested deeper than {DEPTH_MAX}"),
-            BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } | BudgetBreach::AliasAnchorRatio { .. } => {
+            BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } => {
                 format!("more than {} uses of `*name`", thousands(ALIASES_MAX))
             }
             BudgetBreach::MergeKeys { .. } => "too many uses of `<<`".into(),

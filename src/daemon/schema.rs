@@ -171,7 +171,7 @@ impl Pen {
 fn message(field: &Field) -> Value {
     let text = json!({ "type": ["string", "integer"] });
     let mut written = match field.shape {
-        FieldShape::Text => text,
+        FieldShape::Text | FieldShape::OptionalText => text,
         FieldShape::Map => json!({ "type": "object", "additionalProperties": text }),
     };
     written["description"] = json!(field.docs);

@@ -20,7 +20,7 @@ use switchyard_api::{AnyKind, Node, Problem, Span, Value};
 
 /// What may stand for a secret, the most usual first: words, addresses, keys in the forms that senders and outputs have, and what is
 /// sometimes left to the environment besides secrets.
-const STAND_INS: [&str; 26] = [
+const STAND_INS: [&str; 27] = [
     "stand-in-for-a-secret-of-the-environment",
     "https://stand-in.invalid/secret",
     "whsec_c3RhbmQtaW4tZm9yLWEtc2VjcmV0LW9mLXRoZS1lbnY=",
@@ -45,12 +45,16 @@ const STAND_INS: [&str; 26] = [
     "1/s",
     "1MiB",
     "true",
+    P256_KEY,
     PUBLIC_KEY,
     SERVICE_ACCOUNT,
 ];
 
 /// Stands for a service account of Google's, whose key is made when it is asked for.
 const SERVICE_ACCOUNT: &str = "service account";
+/// A P-256 public key that a sender published with its test vectors.
+const P256_KEY: &str =
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==";
 /// Of an Ed25519 pair whose private half nobody kept.
 const PUBLIC_KEY: &str =
     "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAWGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY=\n-----END PUBLIC KEY-----\n";

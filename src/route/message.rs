@@ -90,6 +90,8 @@ pub struct Fields {
 #[derive(Debug, Clone)]
 enum Built {
     Text(Arc<Template>),
+    /// Nothing, where the event lacks a value.
+    Optional(Arc<Template>),
     Map(BTreeMap<String, Arc<Template>>),
 }
 
@@ -147,7 +149,7 @@ impl Fields {
     /// The texts that are the same for all events.
     pub fn fixed(&self) -> BTreeMap<String, String> {
         let fixed = |(name, built): (&String, &Built)| match built {
-            Built::Text(template) => Some((name.clone(), template.fixed()?.to_owned())),
+            Built::Text(template) | Built::Optional(template) => Some((name.clone(), template.fixed()?.to_owned())),
             Built::Map(_) => None,
         };
         self.built.iter().filter_map(fixed).collect()
@@ -204,6 +206,10 @@ impl Fields {
         for (name, built) in &self.built {
             let field = match built {
                 Built::Text(template) => template.render(context).map(Rendered::Text),
+                Built::Optional(template) => match template.render(context) {
+                    Err(TemplateError::Failed { undefined: true, .. }) => continue,
+                    rendered => rendered.map(Rendered::Text),
+                },
                 Built::Map(map) => map
                     .iter()
                     .map(|(name, template)| Ok((name.clone(), template.render(context)?)))
@@ -252,6 +258,7 @@ impl Fields {
 fn build(field: &Field, engine: &Engine, node: &Node, problems: &mut Vec<Problem>) -> Option<Built> {
     match (field.shape, &node.value) {
         (Shape::Text, _) => template(field, engine, node, problems).map(Built::Text),
+        (Shape::OptionalText, _) => template(field, engine, node, problems).map(Built::Optional),
         (Shape::Map, Value::Map(entries)) => {
             let before = problems.len();
             if field.escape == Escape::Header {

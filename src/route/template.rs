@@ -76,6 +76,8 @@ pub enum TemplateError {
         line: usize,
         /// One line.
         why: String,
+        /// Whether all that is wrong is that the event has no such value.
+        undefined: bool,
     },
     /// Rendered more than [`OUTPUT_MAX`].
     #[error("the rendered text is larger than {} KiB", OUTPUT_MAX >> 10)]
@@ -176,6 +178,7 @@ fn told(error: &Error, source: &str) -> TemplateError {
     let piece = piece.split_whitespace().collect::<Vec<_>>().join(" ");
     let piece: String = piece.chars().filter(|c| !c.is_control()).take(60).collect();
     let why = match error.kind() {
+        ErrorKind::UndefinedError if piece.is_empty() => "a value is not in this event".to_owned(),
         ErrorKind::UndefinedError => format!("`{piece}` has no value in this event"),
         ErrorKind::OutOfFuel => "takes too many steps, or copies too much".to_owned(),
         _ if matches!(error.detail(), Some(NO_NAME | NO_SEGMENT)) => format!("`{piece}` {}", error.detail().unwrap_or_default()),
@@ -183,7 +186,7 @@ fn told(error: &Error, source: &str) -> TemplateError {
         kind if piece.is_empty() => kind.to_string(),
         kind => format!("`{piece}`: {kind}"),
     };
-    TemplateError::Failed { line: error.line().unwrap_or(1), why }
+    TemplateError::Failed { line: error.line().unwrap_or(1), why, undefined: error.kind() == ErrorKind::UndefinedError }
 }
 
 /// Where the path starts whose last part the engine points to.
@@ -505,7 +508,14 @@ mod tests {
 
     #[test]
     fn an_error_says_which_part_and_nothing_of_the_event() {
-        assert_eq!(render("{{ data.x -\n\n  1 }}", r#"{"x":"a"}"#), Err("line 1: `data.x - 1`: invalid operation".to_owned()));
+        // Over several lines of the template, in one of the report.
+        for (template, told) in [
+            ("{{ data.x--\n{'x':'a'} }}", "line 1: `data.x-- {'x':'a'}`: invalid operation"),
+            ("{{ data.x[\n'a'\n].b }}", "line 2: a value is not in this event"),
+            ("{{ data.x -\n\n  1 }}", "line 3: invalid operation"),
+        ] {
+            assert_eq!(render(template, r#"{"x":"a"}"#), Err(told.to_owned()));
+        }
         let failed = |template: &str| render(template, r#"{"secret":"hush","n":1}"#).unwrap_err();
         assert_eq!(failed("a\n{{ data.customer.name }}"), "line 2: `data.customer.name` has no value in this event");
         assert_eq!(failed("{{ data.nmae }}"), "line 1: `data.nmae` has no value in this event");

@@ -49,6 +49,7 @@ fn outputs() -> Vec<OutputMessage> {
         output("chat", fields(), vec![]),
         output("mail", fields(), set(r#"{"text": "mail: {{ data.n }}", "headers": {"a": "1", "b": "{{ source }}"}}"#)),
         output("file", vec![field("line", Shape::Text)], vec![]),
+        output("stream", vec![field("key", Shape::OptionalText)], vec![]),
         OutputMessage {
             total: Some(Total { most: 240, unit: Unit::Chars, fields: vec!["text".into(), "title".into()] }),
             ..output(
@@ -159,6 +160,17 @@ async fn a_target_that_left_the_file_is_gone_and_a_template_that_fails_says_why(
     assert_eq!(render("a", "mail").await, Err(NotRendered::Gone("mail".into())));
     let failed = "template of `text`, line 1: `data.customer.name` has no value in this event";
     assert_eq!(render("a", "chat").await, Err(NotRendered::Failed(failed.into())));
+}
+
+#[tokio::test]
+async fn a_key_is_left_out_where_the_event_lacks_its_value_and_for_no_other_reason() {
+    let routes = r#"[{"name": "a", "to": {"output": "stream", "key": "{{ data.shop.id }}"}}, {"name": "b", "to": {"output": "stream", "key": "{{ data.n - 1 }}"}}]"#;
+    let router = build(routes).unwrap();
+    let render = async |route: &str, body: &str| router.render(&event(body), &target(route, "stream"), &no_jq()).await;
+    let key = |rendered: Result<Vec<Arc<Message>>, NotRendered>| rendered.unwrap()[0].text("key").map(str::to_owned);
+    assert_eq!(key(render("a", r#"{"shop":{"id":7}}"#).await).as_deref(), Some("7"));
+    assert_eq!(key(render("a", "{}").await), None);
+    assert!(matches!(render("b", r#"{"n":"x"}"#).await, Err(NotRendered::Failed(why)) if why.contains("`key`")));
 }
 
 #[tokio::test]

@@ -42,6 +42,10 @@ pub struct Preset {
     pub tokens: Option<TokensPreset>,
     /// How long it waits for an answer, where it says so.
     pub waits: Option<Period>,
+    /// From which product or version of the sender this holds, in words.
+    pub since: Option<String>,
+    /// What took its place, in words.
+    pub until: Option<String>,
 }
 
 /// Tokens that a sender puts into its bodies, besides what it shows.
@@ -93,13 +97,16 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         gives_up_after: Option<u32>,
         tokens: Option<TokensPreset>,
         waits: Option<Period>,
+        since: Option<String>,
+        until: Option<String>,
     }
     let tree = placeless(text)?;
     let entry = |(key, node): &(Key, Node)| {
         let mut problems = vec![];
         let read = tree::read::<Entry>(node, &mut problems).filter(|_| problems.is_empty());
-        let Entry { docs, signed, verify, topic, id, dedupe, shows, handshake, each, answer, unverified, gives_up_after, tokens, waits } =
-            read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
+        let entry = read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
+        let Entry { docs, signed, verify, topic, id, dedupe, shows, handshake, each, answer, unverified, .. } = entry;
+        let Entry { gives_up_after, tokens, waits, since, until, .. } = entry;
         Ok(Preset {
             name: key.name.clone(),
             docs,
@@ -116,6 +123,8 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
             gives_up_after,
             tokens,
             waits,
+            since,
+            until,
         })
     };
     tree.entries().iter().map(entry).collect()

@@ -24,6 +24,8 @@ use std::time::Duration;
 pub enum Shape {
     /// One template.
     Text,
+    /// One template, which is nothing for an event that lacks a value of it: a key by which a broker chooses a partition.
+    OptionalText,
     /// Names with a template each, such as `headers`.
     Map,
 }

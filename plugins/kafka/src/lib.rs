@@ -28,7 +28,7 @@
 //! | message field | what |
 //! | --- | --- |
 //! | `topic` | begins with a literal; a value of an event becomes a safe name |
-//! | `key` | chooses the partition; empty or absent: any partition |
+//! | `key` | chooses the partition; empty, absent, or without its value in an event: any partition |
 //! | `headers` | names and values; a name that begins with `switchyard-` is rejected |
 //! | `body` | the value; without it the transform's result, or the event's exact bytes |
 //! | `tombstone` | `true` sends no value: a compacted topic forgets the key |
@@ -106,7 +106,10 @@ impl Kind for Kafka {
                 required: true,
                 ..field("topic", "The topic; with values of events it begins with a literal.")
             },
-            field("key", "What chooses the partition, and so keeps order; empty: any partition."),
+            Field {
+                shape: Shape::OptionalText,
+                ..field("key", "What chooses the partition, and so keeps order; empty, or an event without its value: any partition.")
+            },
             Field { shape: Shape::Map, ..field("headers", "Headers besides Switchyard's own.") },
             field("body", "The value; without it the transform's result, or the event's exact bytes."),
             field("tombstone", "`true` sends no value: the key is deleted from a compacted topic."),

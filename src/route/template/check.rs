@@ -346,7 +346,7 @@ mod tests {
         insta::assert_snapshot!(elsewhere.map(told).join("\n"), @r"
         unknown-name `Shop`: unknown name `Shop`; a header with `-` in its name is written `headers['x-shop-id']`, in lower case
         unknown-name `Id`: unknown name `Id`; a header with `-` in its name is written `headers['x-shop-id']`, in lower case
-        unknown-name `Shop`: unknown name `Shop`; what the sender wrote stands under `data`: `data.Shop`; an event has: id, source, topic, r
+        unknown-name `Shop`: unknown name `Shop`; what the sender wrote stands under `data`: `data.Shop`; an event has: id, source, topic,
         unknown-filter `uppercase`: unknown filter `uppercase`; did you mean `upper`?
         unknown-filter `json`: unknown filter `json`; did you mean `tojson`?
         ");

@@ -214,8 +214,8 @@ pub const MUTANTS: [Mutant; 39] = [
     Mutant {
         bug: "a sender waits longer than it waits for an answer",
         file: "src/ingest/handle.rs",
-        good: "match tokio::time::timeout(KEPT_WITHIN, keeping).await {\n            Ok(kept) => kept.map_err(Refuse::of),",
-        bad: "match tokio::time::timeout(KEPT_WITHIN * if {on} { 2 } else { 1 }, keeping).await {\n            Ok(kept) => kept.map_err(Refuse::of),",
+        good: "match tokio::time::timeout(within, keeping).await {\n            Ok(kept) => kept.map_err(Refuse::of),",
+        bad: "match tokio::time::timeout(within * if {on} { 2 } else { 1 }, keeping).await {\n            Ok(kept) => kept.map_err(Refuse::of),",
     },
     Mutant {
         bug: "the window has no bound",
