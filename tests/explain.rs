@@ -297,7 +297,7 @@ fn every_kind_shows_what_its_far_side_would_get() {
     let (mut names, mut outputs) = (vec![], String::new());
     for kind in switchyard_plugins::kinds() {
         names.push(format!("o-{}", kind.name()));
-        outputs.push_str(&format!("  o-{}: {}\n", kind.name(), kind.example().replace("{…}", "{}")));
+        outputs += &["  o-", kind.name(), ": ", &kind.example().replace("{…}", "{}"), "\n"].concat();
     }
     yard.write_whole(&format!(
         "journal: {{ vault_key: \"${{VAULT_KEY}}\" }}\nsources: {{ shop: {{ verify: none }} }}\nroutes: [{{ name: all, to: [{}] }}]\noutputs:\n{outputs}",

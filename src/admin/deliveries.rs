@@ -59,7 +59,7 @@ fn rows_meant(filter: DeliveryFilter, state: Option<State>, paused: &BTreeSet<Ar
     let of = |state| DeliveryFilter { states: vec![state], ..filter.clone() };
     match state {
         None => vec![filter],
-        Some(State::Waiting) => vec![DeliveryFilter { not_to: paused.clone(), ..of(State::Waiting) }],
+        Some(State::Waiting) => vec![DeliveryFilter { not_to: Arc::new(paused.clone()), ..of(State::Waiting) }],
         Some(State::Held) => {
             let meant = paused.iter().filter(|output| filter.output.as_deref().is_none_or(|wanted| wanted == &***output));
             let waits = meant.map(|output| DeliveryFilter { output: Some(output.to_string()), ..of(State::Waiting) });

@@ -3,10 +3,13 @@
 mod text;
 
 use super::{Exit, show};
+use crate::daemon::without_secrets;
 use crate::verify::presets::presets;
 use anyhow::{Context, bail};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+use switchyard_api::AnyKind;
 use switchyard_api::problem::nearest;
 use text::{Wanted, written};
 
@@ -57,6 +60,7 @@ impl Init {
             menu.holds(wanted)?;
         }
         let text = wanted.as_ref().map_or_else(|| START.to_owned(), |wanted| written(wanted, &kinds));
+        let text = if keeps_credentials(&text, &kinds) { text::with_vault_key(&text) } else { text };
         self.write(&text)?;
         show::say(&format!("wrote {name}; `switchyard check {name}` validates it, `switchyard run {name}` starts the daemon"));
         let variables = text::variables(&text);
@@ -76,6 +80,11 @@ impl Init {
         };
         file.write_all(text.as_bytes()).with_context(|| format!("can't write {name}"))
     }
+}
+
+/// Whether what it holds includes credentials that change while in use.
+fn keeps_credentials(text: &str, kinds: &[Arc<dyn AnyKind>]) -> bool {
+    without_secrets::draw_text(text, kinds).drawn.problems.iter().any(|problem| problem.id == "no-vault-key")
 }
 
 impl Menu {

@@ -276,15 +276,15 @@ mod tests {
 
     #[test]
     fn a_base_that_every_route_takes_is_no_bomb() {
-        let base: String = (0..50).map(|n| format!("k{n}: 1, ")).collect();
-        let routes: String = (0..200).map(|n| format!("  - {{ name: route-{n}, <<: *base }}\n")).collect();
+        let base: String = (0..50).map(|n| format!("k{n}: 1, ")).collect::<Vec<_>>().concat();
+        let routes: String = (0..200).map(|n| format!("  - {{ name: route-{n}, <<: *base }}\n")).collect::<Vec<_>>().concat();
         let mut problems = vec![];
         assert!(parse(&format!("x: &base {{ {base} }}\nroutes:\n{routes}"), &mut problems).is_some(), "{problems:?}");
     }
 
     #[test]
     fn a_small_bomb_stops_early() {
-        let ten = |name: &str| vec![name; 10].join(", ");
+        let ten = |name: &str| [name; 10].join(", ");
         let bomb = format!("a: &a [{}]\nb: &b [{}]\nc: &c [{}]\nd: [{}]\n", ten("x"), ten("*a"), ten("*b"), ten("*c"));
         let mut problems = vec![];
         assert_eq!(parse(&bomb, &mut problems), None);

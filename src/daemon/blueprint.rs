@@ -340,9 +340,11 @@ impl Pen<'_> {
             return;
         }
         for output in outputs {
-            let Some(login) = output.config.login() else { continue };
+            if output.config.login().is_none() {
+                continue;
+            }
             let title = format!("the credentials of `{}` change while in use, and there is no key to keep them with", output.name);
-            let problem = Problem::error("no-vault-key", login.at, title, "each use may replace the refresh token");
+            let problem = Problem::error("no-vault-key", output.at, title, "each use may replace the refresh token");
             self.problems.push(
                 problem
                     .help("add `vault_key: \"${VAULT_KEY}\"` to `journal:`, and set VAULT_KEY to the output of `openssl rand -base64 32`"),

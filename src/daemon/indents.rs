@@ -47,7 +47,7 @@ fn section_of(problem: &Problem, tree: &Node) -> Option<String> {
 /// A condition beside the filter and not in it.
 fn condition_of(problem: &Problem, tree: &Node) -> Option<String> {
     let routes = tree.get("routes").map(Node::several).unwrap_or_default();
-    let (key, _) = routes.iter().flat_map(|route| route.entries()).find(|(key, _)| key.span == problem.at)?;
+    let (key, _) = routes.iter().flat_map(Node::entries).find(|(key, _)| key.span == problem.at)?;
     PATHS.iter().any(|path| key.name.starts_with(path)).then(|| "a condition stands below `filter:`, indented deeper than it".to_owned())
 }
 

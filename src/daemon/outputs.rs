@@ -11,12 +11,14 @@ use std::time::Duration;
 use switchyard_api::problem::nearest;
 use switchyard_api::tls::NamedFiles;
 use switchyard_api::tree::{self, Key, Template, Value};
-use switchyard_api::{AnyConfig, AnyKind, Field, Node, Problem};
+use switchyard_api::{AnyConfig, AnyKind, Field, Node, Problem, Span};
 
 /// An output, ready to connect.
 pub struct OutputPlan {
     /// Its name in the file.
     pub name: Arc<str>,
+    /// Where that stands.
+    pub at: Span,
     /// The word after `type:`.
     pub kind: String,
     /// Its settings.
@@ -91,7 +93,7 @@ pub fn read(
     let plan = plan.zip(policy.zip(late_after)).zip(config).map(|((hours, (policy, late_after)), config)| {
         let fingerprint = fingerprint(kind.name(), &settings, &policy, egress);
         let (files, policy) = (kind.files(&settings), Arc::new(policy));
-        OutputPlan { name, kind: kind.name().to_owned(), config, files, policy, hours, late_after, fingerprint }
+        OutputPlan { name, at: key.span, kind: kind.name().to_owned(), config, files, policy, hours, late_after, fingerprint }
     });
     (plan, Some(message))
 }
@@ -195,7 +197,6 @@ fn add(hash: &mut Sha256, node: &Node) {
 mod tests {
     use super::*;
     use crate::deliver::OnUnknown;
-    use switchyard_api::Span;
 
     fn on_unknown(settings: &[(&str, &str)]) -> OnUnknown {
         let span = Span { start: 0, end: 0 };

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -114,10 +115,26 @@ fn service_account() -> Option<String> {
 /// # Errors
 /// The file can't be read.
 pub fn draw(path: &Path, kinds: &[Arc<dyn AnyKind>]) -> Result<WithoutSecrets, CannotRead> {
-    let mut environment = StandIns { real: Process::beside(path), chosen: RefCell::default() };
+    draw_as(Process::beside(path), kinds, |environment| config::load(path, environment))
+}
+
+/// The same of a text that is at hand.
+pub fn draw_text(text: &str, kinds: &[Arc<dyn AnyKind>]) -> WithoutSecrets {
+    let read = |environment: &dyn Environment| Ok::<_, Infallible>(config::from_text("", text, environment));
+    match draw_as(Process::beside(Path::new("")), kinds, read) {
+        Ok(drawn) => drawn,
+    }
+}
+
+fn draw_as<E>(
+    real: Process,
+    kinds: &[Arc<dyn AnyKind>],
+    read: impl Fn(&dyn Environment) -> Result<config::File, E>,
+) -> Result<WithoutSecrets, E> {
+    let mut environment = StandIns { real, chosen: RefCell::default() };
     // Each takes one of a fixed number of stand-ins away; a reference that has none left is told and ends it.
     loop {
-        let file = config::load(path, &environment)?;
+        let file = read(&environment)?;
         let mut drawn = blueprint::draw(&file, kinds);
         let chosen = environment.chosen.get_mut();
         let places = file.tree.as_ref().map(|tree| places(tree, chosen)).unwrap_or_default();

@@ -158,7 +158,7 @@ impl SourceSection {
             topic: self.topic.clone(),
             url: self.url.clone(),
             verify_token: self.verify_token.clone(),
-            gives_up_after: self.gives_up_after.clone(),
+            gives_up_after: self.gives_up_after,
             tokens: self.tokens.clone(),
             id: self.id.clone(),
             believe: self.believe.clone(),

@@ -177,7 +177,7 @@ pub struct DeliveryFilter {
     /// To this output.
     pub output: Option<String>,
     /// To none of these.
-    pub not_to: BTreeSet<Arc<str>>,
+    pub not_to: Arc<BTreeSet<Arc<str>>>,
     /// By this route.
     pub route: Option<String>,
     /// Of this event.

@@ -16,7 +16,7 @@ mod elsewhere_tests;
 pub mod handshake;
 mod jwt;
 mod key;
-mod page;
+pub mod page;
 mod pick;
 pub(crate) mod presets;
 #[cfg(test)]

@@ -96,13 +96,14 @@ fn ids_are_found_however_they_are_made() {
 }
 
 #[test]
-fn the_page_of_problems_is_made_of_the_rules() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/problems.md");
-    let made = rules::document();
-    if std::env::var_os("WRITE_DOCS").is_some() {
-        std::fs::write(&path, &made).unwrap();
+fn the_pages_of_problems_and_of_senders_are_made_of_what_the_program_knows() {
+    for (page, made) in [("docs/problems.md", rules::document()), ("docs/senders.md", switchyard::verify::page::document())] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        if std::env::var_os("WRITE_DOCS").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        assert!(std::fs::read_to_string(&path).unwrap_or_default() == made, "{page} is old: run this test with WRITE_DOCS=1");
     }
-    assert!(std::fs::read_to_string(&path).unwrap_or_default() == made, "docs/problems.md is old: run this test with WRITE_DOCS=1");
 }
 
 #[test]

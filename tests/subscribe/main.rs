@@ -170,15 +170,16 @@ fn the_page_shows_what_is_really_seen() {
     let page = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = page.split_once("```console\n").unwrap();
     let (session, after) = rest.split_once("```\n").unwrap();
-    let seen: String = session
+    let seen = session
         .lines()
         .filter_map(|line| line.strip_prefix("$ switchyard subscribe "))
         .map(|line| {
             let ran = run(&api, &line.split(' ').collect::<Vec<_>>());
-            let said: String = ran.out.lines().chain(ran.err.lines()).map(|line| format!("{}\n", line.trim_end())).collect();
+            let said = ran.out.lines().chain(ran.err.lines()).map(|line| format!("{}\n", line.trim_end())).collect::<Vec<_>>().concat();
             format!("$ switchyard subscribe {line}\n{said}")
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let made = format!("{before}```console\n{seen}```\n{after}");
     if std::env::var_os("WRITE_DOCS").is_some() {
         std::fs::write(&path, &made).unwrap();

@@ -5,7 +5,7 @@ use crate::escape::Escape;
 use crate::fit::{Cap, Total};
 use crate::output::{Output, Parcel};
 use crate::preview::Preview;
-use crate::problem::{Problem, Span};
+use crate::problem::Problem;
 use crate::shape;
 use crate::tls::{NamedFiles, SystemRoots};
 use crate::tree::{self, At, Key, Node};
@@ -119,8 +119,6 @@ pub struct Kit {
 /// Credentials of an output that change while in use: what is in the vault is renewed there, and a person may hand over others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
-    /// Where they stand in the file.
-    pub at: Span,
     /// Where a person goes to be given a new one, where the file says so. Holds no secret.
     pub authorize: Option<String>,
 }

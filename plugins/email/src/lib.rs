@@ -140,7 +140,7 @@ impl Kind for EmailKind {
     fn login(&self, config: &Config) -> Option<Login> {
         let server = config.smtp.value.server().ok()?;
         let Proof::Fetched(auth) = server.login?.proof else { return None };
-        auth.login().map(|authorize| Login { at: config.smtp.span, authorize })
+        auth.login().map(|authorize| Login { authorize })
     }
 
     fn judge(&self, config: &Config, message: Written<'_>) -> Vec<Problem> {

@@ -321,7 +321,7 @@ impl Kind for Http {
 
     fn login(&self, config: &Config) -> Option<Login> {
         let auth = self.assembly(config).auth().ok()??;
-        auth.value.login().map(|authorize| Login { at: auth.span, authorize })
+        auth.value.login().map(|authorize| Login { authorize })
     }
 
     fn preview(&self, config: &Config, kit: &Kit, parcel: &Parcel) -> Option<Result<Preview, String>> {

@@ -72,6 +72,12 @@ outputs:
     text
 }
 
+/// The same with a key for the credentials that change while in use.
+pub fn with_vault_key(text: &str) -> String {
+    let key = "journal:\n  vault_key: \"${VAULT_KEY}\"               # keeps credentials that change while in use: the output of `openssl rand -base64 32`\n";
+    text.replacen("journal:\n", key, 1)
+}
+
 fn source(sender: &str, text: &mut String) {
     let name = name_of(sender);
     let variable = name.to_uppercase().replace('-', "_");

@@ -560,7 +560,7 @@ fn lists_are_filtered_and_paged() {
     let rows = first.rows.iter().chain(&second.rows).map(|line| (line.row.key.seq.0, &*line.row.key.target.output));
     assert_eq!(rows.collect::<Vec<_>>(), [(3, "books"), (2, "books"), (2, "chat"), (1, "books")]);
     assert_eq!(second.next, None);
-    let open = DeliveryFilter { states: vec![State::Dead, State::Held], not_to: BTreeSet::from([Arc::from("books")]), ..all() };
+    let open = DeliveryFilter { states: vec![State::Dead, State::Held], not_to: Arc::new(BTreeSet::from([Arc::from("books")])), ..all() };
     let open = archive.deliveries(&open, None, 9).unwrap().rows;
     assert_eq!(open.iter().map(|line| line.row.key.seq.0).collect::<Vec<_>>(), [4, 2]);
     let of_event = archive.deliveries(&DeliveryFilter { event: Some(Seq(2)), output: Some("chat".into()), ..all() }, None, 9).unwrap();
