@@ -16,6 +16,7 @@ pub struct Options {
 
 /// Builds and runs it; false where a law was broken.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
-    let binary = Build { package: "switchyard-sim", profile: &options.profile, features: &[] }.run()?;
+    let optimized = &["switchyard", "switchyard-sim"];
+    let binary = Build { package: "switchyard-sim", profile: &options.profile, features: &[], optimized }.run()?;
     Ok(Command::new(binary).current_dir(root()).args(&options.rest).status()?.success())
 }

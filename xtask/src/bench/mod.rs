@@ -83,8 +83,9 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
 fn daemon(options: &Options) -> anyhow::Result<()> {
     let profile = options.profile.as_deref().unwrap_or(if options.release { "release" } else { "fast" });
     let scratch = build::scratch("bench-")?;
-    let floor = Build { package: "floor", profile, features: &[] }.run()?;
-    let daemon = if options.floor_only { floor.clone() } else { Build { package: "switchyard", profile, features: &[] }.run()? };
+    let floor = Build { package: "floor", profile, features: &[], optimized: &[] }.run()?;
+    let daemon =
+        if options.floor_only { floor.clone() } else { Build { package: "switchyard", profile, features: &[], optimized: &[] }.run()? };
     let tools = Tools { floor, daemon, scratch: scratch.path().to_owned(), seconds: options.seconds, count: options.count };
     let both: &[Contestant] = if options.floor_only { &[Contestant::Floor] } else { &[Contestant::Floor, Contestant::Daemon] };
     let (mut table, start) = (Table::default(), process::now());

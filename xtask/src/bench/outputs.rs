@@ -39,7 +39,7 @@ pub struct Options {
 /// Builds, measures, prints.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let scratch = build::scratch("bench-")?;
-    let binary = Build { package: "outputs", profile: &options.profile, features: &[] }.run()?;
+    let binary = Build { package: "outputs", profile: &options.profile, features: &[], optimized: &[] }.run()?;
     let load = load_average();
     let mut command = Command::new(binary);
     command.args(["run", "--rounds", &options.rounds.to_string(), "--scratch"]).arg(scratch.path());

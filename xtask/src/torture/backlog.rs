@@ -91,7 +91,7 @@ struct Figures {
 /// Runs; whether nothing was lost and every bound was kept.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     let scratch = build::scratch("torture-backlog-")?;
-    let built = Build { package: "switchyard", profile: &options.profile, features: &[] }.run()?;
+    let built = Build { package: "switchyard", profile: &options.profile, features: &[], optimized: &[] }.run()?;
     let binary = build::copy(&built, scratch.path(), "switchyard")?;
     let nobody = free_address()?;
     let run = Run::new(scratch.path().join("home"), nobody, options.forget)?;

@@ -70,7 +70,7 @@ struct Far {
 /// Runs; whether nothing was lost and the good route did not notice.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     let scratch = build::scratch("torture-bombs-")?;
-    let built = Build { package: "switchyard", profile: &options.profile, features: &[] }.run()?;
+    let built = Build { package: "switchyard", profile: &options.profile, features: &[], optimized: &[] }.run()?;
     let binary = build::copy(&built, scratch.path(), "switchyard")?;
     let bombs = bodies();
     println!(

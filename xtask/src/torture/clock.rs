@@ -48,7 +48,7 @@ struct Clock {
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     let seed = options.seed.unwrap_or_else(rand::random);
     let scratch = build::scratch("torture-clock-")?;
-    let built = Build { package: "switchyard", profile: &options.profile, features: &[] }.run()?;
+    let built = Build { package: "switchyard", profile: &options.profile, features: &[], optimized: &[] }.run()?;
     let binary = build::copy(&built, scratch.path(), "switchyard")?;
     println!("clock: set {} times, seed {seed}", options.jumps);
     let (clock, yard) = (Clock::new(scratch.path())?, Yard::new(scratch.path().join("home"))?);

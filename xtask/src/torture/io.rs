@@ -51,7 +51,7 @@ struct Tally {
 /// Runs; whether nothing was lost.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     let scratch = build::scratch("torture-io-")?;
-    let built = Build { package: "switchyard", profile: &options.profile, features: &[] }.run()?;
+    let built = Build { package: "switchyard", profile: &options.profile, features: &[], optimized: &[] }.run()?;
     let binary = build::copy(&built, scratch.path(), "switchyard")?;
     let shim = Shim::compile(scratch.path())?;
     println!("io: {} failures, seed {}", options.cycles, options.seed);

@@ -105,7 +105,7 @@ impl Binaries {
             return Ok(Binaries { plain: binary.canonicalize()?, torture: binary.canonicalize()? });
         }
         let profile = &options.profile;
-        let build = |features, name| build::copy(&Build { package: "switchyard", profile, features }.run()?, folder, name);
+        let build = |features, name| build::copy(&Build { package: "switchyard", profile, features, optimized: &[] }.run()?, folder, name);
         Ok(Binaries { torture: build(&["torture"], "switchyard-torture")?, plain: build(&[], "switchyard")? })
     }
 }

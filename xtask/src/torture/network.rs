@@ -59,7 +59,7 @@ pub struct Options {
 /// Runs; whether every law held.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     let scratch = build::scratch("torture-network-")?;
-    let built = Build { package: "switchyard", profile: &options.profile, features: &[] }.run()?;
+    let built = Build { package: "switchyard", profile: &options.profile, features: &[], optimized: &[] }.run()?;
     let binary = build::copy(&built, scratch.path(), "switchyard")?;
     let home = Home::new(scratch.path().join("home"))?;
     let rest = format!(

@@ -76,7 +76,7 @@ pub fn reload(options: &Options) -> anyhow::Result<bool> {
 
 fn run(options: &Options, word: &str, torture: impl FnOnce(&Yard, &std::path::Path) -> anyhow::Result<End>) -> anyhow::Result<bool> {
     let scratch = build::scratch(&format!("torture-{word}-"))?;
-    let built = Build { package: "switchyard", profile: &options.profile, features: &[] }.run()?;
+    let built = Build { package: "switchyard", profile: &options.profile, features: &[], optimized: &[] }.run()?;
     let binary: PathBuf = build::copy(&built, scratch.path(), "switchyard")?;
     println!("{word}: {} times", options.cycles);
     let (yard, start) = (Yard::new(scratch.path().join("home"))?, process::now());

@@ -124,7 +124,7 @@ struct Yard {
 /// Runs; whether the good output did not notice the bad ones and nothing was lost.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     let scratch = build::scratch("torture-outputs-")?;
-    let built = Build { package: "switchyard", profile: &options.profile, features: &[] }.run()?;
+    let built = Build { package: "switchyard", profile: &options.profile, features: &[], optimized: &[] }.run()?;
     let binary = build::copy(&built, scratch.path(), "switchyard")?;
     println!("outputs: {} bad ones beside a good one, {RATE} events a second for {} s", BAD.len(), options.seconds);
     let lasting = Duration::from_secs(options.seconds);

@@ -51,7 +51,11 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     let features: &[&str] = if is_control { &["torture"] } else { &[] };
     let binary = match &options.binary {
         Some(binary) => binary.canonicalize()?,
-        None => build::copy(&Build { package: "switchyard", profile: &options.profile, features }.run()?, scratch.path(), "switchyard")?,
+        None => build::copy(
+            &Build { package: "switchyard", profile: &options.profile, features, optimized: &[] }.run()?,
+            scratch.path(),
+            "switchyard",
+        )?,
     };
     let shim = Shim::compile(scratch.path())?;
     println!("power: {} losses of power, synchronous={}, seed {}", options.cycles, options.synchronous, options.seed);
