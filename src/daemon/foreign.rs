@@ -16,6 +16,8 @@ const ROUTE: Place = &["routes"];
 const TO: Place = &["routes", "to"];
 const OUTPUT: Place = &["outputs", "*"];
 const AUTH: Place = &["outputs", "*", "auth"];
+const ORDER: Place = &["outputs", "*", "order_by"];
+const STUCK: Place = &["outputs", "*", "order_by", "stuck"];
 const RETRY: Place = &["outputs", "*", "retry"];
 
 /// In a place, these words: what to do, and the word to write instead where that is all.
@@ -154,8 +156,12 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
         "pauses grow by themselves within `over`; to set each write `schedule: [5s, 5m, 30m]`",
         None,
     ),
+    (STUCK, &["skip_after", "after", "skip"], SKIP, None),
     (RETRY, &["max_elapsed_time", "max_age", "timeout", "duration"], "how long it is tried is `over`", Some("over")),
 ];
+
+/// How those behind a delivery that is stuck go on.
+const SKIP: &str = "those behind it wait: `stuck: hold`; to have them go on, write `skip_after: 1h` in its place, beside `key`";
 
 /// How these are written, for whoever gave another kind of value.
 const EXAMPLES: &[(Place, &str, &str)] = &[
@@ -173,6 +179,7 @@ const EXAMPLES: &[(Place, &str, &str)] = &[
     (ROUTE, "transform", "write a program of jq in quotes: `transform: '{ id: .data.id }'`"),
     (OUTPUT, "retry", "write `retry: { attempts: 5, over: 1h }`, or `retry: { schedule: [5s, 5m, 30m] }`"),
     (OUTPUT, "order_by", "write `order_by: { key: \"{{ data.id }}\" }`"),
+    (ORDER, "stuck", SKIP),
     (OUTPUT, "auth", "write `auth: { bearer: \"${TOKEN}\" }`, or `auth: { basic: { user: NAME, password: \"${PASSWORD}\" } }`"),
     (OUTPUT, "digest", "write `digest: { by: \"{{ topic }}\", every: 5m }`"),
     (OUTPUT, "hours", "write `hours: { zone: Europe/Amsterdam, on: mon-fri, from: \"08:00\", to: \"18:00\" }`"),
@@ -195,7 +202,7 @@ pub fn translate(problems: &mut Vec<Problem>, from: usize, tree: &Node) {
             problem.help = Some((*help).to_owned());
             problem.patch = instead.map(str::to_owned);
             meant.extend(instead.map(|instead| (found.inside, instead)));
-        } else if problem.id == "wrong-type"
+        } else if (problem.id == "wrong-type" || problem.id == "unknown-word" && *last == "stuck")
             && let Some((.., help)) = EXAMPLES.iter().find(|(pattern, word, _)| here(pattern) && word == last)
         {
             problem.help = Some((*help).to_owned());

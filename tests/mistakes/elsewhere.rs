@@ -133,6 +133,13 @@ pub const ELSEWHERE: &[Mistake] = &[
     Mistake("concurrency: 8", "«enabled»: false", "unknown-key", "`switchyard pause NAME`"),
     Mistake("concurrency: 8", "«frobnicate»: 8", "unknown-key", "every output has: rate"),
     Mistake("concurrency: 8", "order_by: «data.id»", "wrong-type", "`order_by: { key:"),
+    Mistake("concurrency: 8", "order_by: { key: \"{{ data.id }}\", stuck: «skip_after» }", "unknown-word", "`skip_after: 1h` in its place"),
+    Mistake(
+        "concurrency: 8",
+        "order_by: { key: \"{{ data.id }}\", stuck: { «skip_after»: 1h } }",
+        "unknown-key",
+        "`skip_after: 1h` in its place",
+    ),
     Mistake("concurrency: 8", "hours: «9-17»", "wrong-type", "`hours: { zone:"),
     Mistake(
         "concurrency: 8",
