@@ -536,9 +536,9 @@ impl<P> Engine<P> {
     fn give_rows(&mut self, at: Moment, wake: &mut Wake) {
         if at.now >= self.row_look_at {
             self.row_look_at = at.now + ROW_LOOK;
-            // At an output that is down nobody's turn comes soon, and people look for what waits in the lists.
-            let down = self.breaker.is_open();
-            self.rows_where(at, "waits for its turn", |delivery| down || at.now.since(delivery.arrived) >= ROW_AFTER);
+            // At an output that is down or paused nobody's turn comes soon, and people look for what waits in the lists.
+            let soon = self.breaker.is_open() || self.paused;
+            self.rows_where(at, "waits for its turn", |delivery| soon || at.now.since(delivery.arrived) >= ROW_AFTER);
         }
         if !self.turns.is_empty() {
             wake.by(self.row_look_at);
