@@ -30,8 +30,7 @@ step 'lints of the kill points' cargo clippy --locked --features torture -- -D w
 step 'the servers that tests speak to' cargo xtask services install
 step 'tests' cargo test --locked --workspace
 step 'the time of comparisons' cargo xtask timing --samples 100000
-# 20,000 again once the three seeds that decision 10 names are judged and mended.
-step 'simulation' cargo xtask sim --seeds 6000
+step 'simulation' cargo xtask sim --seeds 20000
 step 'a crash at every call' cargo xtask sim --crash-everywhere --scenarios 6
 step 'kill' cargo xtask torture kill --cycles 60
 step 'the shim itself' cargo xtask torture power --self-check --cycles 60

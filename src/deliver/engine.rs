@@ -343,11 +343,18 @@ impl<P> Engine<P> {
         if !page.rows.is_empty() {
             self.reading.typical = page.rows.iter().map(|(row, _)| row.size).sum::<usize>() / page.rows.len();
         }
+        let mut taken = false;
         for (row, decision) in page.rows {
+            // Further results of a target have no row yet, and go with the first one: of that the answer may be out of date.
+            if row.row.is_none() && !taken {
+                continue;
+            }
+            taken = false;
             // The answer may be older than what was written of it meanwhile.
             if left.contains(&row.key) {
                 self.reading.again(replays);
             } else if !self.held.contains_key(&row.key) {
+                taken = true;
                 match decision {
                     None => self.enqueue(at, row),
                     Some(decision) => self.decided(at, row, decision),

@@ -796,6 +796,32 @@ fn a_repeat_of_a_row_that_is_read_while_its_end_is_written_is_not_sent_again() {
 }
 
 #[test]
+fn of_a_row_that_is_being_written_an_older_answer_brings_no_further_results_either() {
+    let mut world = world(0, 1);
+    let waits = || Some(Decision::new(State::Waiting, "waits".to_owned()));
+    let mut actions = vec![];
+    let mut page = |world: &mut World, rows| {
+        actions.clear();
+        world.step(Input::Look, &mut actions);
+        world.step(Input::Turn, &mut actions);
+        assert!(actions.iter().any(|action| matches!(action, Action::Load { .. })), "{actions:?}");
+        actions.clear();
+        world.step(Input::Loaded(Page { rows, more: None, next_due: None }), &mut actions);
+    };
+    // Outside its hours as it was read, and within them at the next look, while that is still on its way to the disk.
+    let outside = Some(Decision::new(State::Held, "outside its hours".to_owned()));
+    let first = vec![(world.new_of(World::key(1).1, Some(Standing::default())), outside)];
+    page(&mut world, first);
+    let results = (0..3).map(|ordinal| {
+        let row = (ordinal == 0).then(Standing::default);
+        (world.new_of(DeliveryKey { ordinal, ..World::key(1).1 }, row), waits())
+    });
+    let results = results.collect();
+    page(&mut world, results);
+    assert_eq!(world.engine.room().0, WINDOW_PARCELS - 1, "only what is being written is in memory");
+}
+
+#[test]
 fn a_retry_that_waits_long_leaves_memory_and_is_sent_when_it_is_due() {
     let mut world = world(0, 1);
     world.policy = Arc::new(Policy { schedule: Schedule::verbatim(vec![Duration::from_mins(5)]), ..(*world.policy).clone() });

@@ -102,10 +102,19 @@ impl Problem {
 
 /// The name of `all` that `word` most likely meant, if any is near.
 pub fn nearest<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let letters = word.chars().count();
     all.into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&word.to_lowercase(), &name.to_lowercase()), name))
-        // Two wrong letters of four make another word.
-        .filter(|(distance, name)| *distance <= if name.len() < 5 { 1 } else { 1 + name.len() / 4 })
+        .filter_map(|name| {
+            // Two wrong letters of four make another word.
+            let most = if name.len() < 5 { 1 } else { 1 + name.len() / 4 };
+            // So many letters must come or go at least: of most names that says enough, and costs next to nothing.
+            if name.chars().count().abs_diff(letters) > most {
+                return None;
+            }
+            let distance = strsim::damerau_levenshtein(&word, &name.to_lowercase());
+            (distance <= most).then_some((distance, name))
+        })
         .min()
         .map(|(_, name)| name)
 }

@@ -154,12 +154,29 @@ fn purge_late(chance: &mut Chance, fars: u64, ops: &mut Vec<Op>) {
 fn at_the_hour(chance: &mut Chance, file: &File, ops: &mut Vec<Op>) -> u32 {
     let opens: Vec<u32> =
         file.outputs.iter().filter_map(|output| output.closed).map(|(from, minutes)| u32::from(from + minutes) * 60_000).collect();
-    if opens.is_empty() || chance.percent(60) {
+    if opens.is_empty() || chance.percent(50) {
+        return 0;
+    }
+    if chance.percent(30) {
+        leap(chance, &opens, ops);
         return 0;
     }
     let slow = chance.one(&[1, 20, 300, 450, 700]);
     ops.insert(0, Op { after: 0, what: What::Disk(Disk::Slow(slow)) });
     chance.one(&opens) - chance.within(1, 2_500) as u32
+}
+
+/// Somebody sets the clock to the moment before an output opens, just as an event comes: what is held then is not held any more when anybody looks.
+fn leap(chance: &mut Chance, opens: &[u32], ops: &mut Vec<Op>) {
+    let posts: Vec<usize> = (0..ops.len()).filter(|at| matches!(ops[*at].what, What::Post { .. })).take(4).collect();
+    if posts.is_empty() {
+        return;
+    }
+    let at = chance.one(&posts);
+    let passed: u32 = ops[..=at].iter().map(|op| op.after).sum();
+    let jump = i64::from(chance.one(opens)) - i64::from(passed) - chance.within(20, 900) as i64;
+    let after = std::mem::replace(&mut ops[at].after, chance.within(0, 9) as u32);
+    ops.insert(at, Op { after, what: What::Clock(jump as i32) });
 }
 
 /// In one of five some requests carry several events.

@@ -1,7 +1,7 @@
 //! What the laws are held against: deliveries, events, far sides and senders, as they were seen at the seams.
 
 use crate::scenario::Mood;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use switchyard::model::{Event, Plan};
 
 /// A delivery, as its far side and the disk saw it.
@@ -129,4 +129,6 @@ pub struct Sender {
     pub items: u8,
     /// Whether it heard 200.
     pub acked: bool,
+    /// The configurations that ran as it posted, in this life.
+    pub met: BTreeSet<usize>,
 }

@@ -1,6 +1,7 @@
 //! What a run is given: plain data, so that it can be shrunk, read and kept. The same scenario gives the same run.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// The minute of the day at which all begins.
@@ -312,6 +313,12 @@ pub enum Mood {
 }
 
 impl File {
+    /// Where an event of this topic and number goes: routes and their outputs.
+    pub fn plans(&self, topic: u8, number: u32) -> BTreeSet<String> {
+        let takes = self.routes.iter().filter(|route| route.takes(topic, number));
+        takes.flat_map(|route| route.to.iter().map(|far| format!("r{} o{far}", route.number))).collect()
+    }
+
     /// As it stands in `routes.yaml`.
     pub fn text(&self) -> String {
         let mut out = String::from(

@@ -7,6 +7,7 @@ use crate::scenario::{Again, Disk, Mood, What};
 use crate::senders::post;
 use crate::world::{Call, Entered};
 use futures_util::future::pending;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard::daemon::drill::{Asked as Wanted, CannotDrill};
@@ -52,7 +53,8 @@ impl Running {
     async fn happens(&self, what: &What) -> Option<End> {
         match what {
             What::Post { id, topic, key, words, patience, items } => {
-                let sender = Sender { of: (*topic, *key, *words), patience: *patience, items: *items, acked: false };
+                let (of, patience, items) = ((*topic, *key, *words), *patience, *items);
+                let sender = Sender { of, patience, items, acked: false, met: BTreeSet::new() };
                 self.world.lock().senders.entry(*id).or_insert(sender);
                 self.sender(*id);
             }

@@ -60,7 +60,9 @@ async fn once(world: &Arc<World>, ingest: &Ingest<Hub>, id: u32) -> Option<Respo
         if state.closed || state.dead {
             return None;
         }
+        let file = state.file;
         let sender = state.senders.get_mut(&id)?;
+        sender.met.insert(file);
         let (patience, (topic, key, words)) = (sender.patience, sender.of);
         // Who hung up once is more patient the next time, or it would post for ever.
         sender.patience = PATIENCE;

@@ -257,6 +257,9 @@ impl World {
         for track in state.tracks.values_mut() {
             track.out = false;
         }
+        for sender in state.senders.values_mut() {
+            sender.met.clear();
+        }
     }
 
     /// The life is over, and the next one begins so much later.

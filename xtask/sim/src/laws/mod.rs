@@ -13,8 +13,6 @@ use std::time::Duration;
 const SECOND: u64 = 1_000_000_000;
 /// Timers and what is written down are cut to milliseconds.
 const CUT: u64 = 2_000_000;
-/// What was planned is in the journal by then, or its sender was told to come again.
-const ASKED_WITHIN: u64 = 6 * SECOND;
 /// What a repeat is recognised within.
 const DEDUPE: Duration = Duration::from_mins(4);
 /// What stands in the row of a delivery that somebody ended.
