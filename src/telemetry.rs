@@ -28,7 +28,13 @@ pub enum LogFormat {
 /// What is wrong with the filter.
 pub fn log(format: LogFormat, level: &str) -> Result<(), String> {
     let filter = filter(level)?;
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_timer(SystemTime).with_target(false);
+    let base = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_timer(SystemTime)
+        .with_target(false)
+        // A line that can't be written (a full disk, a reader that left) is lost; said on standard error it would end whoever logged it.
+        .log_internal_errors(false);
     let started = match format {
         LogFormat::Text => base.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
         LogFormat::Json => base.json().flatten_event(true).try_init(),

@@ -4,6 +4,7 @@
 mod yard;
 
 use serde_json::Value;
+use std::process::Stdio;
 use yard::{Behaviour, FarSide, Yard, wait_for, wait_until};
 
 /// What was told so far: topic, state, count and the whole data, oldest first.
@@ -42,6 +43,30 @@ fn topics(yard: &Yard) -> Vec<String> {
 fn look_around(yard: &Yard) {
     yard.write("routes: nothing\n");
     wait_told(yard, "config.rejected", "begins");
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_ends_nothing() {
+    let mut yard = Yard::new(
+        "routes:
+  - { name: all, from: shop, to: out }
+  - { name: trouble, from: switchyard, to: out }
+outputs: { out: { type: file, path: out.ndjson } }
+",
+    );
+    let mut command = yard.command(&["run", "routes.yaml"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = child.stderr.take();
+    yard.meet(Some(child));
+    drop(log);
+    // Each of these is a line of the log.
+    yard.write("routes: nonsense\n");
+    yard.signal("HUP");
+    wait_told(&yard, "config.rejected", "begins");
+    let event = yard.post("A", "{}");
+    yard.wait_state(&event, "out", "delivered");
+    yard.signal("TERM");
+    assert_eq!(yard.ended(), Some(0));
 }
 
 #[test]

@@ -55,6 +55,29 @@ fn a_journal_is_looked_at_and_copied_beside_a_running_daemon_and_without_one() {
 }
 
 #[test]
+fn a_journal_that_leaves_its_place_ends_the_daemon_and_nothing_is_answered_200_that_no_start_would_find() {
+    let mut yard = Yard::new(TO_FILE);
+    yard.run();
+    let event = yard.post("A", "{\"n\":1}");
+    yard.wait_state(&event, "out", "delivered");
+    std::fs::rename(yard.path("data/journal.db"), yard.path("data/kept.db")).unwrap();
+    let body = b"{\"n\":2}";
+    let headers = [("x-shop-topic", "A"), ("x-shop-signature", &*sign(body)), ("content-type", "application/json")];
+    // It may have ended by itself, where a row was still to be written.
+    if let Ok(answer) = yard::http::request(&yard.daemon().events, "POST", "/shop", &headers, body) {
+        assert_eq!(answer.status, 503, "{}", String::from_utf8_lossy(&answer.body));
+    }
+    assert_eq!(yard.ended(), Some(74), "{}", yard.log());
+    assert!(yard.log().contains("journal.db was removed or moved while it was in use"), "{}", yard.log());
+    // Nor does it begin again with nothing, as if nothing had been.
+    let (code, said) = told(yard.cli(&["run", "routes.yaml"]));
+    assert!(code == 74 && said.contains("journal.db is not there, and its log"), "{code} {said}");
+    std::fs::rename(yard.path("data/kept.db"), yard.path("data/journal.db")).unwrap();
+    yard.run();
+    assert_eq!(yard.deliveries(&event)[0]["state"], "delivered");
+}
+
+#[test]
 fn damage_is_one_line_with_what_to_do_and_the_daemon_goes_on_beside_it() {
     let address = FarSide::nobody();
     let mut yard =

@@ -6,7 +6,7 @@ use super::server::{Answer, whole};
 use super::view;
 use crate::daemon::explain::{self, Scene};
 use crate::daemon::silences::CannotSilence;
-use crate::daemon::{CannotLogin, Daemon};
+use crate::daemon::{CannotLogin, CannotPause, Daemon};
 use crate::deliver::Attempted;
 use crate::journal::archive::EventFilter;
 use crate::journal::{DeliveryFilter, Operation, StoreError, TopicMatch};
@@ -223,8 +223,13 @@ impl Api {
     fn pause(&self, name: &str, paused: bool) -> Answered {
         self.daemon.pause(name, paused).map_err(|why| {
             let running = self.daemon.running.load();
-            let near = nearest(name, running.outputs.iter().map(|(name, _)| name.as_str()));
-            Wrong(404, format!("{why}{}", near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()))
+            let near = || nearest(name, running.outputs.iter().map(|(name, _)| name.as_str()));
+            match &why {
+                CannotPause::Unknown(_) => {
+                    Wrong(404, format!("{why}{}", near().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()))
+                }
+                CannotPause::NotWritten(_) => Wrong(503, why.to_string()),
+            }
         })?;
         Ok(json!({ "output": name, "paused": paused }))
     }

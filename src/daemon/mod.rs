@@ -57,6 +57,7 @@ pub use outputs::OutputPlan;
 pub use process::prepare;
 pub use run::Ended;
 pub use start::{AdminDoor, Daemon, Doors, Lent, StartError, connect, start};
+pub use status::CannotPause;
 pub use works::{GONE, Laid, Parts, Works};
 
 use crate::journal::Retain;

@@ -13,6 +13,7 @@ mod missing;
 mod names;
 mod on_dead;
 mod order;
+mod place;
 mod purge;
 mod read;
 mod recent;
@@ -79,6 +80,7 @@ pub struct SqliteStore {
     /// memory and in the journal then; eight bytes each until the next start.
     erased: BTreeSet<i64>,
     scratch: Vec<u8>,
+    files: place::Files,
     /// Let go last.
     _lock: DaemonLock,
 }
@@ -123,6 +125,16 @@ pub enum OpenError {
     HalfRepaired {
         /// The journal's file.
         path: PathBuf,
+    },
+    /// Its log is there alone.
+    #[error(
+        "{path} is not there, and its log {log} is: put the journal back where it was, or move its log away too to start with an empty journal"
+    )]
+    Gone {
+        /// The journal's file.
+        path: PathBuf,
+        /// Its log.
+        log: PathBuf,
     },
     /// Something else's database.
     #[error("{path} is a database of something else: point `journal.url` at a file of its own")]
@@ -174,6 +186,10 @@ impl SqliteStore {
         if beside(path, REPAIRING).exists() {
             return Err(OpenError::HalfRepaired { path: path.to_owned() });
         }
+        let log = beside(path, "-wal");
+        if !path.exists() && log.metadata().is_ok_and(|log| log.len() > 0) {
+            return Err(OpenError::Gone { path: path.to_owned(), log });
+        }
         make_private(path)?;
         let db = schema::open_writer(path)?;
         // One, so that a log left by a crash is cut at the first rest.
@@ -191,12 +207,15 @@ impl SqliteStore {
             squeezed_some: false,
             erased: BTreeSet::new(),
             scratch: vec![],
+            files: place::Files::opened(path),
             _lock: lock,
         };
         store.hear_log(pages).map_err(failed(path, "open"))?;
         store.overwrite(false).map_err(failed(path, "set a pragma"))?;
         store.read_place().map_err(failed(path, "read the last place"))?;
         store.widen(window, now).map_err(failed(path, "read the dedupe keys"))?;
+        // The log is there by now.
+        store.files = place::Files::opened(path);
         Ok(store)
     }
 

@@ -39,6 +39,9 @@ impl SqliteStore {
         let first = self.next_seq;
         match self.try_batch(batch) {
             Ok(committed) => {
+                if let Some(detail) = self.files.moved() {
+                    return Err(StoreError::Fatal { doing: "commit", detail });
+                }
                 self.recent.keep();
                 self.names.keep();
                 if let Some(Seq(watermark)) = batch.watermark {
