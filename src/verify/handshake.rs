@@ -30,6 +30,8 @@ pub struct Section {
     pub json: Option<At<String>>,
     /// what stands there,
     pub is: Option<String>,
+    /// and the path at which nothing stands: with it, it is an event.
+    pub without: Option<At<String>>,
     /// and the path whose text is given back,
     pub echo: Option<At<String>>,
     /// or whose text is given back with its HMAC by the source's secret (Zoom),
@@ -125,7 +127,7 @@ impl Verifier {
                 pick.read(request.headers, request.body).map(std::borrow::Cow::into_owned)
             };
             let is = read(handshake.json.as_ref()?)?;
-            if Some(&is) != handshake.is.as_ref() {
+            if Some(&is) != handshake.is.as_ref() || handshake.without.as_ref().and_then(read).is_some() {
                 return None;
             }
             let text = |path: &At<String>| read(path).filter(|text| text.len() <= MOST_BYTES);

@@ -126,6 +126,14 @@ fn every_handshake_gets_the_answer_that_its_sender_waits_for() {
     let refused = reasons(&yard);
     assert!(refused.contains("secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"), "Notion's token is shown to people: {refused}");
     assert!(!yard.log().contains("secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"), "and not to the log");
+    // Discord's events have the type of an interaction's ping, and are none.
+    let body = r#"{"version":1,"application_id":"1234","type":1,"event":{"type":"APPLICATION_AUTHORIZED","data":{}}}"#;
+    let (_, headers) = discord(body);
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let said = http::request(&yard.daemon().events, "POST", "/discord", &headers, body.as_bytes()).unwrap();
+    assert_eq!(said.status, 200);
+    let kept = yard.json(&["events", "--source", "discord"]);
+    assert_eq!((kept.len(), &kept[0]["topic"]), (1, &serde_json::json!("APPLICATION_AUTHORIZED")), "{kept:?}");
     yard.kill();
 }
 
