@@ -194,7 +194,7 @@ impl<K: Keep> Ingest<K> {
             signed_with: secret.and_then(|place| SecretPlace::of(place, source.verifier.secrets())),
             ..source.verifier.read(&request)
         };
-        if let Some(reply) = source.verifier.shaken(&request) {
+        if let Some(reply) = source.verifier.shaken(&request, secret) {
             return Ok(Taken::Handshake(self.shaken(reply).await?));
         }
         fail::point("verified");

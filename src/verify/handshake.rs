@@ -34,7 +34,7 @@ pub struct Section {
     pub without: Option<At<String>>,
     /// and the path whose text is given back,
     pub echo: Option<At<String>>,
-    /// or whose text is given back with its HMAC by the source's secret (Zoom),
+    /// or whose text is given back with its HMAC by the secret that proved the request (Zoom),
     pub hash: Option<At<String>>,
     /// the latter as JSON under this name,
     pub wrap: Option<String>,
@@ -119,8 +119,8 @@ impl Verifier {
         Some(if fits { Reply::Text(challenge) } else { Reply::No })
     }
 
-    /// The answer to a proven request that is a handshake; `None`: it is an event.
-    pub fn shaken(&self, request: &Request<'_>) -> Option<Reply> {
+    /// The answer to a request that is a handshake, proven by the secret at this place; `None`: it is an event.
+    pub fn shaken(&self, request: &Request<'_>, proven_by: Option<usize>) -> Option<Reply> {
         self.preset?.handshake.iter().find_map(|handshake| {
             let read = |path: &At<String>| {
                 let pick = Pick::new(&section::Pick::Json(path.clone())).ok()?;
@@ -139,7 +139,7 @@ impl Verifier {
                     Some(name) => Reply::Json(serde_json::json!({ name.as_str(): text }).to_string()),
                     None => Reply::Text(text),
                 }),
-                (_, Some(path), _) => self.hashed(&text(path)?),
+                (_, Some(path), _) => self.hashed(&text(path)?, proven_by?),
                 (_, _, Some(answer)) => Some(Reply::Json(answer.clone())),
                 _ => Some(Reply::Nothing),
             }
@@ -156,10 +156,11 @@ impl Verifier {
         at.map_or(Reply::Foreign, Reply::Visit)
     }
 
-    fn hashed(&self, plain: &str) -> Option<Reply> {
+    /// By the secret that the sender has: while it is rotated that need not be the first.
+    fn hashed(&self, plain: &str, proven_by: usize) -> Option<Reply> {
         let Proof::Signature(scheme) = &self.proof else { return None };
         let hash = |key: &Key| key.tag(std::iter::once(plain.as_bytes())).map(|tag| tag.written(Encoding::Hex));
-        let encrypted = scheme.keys.first().and_then(hash)?;
+        let encrypted = scheme.keys.get(proven_by).and_then(hash)?;
         Some(Reply::Json(serde_json::json!({ "plainToken": plain, "encryptedToken": encrypted }).to_string()))
     }
 }

@@ -216,7 +216,7 @@ proptest! {
             // What the way in does with a request that is proven, or asks a handshake.
             verifier.read(&request);
             verifier.read_item(&headers, &body);
-            let _ = (verifier.shaken(&request), verifier.unsigned(&request), verifier.posted(&query), verifier.challenged(&query), verifier.asked(&headers));
+            let _ = (verifier.shaken(&request, Some(0)), verifier.unsigned(&request), verifier.posted(&query), verifier.challenged(&query), verifier.asked(&headers));
         }
     }
 }

@@ -107,7 +107,7 @@ fn unsigned(all: &[(&str, Verifier)], roots: &Roots, query: &str, head: &[u8], b
         verifier.read(&request);
         verifier.read_item(&headers, body);
         let _ = (
-            verifier.shaken(&request),
+            verifier.shaken(&request, Some(0)),
             verifier.unsigned(&request),
             verifier.posted(query),
             verifier.challenged(query),

@@ -1,5 +1,7 @@
 //! Each answer, without sockets; what takes seconds on paused time.
 
+mod senders;
+
 use super::super::section::read_sources;
 use super::*;
 use crate::model::Instant;
