@@ -126,7 +126,7 @@ impl Send {
                 other => anyhow::Error::from(other).context(format!("the daemon at {}", place.authority)),
             })?;
             let answer: Value = serde_json::from_slice(&answered.body).unwrap_or_default();
-            if answered.status != 200 {
+            if !(200..300).contains(&answered.status) {
                 let why = answer["error"].as_str().unwrap_or("no reason given").to_owned();
                 return Err(NotKept { status: answered.status, why }.into());
             }

@@ -258,7 +258,7 @@ impl Refuse {
 /// The answer to an event that is durable.
 pub(super) fn kept(source: &Source, id: EventId, repeated: bool) -> Response<Full<Bytes>> {
     match &source.answer {
-        Some(text) => with(StatusCode::OK, TEXT, text.clone()),
+        Some(text) => with(source.status, TEXT, text.clone()),
         None if repeated => with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"event":"{id}","duplicate":true}}"#))),
         None => with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"event":"{id}"}}"#))),
     }
@@ -271,7 +271,7 @@ pub(super) fn kept_all(source: &Source, events: &[(EventId, bool)]) -> Response<
         let repeated = events.iter().filter(|(_, repeated)| *repeated).count();
         return with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"events":[{}],"duplicates":{repeated}}}"#, ids.join(","))));
     };
-    with(StatusCode::OK, TEXT, text.clone())
+    with(source.status, TEXT, text.clone())
 }
 
 /// The answer to a handshake: never a page, whatever it is that is given back.

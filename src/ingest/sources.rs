@@ -3,8 +3,9 @@
 use super::counts::{Rotation, Tally};
 use super::cut::{self, Path};
 use super::section::NamedSource;
-use crate::verify::Verifier;
+use crate::verify::{Preset, Verifier};
 use bytes::Bytes;
+use http::StatusCode;
 use ipnet::IpNet;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -32,6 +33,8 @@ pub struct Source {
     pub redact: Box<[Path]>,
     /// The text of a good answer, where it is not ours.
     pub answer: Option<Bytes>,
+    /// Its status.
+    pub status: StatusCode,
     /// What was answered; lives on across reloads.
     pub tally: Arc<Tally>,
     /// Which of its secrets are used; lives on across reloads that leave them as they are.
@@ -107,9 +110,13 @@ impl Sources {
             let redact = redact.iter().cloned().chain(inside).chain(secret).collect();
             if let Some(verifier) = verifier {
                 let answer = section.answer.clone().or_else(|| preset?.answer.clone()).map(Bytes::from);
+                let status = good_status(section.answer.as_deref(), preset);
                 let name = name.as_str().into();
                 let rotation = Arc::new(Rotation::new(section.list_of_secrets(), verifier.secrets()));
-                by_path.insert(path.into(), Source { name, verifier, each, redact, answer, tally: Arc::default(), rotation, silent_after });
+                by_path.insert(
+                    path.into(),
+                    Source { name, verifier, each, redact, answer, status, tally: Arc::default(), rotation, silent_after },
+                );
             }
         }
         let sound = problems.iter().skip(before).all(|problem| problem.severity != Severity::Error);
@@ -142,6 +149,12 @@ impl Sources {
             }
         }
     }
+}
+
+/// With which status its sender hears that an event is durable. A text of the file's own needs one that can have a text.
+fn good_status(own_answer: Option<&str>, preset: Option<&Preset>) -> StatusCode {
+    let of_preset = preset.filter(|_| own_answer.is_none()).and_then(|preset| preset.status);
+    of_preset.and_then(|status| StatusCode::from_u16(status).ok()).filter(StatusCode::is_success).unwrap_or(StatusCode::OK)
 }
 
 fn check_name(name: &str, at: Span, problems: &mut Vec<Problem>) {

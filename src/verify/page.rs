@@ -68,9 +68,11 @@ fn row(preset: &Preset) -> String {
     besides.extend(since.iter().map(|since| format!("since {since}")));
     besides.extend(until.iter().map(|until| format!("until {until}")));
     besides.extend(preset.each.iter().map(|each| format!("several events a request, in `{}`", each.value)));
-    besides.extend(
-        preset.answer.iter().map(|answer| if answer.is_empty() { "hears an empty body".to_owned() } else { format!("hears `{answer}`") }),
-    );
+    let status = preset.status.map(|status| format!("{status} and ")).unwrap_or_default();
+    besides.extend(preset.answer.iter().map(|answer| match answer.as_str() {
+        "" => format!("hears {status}an empty body"),
+        answer => format!("hears {status}`{answer}`"),
+    }));
     if !preset.handshake.is_empty() {
         besides.push("its handshake is answered".to_owned());
     }

@@ -34,6 +34,8 @@ pub struct Preset {
     pub each: Option<At<String>>,
     /// The text of a good answer, where it insists on one.
     pub answer: Option<String>,
+    /// The status of a good answer, where its sender wants another than 200.
+    pub status: Option<u16>,
     /// What of this was not read at the sender's own page.
     pub unverified: Vec<String>,
     /// After how many failures in a row the sender gives us up, where it says so.
@@ -92,6 +94,7 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         handshake: Vec<handshake::Section>,
         each: Option<At<String>>,
         answer: Option<String>,
+        status: Option<u16>,
         #[serde(default)]
         unverified: Vec<String>,
         gives_up_after: Option<u32>,
@@ -106,7 +109,7 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         let read = tree::read::<Entry>(node, &mut problems).filter(|_| problems.is_empty());
         let entry = read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
         let Entry { docs, signed, verify, topic, id, dedupe, shows, handshake, each, answer, unverified, .. } = entry;
-        let Entry { gives_up_after, tokens, waits, since, until, .. } = entry;
+        let Entry { status, gives_up_after, tokens, waits, since, until, .. } = entry;
         Ok(Preset {
             name: key.name.clone(),
             docs,
@@ -119,6 +122,7 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
             handshake,
             each,
             answer,
+            status,
             unverified,
             gives_up_after,
             tokens,

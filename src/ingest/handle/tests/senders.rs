@@ -33,3 +33,33 @@ async fn a_validation_is_hashed_with_the_secret_that_its_sender_has() {
     }
     assert_eq!(yard.keep.events().len(), 0, "a handshake is no event");
 }
+
+/// What Discord would send: its key is made up.
+fn discord(body: &str) -> (String, HttpRequest<Full<Bytes>>) {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let signature = hex::encode(key.sign(format!("1700000000{body}").as_bytes()));
+    let headers = [("x-signature-timestamp", "1700000000"), ("x-signature-ed25519", signature.as_str())];
+    (hex::encode(key.public_key().as_ref()), post("/discord", &headers, body.to_owned()))
+}
+
+#[tokio::test]
+async fn a_sender_that_shows_204_hears_204() {
+    let body = r#"{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED","data":{}}}"#;
+    let key = discord("").0;
+    let known = yard(&format!("{{ discord: {{ verify: discord, secret: {key} }} }}"));
+    // A repeat hears the same.
+    for _ in 0..2 {
+        let said = known.send(discord(body).1).await;
+        assert_eq!((said.status, said.body.as_str()), (204, ""));
+    }
+    assert_eq!(known.keep.events().len(), 1);
+    let mut other = discord(body).1;
+    *other.body_mut() = Full::new("{}".into());
+    let said = known.send(other).await;
+    assert_eq!((said.status, said.body.as_str()), (401, ""), "not what was signed");
+    // What the source says itself goes before.
+    let own = yard(&format!("{{ discord: {{ verify: discord, secret: {key}, answer: taken }} }}"));
+    let said = own.send(discord(body).1).await;
+    assert_eq!((said.status, said.body.as_str()), (200, "taken"));
+}
