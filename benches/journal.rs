@@ -144,7 +144,7 @@ fn store_round(file: &Path, size: usize, round: Duration) -> Result<Figure, Fail
         let appends = (first..next).map(|nth| {
             let event = event(nth as u64, now, &body);
             // A hash of its own, as ingest makes it before the writer.
-            let dedupe = Some(Dedupe { key: (nth as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), window: WINDOW, released: false });
+            let dedupe = Some(Dedupe { key: (nth as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15), window: WINDOW, released: false, but: &[] });
             Append { event, plan: Plan { targets: vec![Arc::clone(&target)], ..Plan::default() }, dedupe }
         });
         let settlements = (first - size as i64..first).filter(|seq| *seq > 0).map(|seq| settlement(seq, &target, now)).collect();
@@ -269,8 +269,12 @@ fn writer_round(file: &Path, round: Duration) -> Result<Figure, Failed> {
     });
     let appends = journal.clone();
     let figure = senders(round, move |event| {
-        let dedupe =
-            Some(Dedupe { key: u64::from_be_bytes(event.id.0[8..].try_into().unwrap_or_default()), window: WINDOW, released: false });
+        let dedupe = Some(Dedupe {
+            key: u64::from_be_bytes(event.id.0[8..].try_into().unwrap_or_default()),
+            window: WINDOW,
+            released: false,
+            but: &[],
+        });
         let append = appends.append(event, Plan { targets: vec![Arc::clone(&target)], ..Plan::default() }, dedupe);
         async move { append.await.is_ok() }
     })?;

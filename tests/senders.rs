@@ -201,6 +201,30 @@ fn proofs_inside_the_body_hold_for_every_item_and_are_not_kept() {
     yard.kill();
 }
 
+/// HubSpot counts its attempts in what it sends: each element is known again by its id and all else of it.
+#[test]
+fn a_repeat_that_counts_its_attempts_is_a_repeat() {
+    let far = FarSide::start();
+    let yard = Yard::new("");
+    yard.write_whole(&whole("  hubspot: { verify: hubspot, secret: made-up-hubspot, url: 'https://hooks.example.com/hubspot' }", &far, ""));
+    let mut yard = yard.start();
+    let item = |id: u32, attempt: u32, value: &str| {
+        format!(r#"{{"eventId":{id},"subscriptionType":"contact.propertyChange","attemptNumber":{attempt},"propertyValue":"{value}"}}"#)
+    };
+    let send = |items: &[String]| {
+        std::fs::write(yard.path("body.json"), format!("[{}]", items.join(","))).unwrap();
+        let said = yard.cli(&["send", "--source", "hubspot", "--no-wait", "--json", "body.json"]);
+        serde_json::from_slice::<serde_json::Value>(&said.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&said.stderr)))
+    };
+    assert_eq!(send(&[item(1, 0, "a"), item(2, 0, "b")])["duplicates"], 0);
+    assert_eq!(send(&[item(1, 1, "a")])["duplicates"], 1, "the same, sent again");
+    let third = send(&[item(2, 12, "b"), item(2, 12, "c"), item(3, 0, "b")]);
+    assert_eq!((&third["duplicates"], third["events"].as_array().map(Vec::len)), (&1.into(), Some(3)), "another value, and another id");
+    let bodies: Vec<String> = far.wait(4).iter().map(yard::far_side::Arrived::text).collect();
+    assert_eq!(bodies, [item(1, 0, "a"), item(2, 0, "b"), item(2, 12, "c"), item(3, 0, "b")], "the exact bytes of the first");
+    yard.kill();
+}
+
 #[test]
 fn handshakes_are_answered_and_are_no_events() {
     let far = FarSide::start();

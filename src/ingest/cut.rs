@@ -4,11 +4,10 @@
 //! has no list there, is kept whole. Proven by the properties below.
 
 use crate::model::envelope;
+use crate::model::places::{Path, places, range};
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 use switchyard_api::{At, Problem};
 
@@ -18,9 +17,6 @@ pub const EACH_MAX: usize = 5_000;
 const REDACTED: &str = "[redacted]";
 /// The deepest path.
 const PATH_MAX: usize = 32;
-
-/// A path below `data`.
-pub type Path = Box<[Box<str>]>;
 
 /// A path of the file: `data`, or `data.a.b`. Problems are pushed.
 pub fn path(written: &At<String>, key: &str, problems: &mut Vec<Problem>) -> Option<Path> {
@@ -90,93 +86,6 @@ fn form_places(body: &[u8], paths: &[Path]) -> Vec<Range<usize>> {
         at += pair.len() + 1;
     }
     all
-}
-
-/// Where the values at a path stand; `None`: the body is not JSON. `exact`: a name does not look into lists.
-fn places(body: &[u8], path: &[Box<str>], exact: bool) -> Option<Vec<Range<usize>>> {
-    let mut found = vec![];
-    let mut json = serde_json::Deserializer::from_slice(body);
-    Walk { path, exact, found: &mut found }.deserialize(&mut json).ok()?;
-    json.end().ok()?;
-    found.into_iter().map(|raw| range(body, raw)).collect()
-}
-
-/// Where a value stands that was read out of these bytes.
-fn range(body: &[u8], raw: &RawValue) -> Option<Range<usize>> {
-    let start = raw.get().as_ptr().addr().checked_sub(body.as_ptr().addr())?;
-    let end = start.checked_add(raw.get().len()).filter(|end| *end <= body.len())?;
-    Some(start..end)
-}
-
-struct Walk<'p, 'f, 'de> {
-    path: &'p [Box<str>],
-    exact: bool,
-    found: &'f mut Vec<&'de RawValue>,
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        use serde::Deserialize;
-        if self.path.is_empty() {
-            self.found.push(<&RawValue>::deserialize(deserializer)?);
-            return Ok(());
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("JSON")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Some((step, rest)) = self.path.split_first() else { return Ok(()) };
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if *key == **step {
-                map.next_value_seed(Walk { path: rest, exact: self.exact, found: &mut *self.found })?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Some((step, rest)) = self.path.split_first() else { return Ok(()) };
-        let place = step.parse::<usize>().ok();
-        for at in 0.. {
-            let path = match place {
-                Some(place) if place == at => rest,
-                None if !self.exact => self.path,
-                _ if items.next_element::<IgnoredAny>()?.is_some() => continue,
-                _ => break,
-            };
-            if items.next_element_seed(Walk { path, exact: self.exact, found: &mut *self.found })?.is_none() {
-                break;
-            }
-        }
-        Ok(())
-    }
-    // Anything else has nothing below it.
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

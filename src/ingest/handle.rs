@@ -209,7 +209,7 @@ impl<K: Keep> Ingest<K> {
         }
         let dedupe = verified.dedupe;
         let event = self.event(source, verified, headers, parts, body, now);
-        let dedupe = dedupe.map(|window| Dedupe::of(&event, window));
+        let dedupe = dedupe.map(|window| Dedupe { but: source.verifier.varies(), ..Dedupe::of(&event, window) });
         let event = redacted(source, event);
         let id = event.id;
         let appended = self.kept(source, event, dedupe, reserved).await?;
@@ -238,7 +238,7 @@ impl<K: Keep> Ingest<K> {
             signed_with: request.signed_with,
         };
         let event = self.event(source, verified, headers.clone(), parts, body, now);
-        let mut dedupe = request.dedupe.map(|window| Dedupe::of(&event, window));
+        let mut dedupe = request.dedupe.map(|window| Dedupe { but: source.verifier.varies(), ..Dedupe::of(&event, window) });
         // Two that are the same in one request are two; the request sent again has each at its place.
         if let (Some(dedupe), None) = (&mut dedupe, &event.sender_id) {
             dedupe.key = dedupe.key.wrapping_add((nth as u64).wrapping_mul(PLACES_APART));

@@ -1,8 +1,9 @@
 //! Who may post where: the sources by path, and the bounds of their requests. Swapped whole on reload.
 
 use super::counts::{Rotation, Tally};
-use super::cut::{self, Path};
+use super::cut;
 use super::section::NamedSource;
+use crate::model::places::Path;
 use crate::verify::{Preset, Verifier};
 use bytes::Bytes;
 use http::StatusCode;

@@ -9,11 +9,11 @@ use super::store::{
 };
 use super::{Archive, memory};
 use crate::model::{
-    ConfigVersion, Cursor, Dedupe, DeliveryKey, DeliveryRow, Message, Order, OrderKey, PACED, Plan, SILENCED, Seq, Settlement, State,
-    SystemClock, Target, Timestamp,
+    ConfigVersion, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, Message, Order, OrderKey, PACED, Plan, SILENCED, Seq, Settlement,
+    State, SystemClock, Target, Timestamp,
 };
 use proptest::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use switchyard_api::message::Digest;
 
@@ -531,6 +531,46 @@ fn a_repeat_is_released_once_on_every_store() {
     let store = disk.open(WINDOW);
     a_repeat_is_released_once(&mut InMemory { disk, store });
     a_repeat_is_released_once(&mut OnSqlite::new());
+}
+
+/// A sender may count its attempts in the body: id and all else must be the same before it is a repeat. What is kept are the bytes of the first.
+fn a_repeat_may_differ_where_its_sender_counts(bench: &mut dyn Bench) {
+    static COUNTED: LazyLock<[Box<[Box<str>]>; 1]> = LazyLock::new(|| [["attemptNumber".into()].into()]);
+    let (now, target) = (Timestamp(START), samples::target("a", "x"));
+    let append = |nth: u64, id: Option<&str>, body: &str, but: &'static [Box<[Box<str>]>]| {
+        let event = Event { body: body.to_owned().into(), sender_id: id.map(Box::from), ..samples::event(nth, "1", now) };
+        let dedupe = Dedupe { but, ..Dedupe::of(&event, WINDOW) };
+        Append { event, plan: samples::plan(&[&target]), dedupe: Some(dedupe) }
+    };
+    let mut commit = |append: Append| {
+        let mut fates = bench.store().commit(&Batch { appends: vec![append], at: now, ..Batch::default() }).unwrap().fates;
+        fates.pop().unwrap()
+    };
+    let first = Fate::Duplicate { of: samples::event(1, "1", now).id };
+    let body = |attempt: &str, total: u32| format!(r#"{{"eventId":7,"attemptNumber":{attempt}, "total":{total}}}"#);
+    let known = Some("7");
+    assert_eq!(commit(append(1, known, &body("0", 5), &*COUNTED)), Fate::New { seq: Seq(1), reused_id: false });
+    for attempt in ["1", "12", "\"2\"", "null", "0"] {
+        assert_eq!(commit(append(2, known, &body(attempt, 5), &*COUNTED)), first, "{attempt}");
+    }
+    let reused = |seq| Fate::New { seq: Seq(seq), reused_id: true };
+    assert_eq!(commit(append(3, known, &body("1", 6), &*COUNTED)), reused(2), "something else is another too");
+    assert_eq!(commit(append(4, known, r#"{"eventId":7, "total":5}"#, &*COUNTED)), reused(3), "it is not there at all");
+    assert_eq!(commit(append(5, known, &body("2", 5), &[])), reused(4), "of another sender every byte counts");
+    let new = |seq| Fate::New { seq: Seq(seq), reused_id: false };
+    assert_eq!(commit(append(6, Some("8"), &body("1", 5), &*COUNTED)), new(5), "another id");
+    assert_eq!(commit(append(7, None, &body("1", 5), &*COUNTED)), new(6));
+    assert_eq!(commit(append(8, None, &body("2", 5), &*COUNTED)), new(7), "without an id every byte counts");
+    assert_eq!(commit(append(9, known, "{not json", &*COUNTED)), reused(8));
+    assert_eq!(commit(append(10, known, "{not json!", &*COUNTED)), reused(9));
+}
+
+#[test]
+fn a_repeat_may_differ_where_its_sender_counts_on_every_store() {
+    let disk = Disk::default();
+    let store = disk.open(WINDOW);
+    a_repeat_may_differ_where_its_sender_counts(&mut InMemory { disk, store });
+    a_repeat_may_differ_where_its_sender_counts(&mut OnSqlite::new());
 }
 
 /// By when rows are dated: of those that wait when the last one of its output was written, and when the last turn was given.

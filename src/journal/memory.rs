@@ -421,7 +421,11 @@ impl Durable {
         };
         let mut alike: Vec<(&i64, &Stored)> = self.events.iter().chain(&self.gone).filter(|(_, stored)| same(stored)).collect();
         alike.sort_by_key(|(seq, _)| std::cmp::Reverse(**seq));
-        match alike.iter().map(|(_, stored)| stored).find(|stored| stored.event.body == event.body) {
+        let same = |(seq, stored): &&(&i64, &Stored)| {
+            // Of what is gone nothing but a hash of all of it is left.
+            if self.gone.contains_key(*seq) { stored.event.body == event.body } else { dedupe.is_same(event, &stored.event.body) }
+        };
+        match alike.iter().find(same).map(|(_, stored)| stored) {
             Some(stored) => Fate::Duplicate { of: stored.event.id },
             None => Fate::New { seq, reused_id: event.sender_id.is_some() && !alike.is_empty() },
         }

@@ -1,5 +1,6 @@
 //! One verified thing that happened, kept with its exact bytes.
 
+use super::places::{self, Path};
 use super::{EventId, Plan, Timestamp};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -130,6 +131,9 @@ pub struct Dedupe {
     pub window: Duration,
     /// It is a repeat that somebody released: it is kept all the same, once.
     pub released: bool,
+    /// Paths of values in a body that are another in each repeat, as its sender's count of attempts: of two with the same id all else must be the
+    /// same.
+    pub but: &'static [Path],
 }
 
 impl Dedupe {
@@ -151,7 +155,13 @@ impl Dedupe {
         }
         let mut key = [0; 8];
         key.copy_from_slice(&hash.finalize()[..8]);
-        Dedupe { key: u64::from_be_bytes(key), window, released: false }
+        Dedupe { key: u64::from_be_bytes(key), window, released: false, but: &[] }
+    }
+
+    /// Whether an event with this body repeats one with that body and the same id.
+    pub fn is_same(&self, event: &Event, kept: &[u8]) -> bool {
+        let counted = event.sender_id.is_some() && !self.but.is_empty();
+        event.body == kept || counted && places::same_but(&event.body, kept, self.but)
     }
 
     /// Of a repeat that becomes an event.
@@ -165,7 +175,7 @@ impl Dedupe {
 pub enum Appended {
     /// It is durable, and planned.
     New,
-    /// The same source, id and body (or fingerprint) is durable already, inside the window; or, of a repeat that was to be released, it was.
+    /// The same source, id and body (or fingerprint; or but for what its sender counts in it) is durable already, inside the window; or, of a repeat that was to be released, it was.
     Duplicate {
         /// The event it repeats.
         of: EventId,

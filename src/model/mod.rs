@@ -11,6 +11,7 @@ pub mod equal;
 pub mod event;
 pub mod ids;
 pub mod own;
+pub mod places;
 pub mod plan;
 pub mod printable;
 

@@ -43,6 +43,7 @@ pub use section::Section;
 pub use sign::{CannotSign, Draft};
 pub use signature::MOST_CANDIDATES;
 
+use crate::model::places::Path;
 use crate::model::{SecretPlace, Timestamp};
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -238,6 +239,11 @@ impl Verifier {
     /// How long a repeat of its events is a repeat.
     pub fn window(&self) -> Option<Duration> {
         self.window
+    }
+
+    /// Values of a body that are another in each repeat.
+    pub fn varies(&self) -> &'static [Path] {
+        self.preset.map_or(&[], |preset| &preset.varies)
     }
 
     /// How long its sender waits for an answer, where that is known.

@@ -68,6 +68,7 @@ fn row(preset: &Preset) -> String {
     besides.extend(since.iter().map(|since| format!("since {since}")));
     besides.extend(until.iter().map(|until| format!("until {until}")));
     besides.extend(preset.each.iter().map(|each| format!("several events a request, in `{}`", each.value)));
+    besides.extend(preset.varies.iter().map(|path| format!("a repeat may have another `{}`", path.join("."))));
     let status = preset.status.map(|status| format!("{status} and ")).unwrap_or_default();
     besides.extend(preset.answer.iter().map(|answer| match answer.as_str() {
         "" => format!("hears {status}an empty body"),

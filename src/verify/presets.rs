@@ -2,6 +2,7 @@
 
 use super::handshake;
 use super::section::{Pick, Shows, Spelled};
+use crate::model::places::Path;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::fmt;
@@ -34,6 +35,8 @@ pub struct Preset {
     pub each: Option<At<String>>,
     /// The text of a good answer, where it insists on one.
     pub answer: Option<String>,
+    /// Paths of values that are another in each repeat, as a count of attempts: repeats are told without them.
+    pub varies: Vec<Path>,
     /// The status of a good answer, where its sender wants another than 200.
     pub status: Option<u16>,
     /// What of this was not read at the sender's own page.
@@ -96,6 +99,8 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         answer: Option<String>,
         status: Option<u16>,
         #[serde(default)]
+        varies: Vec<String>,
+        #[serde(default)]
         unverified: Vec<String>,
         gives_up_after: Option<u32>,
         tokens: Option<TokensPreset>,
@@ -109,7 +114,7 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         let read = tree::read::<Entry>(node, &mut problems).filter(|_| problems.is_empty());
         let entry = read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
         let Entry { docs, signed, verify, topic, id, dedupe, shows, handshake, each, answer, unverified, .. } = entry;
-        let Entry { status, gives_up_after, tokens, waits, since, until, .. } = entry;
+        let Entry { status, varies, gives_up_after, tokens, waits, since, until, .. } = entry;
         Ok(Preset {
             name: key.name.clone(),
             docs,
@@ -123,6 +128,7 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
             each,
             answer,
             status,
+            varies: varies.iter().map(|path| path.split('.').map(Box::from).collect()).collect(),
             unverified,
             gives_up_after,
             tokens,

@@ -386,7 +386,7 @@ fn repeats_are_written_down_bounded_and_go_with_their_event() {
 #[test]
 fn two_events_whose_keys_collide_are_both_kept() {
     let mut yard = Yard::new();
-    let dedupe = Some(Dedupe { key: 7, window: WINDOW, released: false });
+    let dedupe = Some(Dedupe { key: 7, window: WINDOW, released: false, but: &[] });
     let one = Append { event: event(1, "a", NOW), plan: Plan::default(), dedupe };
     let other = Append { event: event(2, "b", NOW), plan: Plan::default(), dedupe };
     assert_eq!(yard.commit(&appends(vec![one, other])), [new(1), new(2)]);

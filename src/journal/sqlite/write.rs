@@ -104,7 +104,7 @@ impl SqliteStore {
                 }
                 recent.add(*key, *next_seq, event.received_at);
             } else if let Some(dedupe) = dedupe {
-                match repeated(db, recent.candidates(dedupe.key), event, source, dedupe.window)? {
+                match repeated(db, recent.candidates(dedupe.key), event, source, dedupe)? {
                     Repeat::Of(of, place) => {
                         if let Some(place) = place {
                             repeats::write_down(db, event, place)?;
@@ -206,13 +206,13 @@ pub(super) enum Repeat {
 }
 
 /// Asks the rows: a key is only a hash.
-fn repeated(db: &Connection, candidates: Vec<i64>, event: &Event, source: i64, window: Duration) -> rusqlite::Result<Repeat> {
+fn repeated(db: &Connection, candidates: Vec<i64>, event: &Event, source: i64, dedupe: &Dedupe) -> rusqlite::Result<Repeat> {
     let mut repeat = Repeat::None;
     for seq in candidates {
         let mut select = db.prepare_cached(CANDIDATE)?;
         let found = select.query_row([seq], |row| {
             // At exactly the window's end it is a new event.
-            let inside = event.received_at.since(Timestamp(row.get(3)?)) < window;
+            let inside = event.received_at.since(Timestamp(row.get(3)?)) < dedupe.window;
             let same_id = match (&event.sender_id, row.get_ref(4)?.as_str_or_null()?) {
                 (Some(ours), Some(theirs)) => **ours == *theirs,
                 (None, None) => row.get_ref(2)?.as_str()? == &*event.topic,
@@ -221,13 +221,14 @@ fn repeated(db: &Connection, candidates: Vec<i64>, event: &Event, source: i64, w
             if !inside || !same_id || row.get::<_, i64>(1)? != source {
                 return Ok(Repeat::None);
             }
-            if row.get_ref(5)?.as_blob()? == event.body {
+            if dedupe.is_same(event, row.get_ref(5)?.as_blob()?) {
                 return Ok(Repeat::Of(EventId(row.get(0)?), Some(seq)));
             }
             Ok(if event.sender_id.is_some() { Repeat::OnlyItsId } else { Repeat::None })
         });
         let found = match found.optional()? {
-            None => gone::repeated(db, seq, event, source, window)?,
+            // Of what is gone nothing but a hash of all of it is left.
+            None => gone::repeated(db, seq, event, source, dedupe.window)?,
             found => found,
         };
         match found {
