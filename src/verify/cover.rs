@@ -36,7 +36,7 @@ impl Verifier {
         for part in &scheme.signs {
             let word = match part {
                 Part::Body => "the body".to_owned(),
-                Part::Form => "the fields of the form".to_owned(),
+                Part::Form => "the fields of the form, run together".to_owned(),
                 Part::Timestamp => "the time".to_owned(),
                 Part::Header(name) => format!("`{name}`"),
                 Part::Url { .. } => "the URL".to_owned(),
@@ -73,9 +73,10 @@ fn covers(scheme: &Scheme, path: &str) -> bool {
             let stamped = matches!(moment, Some(MomentAt::Header(name)) if name.as_str().eq_ignore_ascii_case(rest));
             signed(&named) || stamped && signed(&|part| matches!(part, Part::Timestamp))
         }
-        "query" => signed(&|part| matches!(part, Part::Url { .. })),
+        // Fields that run together run into the URL's as well.
+        "query" => signed(&|part| matches!(part, Part::Url { .. })) && !signed(&|part| matches!(part, Part::Form)),
         "data" | "raw" => signed(&|part| match part {
-            Part::Body | Part::Form => true,
+            Part::Body => true,
             Part::Json(steps) | Part::Raw(steps) => root == "data" && within(steps),
             Part::Lines(fields) => root == "data" && rest.split('.').next().is_some_and(|name| fields.iter().any(|field| **field == *name)),
             _ => false,
@@ -132,7 +133,7 @@ mod tests {
                 "headers.X-Time headers.x-id headers.x-other topic",
                 "headers.X-Time headers.x-id topic",
             ),
-            ("{ verify: twilio, secret: s, url: 'https://a.example/in' }", "query.a data.From headers.a", "query.a data.From"),
+            ("{ verify: twilio, secret: s, url: 'https://a.example/in' }", "query.a data.From headers.a", ""),
             (
                 "{ verify: adyen, secret: 00ff }",
                 "topic data.NotificationRequestItem.amount.value data.NotificationRequestItem.additionalData.x",

@@ -18,6 +18,8 @@ mod jwt;
 mod key;
 pub mod page;
 mod pick;
+#[cfg(test)]
+mod pieces_tests;
 pub(crate) mod presets;
 #[cfg(test)]
 mod reference_tests;

@@ -11,6 +11,9 @@ use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
+/// The field of a URL that holds the SHA-256 of the body, in hex.
+pub(super) const BODY_HASH: &str = "bodySHA256=";
+
 /// A piece of the signed text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
@@ -23,8 +26,8 @@ pub(super) enum Part {
         written: Box<str>,
         other_port: Option<Box<str>>,
     },
-    /// The fields of a form: sorted by name and value, each once, names and values one after the other. Of any other body nothing: its hash
-    /// must stand in the URL.
+    /// The fields of a form: sorted by name and value, each once, names and values one after the other, so that it does not tell where one ends
+    /// and the next begins. Of any other body nothing: its hash must stand in the URL.
     Form,
     /// The text or number there; nothing where there is none.
     Json(Steps),
@@ -128,15 +131,14 @@ fn other_port(url: &str) -> Option<String> {
     }
 }
 
-/// What is signed of a form; of another body nothing, whose hash the URL must hold.
+/// What is signed of a form; of another body nothing, whose hash the URL must hold. A URL that holds one is of such a body, whatever the request
+/// calls it: the signature would hold for a form of nothing too.
 fn form(request: &Request<'_>, body: &[u8]) -> Result<Vec<u8>, Refused> {
-    if !is_form(request.headers) {
-        let hash = hex::encode(Sha256::digest(body));
-        let mut given = request.query.split('&').filter_map(|pair| pair.strip_prefix("bodySHA256="));
-        return match (given.next(), given.next()) {
-            (Some(given), None) if given.eq_ignore_ascii_case(&hash) => Ok(vec![]),
-            _ => Err(Refused::NotCovered),
-        };
+    let mut given = request.query.split('&').filter_map(|pair| pair.strip_prefix(BODY_HASH));
+    match (given.next(), given.next()) {
+        (None, _) if is_form(request.headers) => {}
+        (Some(given), None) if given.eq_ignore_ascii_case(&hex::encode(Sha256::digest(body))) => return Ok(vec![]),
+        _ => return Err(Refused::NotCovered),
     }
     let pairs = body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     let mut fields: Vec<(String, String)> = pairs

@@ -1,0 +1,71 @@
+//! Stories about what a signature covers: pieces that are not what they should be, and what a request that lacks one hears.
+
+use super::presets::placeless;
+use super::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderValue;
+use sha2::{Digest, Sha256};
+use switchyard_api::{Span, tree};
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+const FORM: &str = "application/x-www-form-urlencoded";
+const JSON: &str = "application/json";
+
+fn build(section: &str) -> Verifier {
+    let mut problems = vec![];
+    let read: Option<Section> = tree::read(&placeless(section).unwrap(), &mut problems);
+    let built = read.and_then(|section| Verifier::build("shop", Span::default(), &section, &mut problems));
+    built.unwrap_or_else(|| panic!("{section}: {problems:?}"))
+}
+
+fn proven(verifier: &Verifier, headers: &[(&'static str, &str)], query: &str, body: &str) -> Result<(), Refused> {
+    let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect();
+    let body = body.as_bytes();
+    let request = Request { headers: &headers, body, peer: PEER, certificate: None, document: None, roots: None, query };
+    verifier.prove(&request, NOW).map(drop)
+}
+
+/// As Twilio signs, with a made-up token.
+fn twilio(text: &str) -> String {
+    let mut mac: Hmac<sha1::Sha1> = KeyInit::new_from_slice(b"made-up-token").unwrap();
+    mac.update(text.as_bytes());
+    STANDARD.encode(mac.finalize().into_bytes())
+}
+
+#[test]
+fn a_signature_of_json_proves_that_json_and_no_form() {
+    let verifier = build("{ verify: twilio, secret: made-up-token, url: 'https://a.example/in' }");
+    let json = r#"{"Body":"hello"}"#;
+    let query = format!("bodySHA256={}", hex::encode(Sha256::digest(json)));
+    let signature = twilio(&format!("https://a.example/in?{query}"));
+    let sent =
+        |kind: &str, query: &str, body: &str| proven(&verifier, &[("x-twilio-signature", &signature), ("content-type", kind)], query, body);
+    assert_eq!(sent(JSON, &query, json), Ok(()));
+    assert_eq!(sent(JSON, &query, r#"{"Body":"other"}"#), Err(Refused::NotCovered));
+    assert_eq!(sent(JSON, &query, ""), Err(Refused::NotCovered));
+    assert_eq!(sent(FORM, &query, ""), Err(Refused::NotCovered), "nothing is not what was signed");
+    assert_eq!(sent(FORM, &query, "&"), Err(Refused::NotCovered));
+    assert_eq!(sent(FORM, &format!("{query}&{query}"), json), Err(Refused::NotCovered));
+    // A form is signed by its fields, and may have none.
+    let signature = twilio("https://a.example/in?a=1");
+    let empty = [("x-twilio-signature", signature.as_str()), ("content-type", FORM)];
+    assert_eq!(proven(&verifier, &empty, "a=1", ""), Ok(()));
+}
+
+#[test]
+fn fields_that_run_together_vouch_for_none_of_them() {
+    let verifier = build("{ verify: twilio, secret: made-up-token, url: 'https://a.example/in' }");
+    let signature = twilio("https://a.example/inBodyhelloFrom+31612345678");
+    let headers = [("x-twilio-signature", signature.as_str()), ("content-type", FORM)];
+    // Each of these has the one signature.
+    for body in ["Body=hello&From=%2B31612345678", "Body=h&elloFrom=%2B31612345678", "BodyhelloFrom%2B=31612345678"] {
+        assert_eq!(proven(&verifier, &headers, "", body), Ok(()), "{body}");
+    }
+    let vouched = ["topic", "data.From", "data.Body", "data", "raw", "query.a", "headers.a"].map(|path| verifier.vouches_for(path));
+    assert_eq!(vouched, [true, false, false, false, false, false, false]);
+    assert_eq!(verifier.signed_words().as_deref(), Some("the URL and the fields of the form, run together"));
+    assert_eq!(preset("twilio").unwrap().signed, [""; 0]);
+}
