@@ -69,3 +69,32 @@ fn fields_that_run_together_vouch_for_none_of_them() {
     assert_eq!(verifier.signed_words().as_deref(), Some("the URL and the fields of the form, run together"));
     assert_eq!(preset("twilio").unwrap().signed, [""; 0]);
 }
+
+/// An item as Adyen signs it: eight texts with colons between them, of which one is empty.
+fn adyen(reference: &str) -> String {
+    let mut mac: Hmac<Sha256> = KeyInit::new_from_slice(&[0, 255]).unwrap();
+    mac.update(b"psp-1::ShopNL:order-7:1000:EUR:AUTHORISATION:true");
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    format!(
+        r#"{{"live":"false","notificationItems":[{{"NotificationRequestItem":{{"pspReference":"psp-1",{reference}"merchantAccountCode":"ShopNL",
+            "merchantReference":"order-7","amount":{{"value":1000,"currency":"EUR"}},"eventCode":"AUTHORISATION","success":"true",
+            "additionalData":{{"hmacSignature":"{signature}"}}}}}}]}}"#
+    )
+}
+
+#[test]
+fn what_is_no_text_in_the_place_of_a_signed_one_is_refused() {
+    let verifier = build("{ verify: adyen, secret: 00ff }");
+    for absent in ["", r#""originalReference":"","#, r#""originalReference":null,"#] {
+        assert_eq!(proven(&verifier, &[], "", &adyen(absent)), Ok(()), "{absent}");
+    }
+    for other in [r#"{"of":"somebody else"}"#, "[]", r#"["psp-0"]"#, "{}", r#""\ud800""#] {
+        let said = proven(&verifier, &[], "", &adyen(&format!(r#""originalReference":{other},"#)));
+        let expected = Refused::NoText("NotificationRequestItem.originalReference".into());
+        assert_eq!((said, expected.cause()), (Err(expected.clone()), "malformed"), "{other}");
+        assert_eq!(
+            expected.to_string(),
+            "`NotificationRequestItem.originalReference` in the body is signed as a text or number, and is none"
+        );
+    }
+}

@@ -38,6 +38,9 @@ pub enum Refused {
     /// The signature covers a form or the body's hash in the URL, and the request has neither.
     #[error("the body is neither a form nor the one whose hash stands in the URL as `bodySHA256`")]
     NotCovered,
+    /// It is part of what is signed, and something else than a text.
+    #[error("`{0}` in the body is signed as a text or number, and is none")]
+    NoText(String),
     /// The moment of signing is not there, or not whole seconds since 1970.
     #[error("the timestamp is missing or is not whole seconds since 1970")]
     BadTimestamp,
@@ -121,7 +124,9 @@ impl Refused {
             | Refused::ForeignName
             | Refused::CertificateOver => "certificate",
             Refused::NoToken(_) | Refused::Missing(_) | Refused::MissingField(_) | Refused::NoItems(_) | Refused::NotCovered => "missing",
-            Refused::Ambiguous(_) | Refused::Malformed(_) | Refused::MalformedField(_) | Refused::BadTimestamp => "malformed",
+            Refused::Ambiguous(_) | Refused::Malformed(_) | Refused::MalformedField(_) | Refused::NoText(_) | Refused::BadTimestamp => {
+                "malformed"
+            }
             Refused::Stale { far: Far { ahead: true, .. }, signed: true } => "from_the_future",
             Refused::Stale { signed: true, .. } | Refused::TokenOver => "too_old",
             Refused::Stale { signed: false, .. } | Refused::Mismatch | Refused::UnknownKey | Refused::OtherName | Refused::OtherToken => {

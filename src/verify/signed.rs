@@ -80,13 +80,21 @@ pub(super) fn pieces<'r>(signs: &'r [Part], request: &'r Request<'_>, body: &'r 
             Ok(text(asked(url, request.query)))
         }
         Part::Form => form(request, body.bytes).map(Cow::Owned),
-        Part::Json(path) => Ok(pick::at_path(body.bytes, path).map_or(Cow::Borrowed(&b""[..]), text)),
+        Part::Json(path) => signed_text(body.bytes, path).map(text),
         Part::Lines(names) => lines(names, body.bytes).map(Cow::Owned),
         Part::Crc32 => Ok(Cow::Owned(crc32fast::hash(body.bytes).to_string().into_bytes())),
         Part::Secret => Ok(Cow::Borrowed(body.name)),
         Part::Raw(path) => pick::raw_at(body.bytes, path).map(Cow::Borrowed).ok_or_else(|| Refused::MissingField(path.join("."))),
     };
     signs.iter().map(piece).collect()
+}
+
+/// The text or number at a path; nothing where there is none. Anything else would count as nothing too, and stand unsigned in a body that is proven.
+fn signed_text<'b>(body: &'b [u8], path: &[Box<str>]) -> Result<Cow<'b, str>, Refused> {
+    match pick::raw_at(body, path) {
+        None | Some(b"null") => Ok(Cow::Borrowed("")),
+        Some(_) => pick::at_path(body, path).ok_or_else(|| Refused::NoText(path.join("."))),
+    }
 }
 
 /// Names and texts of the fields that are there. A line break in any but the first could make one field look like another: the signature would hold for a
