@@ -102,6 +102,75 @@ fn a_subscription_is_made_listed_made_again_and_removed() {
 }
 
 #[test]
+fn where_nothing_can_be_removed_at_most_one_is_too_many() {
+    let api = Api::start();
+    assert_eq!(add(&api, "add", URL, "ORDER_CONFIRMED", &["--yes"]).code, 0);
+    api.kept(|kept| kept.protected = true);
+    // The new one first: what is wanted comes, and what could not be removed is named.
+    let ran = add(&api, "recreate", URL, "PRODUCT_CREATED", &["--yes"]);
+    assert_eq!((ran.code, api.kept(|kept| kept.made)), (1, 2), "{}", ran.err);
+    assert_eq!(
+        ran.err,
+        "switchyard: the new one is there, and `V2ViaG9vazo1`, which it replaces, could not be removed: `subscribe recreate` again tries that alone: the API says: input.id: is protected\n"
+    );
+    // Again, every hour: nothing more is made.
+    for _ in 0..3 {
+        let ran = add(&api, "recreate", URL, "PRODUCT_CREATED", &["--yes"]);
+        assert_eq!((ran.code, api.kept(|kept| kept.made), api.there().len()), (1, 2, 2), "{}", ran.err);
+        assert!(ran.err.contains("`V2ViaG9vazo1` could not be removed, and nothing was made: "), "{}", ran.err);
+    }
+    // For something else: one too many is there already, so that one goes first.
+    let ran = add(&api, "recreate", URL, "ORDER_UPDATED", &["--yes"]);
+    assert_eq!((ran.code, api.kept(|kept| kept.made), api.there().len()), (1, 2, 2), "{}", ran.err);
+    api.kept(|kept| kept.protected = false);
+    let ran = add(&api, "recreate", URL, "PRODUCT_CREATED", &["--yes"]);
+    assert_eq!((ran.code, api.kept(|kept| kept.made)), (0, 2), "{}", ran.err);
+    assert_eq!(api.there(), [(URL.to_owned(), vec![WebhookEvent::ProductCreated])]);
+}
+
+#[test]
+fn what_is_wanted_already_is_not_made_again_and_another_template_is_another() {
+    let api = Api::start();
+    let both = "ORDER_CONFIRMED,ORDER_UPDATED";
+    assert_eq!(add(&api, "add", URL, both, &["--yes"]).code, 0);
+    let other = add(&api, "add", URL, both, &["--template", "INVOICING", "--yes"]);
+    assert_eq!((other.code, api.kept(|kept| kept.made)), (2, 1), "{}", other.err);
+    assert!(other.err.contains("`subscribe recreate` replaces it"), "{}", other.err);
+    assert_eq!(add(&api, "recreate", URL, both, &["--template", "INVOICING", "--yes"]).code, 0);
+    let templates = || api.kept(|kept| kept.webhooks.iter().map(|one| format!("{:?}", one.template)).collect::<Vec<_>>());
+    assert_eq!((templates(), api.kept(|kept| kept.made)), (vec!["Invoicing".to_owned()], 2));
+    // In another order, and without a word on the template: as it should be.
+    for more in [&["--template", "INVOICING", "--yes"][..], &["--yes"]] {
+        let ran = add(&api, "recreate", URL, "ORDER_UPDATED,ORDER_CONFIRMED", more);
+        assert!(ran.code == 0 && ran.out.contains("it is there already"), "{}{}", ran.out, ran.err);
+    }
+    // The same twice, made elsewhere: one of them goes, and none is made.
+    let twin = api.kept(|kept| kept.webhooks[0].clone());
+    api.kept(|kept| kept.webhooks.push(shop::Webhook { id: "made-elsewhere".to_owned().into(), ..twin }));
+    assert_eq!(add(&api, "recreate", URL, both, &["--yes"]).code, 0);
+    assert_eq!((templates().len(), api.kept(|kept| kept.made)), (1, 2));
+    // Two that have them together are as good as one.
+    let one = api.kept(|kept| kept.webhooks[0].clone());
+    api.kept(|kept| {
+        kept.webhooks[0].events = vec![WebhookEvent::OrderConfirmed];
+        kept.webhooks.push(shop::Webhook { id: "other-half".to_owned().into(), events: vec![WebhookEvent::OrderUpdated], ..one.clone() });
+    });
+    assert!(add(&api, "recreate", URL, both, &["--yes"]).out.contains("it is there already"));
+    api.kept(|kept| kept.webhooks = vec![one]);
+    // Two that are for other events: what is wanted of them goes on until the new one is there.
+    let one = api.kept(|kept| kept.webhooks[0].clone());
+    api.kept(|kept| {
+        kept.webhooks[0].events = vec![WebhookEvent::OrderConfirmed];
+        kept.webhooks.push(shop::Webhook { id: "second".to_owned().into(), events: vec![WebhookEvent::OrderUpdated], ..one });
+        kept.changes.clear();
+    });
+    assert_eq!(add(&api, "recreate", URL, "ORDER_CONFIRMED,PRODUCT_CREATED", &["--yes"]).code, 0);
+    let order: Vec<bool> = api.kept(|kept| kept.changes.iter().map(|change| change.contains("webhookCreate")).collect());
+    assert_eq!(order, [false, true, false], "the one that nobody wants, then the new one, then what it replaces");
+    assert_eq!(api.there(), [(URL.to_owned(), vec![WebhookEvent::OrderConfirmed, WebhookEvent::ProductCreated])]);
+}
+
+#[test]
 fn what_the_api_refuses_or_does_not_know_is_said() {
     let api = Api::start();
     let unset = run_as(&api, &["list"], None);

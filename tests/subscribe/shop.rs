@@ -25,6 +25,8 @@ pub struct Kept {
     pub changes: Vec<String>,
     /// A mutation is run, and its answer never comes.
     pub breaks: bool,
+    /// Nothing is removed.
+    pub protected: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -135,6 +137,9 @@ impl Mutation {
     }
     fn webhook_delete(context: &State, input: WebhookDeleteInput) -> WebhookDeletePayload {
         let mut kept = context.0.lock().unwrap();
+        if kept.protected {
+            return wrong("id", "is protected", |user_errors| WebhookDeletePayload { deleted_id: None, user_errors });
+        }
         let before = kept.webhooks.len();
         kept.webhooks.retain(|webhook| webhook.id != input.id);
         if kept.webhooks.len() == before {

@@ -44,9 +44,18 @@ pub struct Wanted<'w> {
 #[derive(Debug)]
 pub struct Change {
     field: String,
+    /// The id of the subscription that it removes because another takes its place.
+    pub replaced: Option<String>,
     pub operation: Operation,
     /// The list in its answer that says what was wrong, and what else it is asked for.
     errors: Option<String>,
+}
+
+impl Change {
+    /// The removal of a subscription because another takes its place.
+    pub fn replacing(self, id: &str) -> Self {
+        Change { replaced: Some(id.to_owned()), ..self }
+    }
 }
 
 impl<'t> Account<'t> {
@@ -141,8 +150,15 @@ impl<'t> Account<'t> {
         Subscription { id: text(&whole["id"]), url, events, whole }
     }
 
-    /// What makes a subscription; several where one takes one kind of event.
-    pub async fn create(&self, wanted: &Wanted<'_>) -> anyhow::Result<Vec<Change>> {
+    /// Whether a subscription has the template that is wanted; one that the API does not show is taken for it.
+    pub fn has_template(&self, one: &Subscription, template: Option<&str>) -> bool {
+        let mut named = self.there.template_field.as_deref().into_iter().chain(TEMPLATE);
+        let shown = named.find_map(|name| one.whole.get(name)?.as_str());
+        template.zip(shown).is_none_or(|(wanted, shown)| wanted == shown)
+    }
+
+    /// What makes those subscriptions that are not `here` already, several where one takes one kind of event; and the ids of those that are.
+    pub async fn create(&self, wanted: &Wanted<'_>, here: &[Subscription]) -> anyhow::Result<(Vec<Change>, Vec<String>)> {
         let there = self.there;
         let field = root(
             &self.mutations,
@@ -155,14 +171,45 @@ impl<'t> Account<'t> {
         let url = needed(&inputs, there.url_field.as_deref(), &URL, "--url-field", "the input for the address")?;
         let events = needed(&inputs, there.events_field.as_deref(), &EVENTS, "--events-field", "the input for the kinds of events")?;
         self.check(events, wanted.events, "kind of event").await?;
+        let (mut missing, mut as_wanted) = (vec![], vec![]);
+        for set in if events.of.is_list() { vec![wanted.events] } else { wanted.events.chunks(1).collect() } {
+            let is_it = |one: &&Subscription| {
+                self.has_template(one, wanted.template) && is_same_set(&one.events, set) && !as_wanted.contains(&one.id)
+            };
+            match here.iter().find(is_it).map(|one| one.id.clone()) {
+                Some(id) => as_wanted.push(id),
+                None if events.of.is_list() => missing.push(json!(set)),
+                None => missing.extend(set.iter().map(|event| json!(event))),
+            }
+        }
+        let values = self.values(&field.name, &inputs, (url, events), wanted, missing.is_empty()).await?;
+        let mut changes = vec![];
+        for set in missing {
+            let mut values = values.clone();
+            values.insert(events.name.clone(), set);
+            changes.push(self.change(field, wrapped.as_deref(), values).await?);
+        }
+        Ok((changes, as_wanted))
+    }
+
+    /// All inputs of the mutation but the kinds of events.
+    async fn values(
+        &self,
+        mutation: &str,
+        inputs: &[Input],
+        (url, events): (&Input, &Input),
+        wanted: &Wanted<'_>,
+        is_unused: bool,
+    ) -> anyhow::Result<Map<String, Value>> {
+        let there = self.there;
         let mut values = Map::from_iter([(url.name.clone(), Value::from(wanted.url))]);
         if let Some(template) = wanted.template {
-            let input = needed(&inputs, there.template_field.as_deref(), &TEMPLATE, "--template-field", "the input for --template")?;
+            let input = needed(inputs, there.template_field.as_deref(), &TEMPLATE, "--template-field", "the input for --template")?;
             self.check(input, &[template.to_owned()], "template").await?;
             values.insert(input.name.clone(), template.into());
         }
         for (name, value) in wanted.more {
-            let input = needed(&inputs, Some(name), &[], "--set", "an input of that name")?;
+            let input = needed(inputs, Some(name), &[], "--set", "an input of that name")?;
             let value = if input.of.named() == "String" || input.of.named() == "ID" {
                 value.as_str().into()
             } else {
@@ -175,18 +222,10 @@ impl<'t> Account<'t> {
             .filter(|input| input.is_required() && input.name != events.name && !values.contains_key(&input.name))
             .cloned()
             .collect();
-        if !missing.is_empty() {
-            anyhow::bail!("`{}` needs more: {}; give each with --set NAME=VALUE", field.name, found::names(&missing));
+        if !missing.is_empty() && !is_unused {
+            anyhow::bail!("`{mutation}` needs more: {}; give each with --set NAME=VALUE", found::names(&missing));
         }
-        let sets: Vec<Value> =
-            if events.of.is_list() { vec![json!(wanted.events)] } else { wanted.events.iter().map(|event| json!(event)).collect() };
-        let mut changes = vec![];
-        for set in sets {
-            let mut values = values.clone();
-            values.insert(events.name.clone(), set);
-            changes.push(self.change(field, wrapped.as_deref(), values).await?);
-        }
-        Ok(changes)
+        Ok(values)
     }
 
     /// What removes a subscription.
@@ -240,7 +279,7 @@ impl<'t> Account<'t> {
             }
         }
         let selection = if parts.is_empty() { String::new() } else { format!("{{ {} }}", parts.join(" ")) };
-        Ok(Change { field: field.name.clone(), operation: operation("mutation", field, args, &selection), errors })
+        Ok(Change { field: field.name.clone(), replaced: None, operation: operation("mutation", field, args, &selection), errors })
     }
 
     /// Makes a change; what the API says is there now.
@@ -253,4 +292,9 @@ impl<'t> Account<'t> {
             _ => Ok(answer),
         }
     }
+}
+
+/// Whether both have the same kinds of events, in whatever order.
+fn is_same_set(one: &[String], other: &[String]) -> bool {
+    one.iter().all(|event| other.contains(event)) && other.iter().all(|event| one.contains(event))
 }

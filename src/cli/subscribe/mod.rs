@@ -162,27 +162,69 @@ impl Add {
         let account = self.there.open().await?;
         let here: Vec<Subscription> =
             account.list().await?.into_iter().filter(|one| one.url.as_deref() == Some(self.url.as_str())).collect();
-        let has = |event: &String| here.iter().any(|one| one.events.contains(event));
-        let foreign: Vec<&Subscription> = here.iter().filter(|one| one.events.iter().any(|event| !self.events.contains(event))).collect();
-        if self.events.iter().all(has) && (foreign.is_empty() || !again) {
+        let wanted = Wanted { url: &self.url, events: &self.events, template: self.template.as_deref(), more: &self.set };
+        let changes = if again { replacing(&account, &wanted, &here).await? } else { self.adding(&account, &wanted, &here).await? };
+        if changes.is_empty() {
             if !self.there.json {
                 show::say("it is there already; nothing is to be done");
             }
             tell(&here, self.there.json);
             return Ok(Exit::Done);
         }
-        if !again && !here.is_empty() {
-            let ids: Vec<&str> = here.iter().map(|one| one.id.as_str()).collect();
-            bail!("this address has a subscription for other events ({}): `subscribe recreate` replaces it", ids.join(", "));
-        }
-        // The new one first: between the two nothing is missed, and a repeat is recognised.
-        let wanted = Wanted { url: &self.url, events: &self.events, template: self.template.as_deref(), more: &self.set };
-        let mut changes = account.create(&wanted).await?;
-        for old in &here {
-            changes.push(account.remove(&old.id).await?);
-        }
         self.sure.make(&account, &changes, self.there.json).await
     }
+
+    /// What an address needs that has no subscription, or one with all that is wanted.
+    async fn adding(&self, account: &Account<'_>, wanted: &Wanted<'_>, here: &[Subscription]) -> anyhow::Result<Vec<Change>> {
+        let has = |event: &String| here.iter().any(|one| one.events.contains(event) && account.has_template(one, wanted.template));
+        if self.events.iter().all(has) {
+            return Ok(vec![]);
+        }
+        if !here.is_empty() {
+            let ids: Vec<&str> = here.iter().map(|one| one.id.as_str()).collect();
+            bail!(
+                "this address has a subscription for other events or with another template ({}): `subscribe recreate` replaces it",
+                ids.join(", ")
+            );
+        }
+        Ok(account.create(wanted, here).await?.0)
+    }
+}
+
+/// What leaves an address with the subscriptions that are wanted and no other. The new one comes before the old one goes: between the two nothing is
+/// missed, and a repeat is recognised. Where there is one too many already, because it could not be removed, that goes first, so that where nothing can
+/// be removed nothing piles up.
+async fn replacing(account: &Account<'_>, wanted: &Wanted<'_>, here: &[Subscription]) -> anyhow::Result<Vec<Change>> {
+    let (mut there, mut all): (Vec<&String>, Vec<&String>) =
+        (here.iter().flat_map(|one| &one.events).collect(), wanted.events.iter().collect());
+    there.sort_unstable();
+    all.sort_unstable();
+    // Also where several have them together.
+    if there == all && here.iter().all(|one| account.has_template(one, wanted.template)) {
+        return Ok(vec![]);
+    }
+    let (made, as_wanted) = account.create(wanted, here).await?;
+    let mut others: Vec<&Subscription> = here.iter().filter(|one| !as_wanted.contains(&one.id)).collect();
+    let mut changes = vec![];
+    if !made.is_empty() && others.len() > made.len() {
+        let mut staying: Vec<&Subscription> = here.iter().collect();
+        for one in others.clone() {
+            if others.len() <= made.len() {
+                break;
+            }
+            let is_elsewhere = |event: &&String| staying.iter().any(|other| other.id != one.id && other.events.contains(event));
+            if one.events.iter().filter(|event| wanted.events.contains(event)).all(|event| is_elsewhere(&event)) {
+                staying.retain(|other| other.id != one.id);
+                others.retain(|other| other.id != one.id);
+                changes.push(account.remove(&one.id).await?.replacing(&one.id));
+            }
+        }
+    }
+    changes.extend(made);
+    for old in others {
+        changes.push(account.remove(&old.id).await?.replacing(&old.id));
+    }
+    Ok(changes)
 }
 
 impl Remove {
@@ -213,8 +255,16 @@ impl Sure {
             show::say("nothing was changed");
             return Ok(Exit::No);
         }
+        let mut is_made = false;
         for change in changes {
-            let said = account.make(change).await?;
+            let said = account.make(change).await.map_err(|why| match &change.replaced {
+                Some(id) if is_made => why.context(format!(
+                    "the new one is there, and `{id}`, which it replaces, could not be removed: `subscribe recreate` again tries that alone"
+                )),
+                Some(id) => why.context(format!("`{id}` could not be removed, and nothing was made")),
+                None => why,
+            })?;
+            is_made |= change.replaced.is_none();
             if json {
                 show::line(&said);
             } else {
