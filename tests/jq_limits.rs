@@ -26,6 +26,24 @@ async fn results_come_back_as_json_with_their_digits() {
     assert_eq!(pool.run(&program("."), r#"{"data":"\ud800"}"#).await, Err(JqError::Input));
 }
 
+/// What JSON cannot hold is said as that, and not as something large.
+#[tokio::test]
+async fn a_result_that_json_cannot_hold_says_so() {
+    let pool = pool(1, PATIENT);
+    let event = r#"{"data":{"n":1e400}}"#;
+    assert_eq!(pool.run(&program(".data.n"), event).await.as_deref(), Ok(&["1e400".to_owned()][..]), "not calculated with");
+    for text in [".data.n * 1", "[.data.n + 1]", "infinite", "nan"] {
+        let error = pool.run(&program(text), event).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "jq: a result that JSON cannot hold: a number beyond every float, as `1e400 * 1` is, or bytes that are no text",
+            "{text}"
+        );
+    }
+    let large = pool.run(&program(r#""x" * 1000000 | [., .] | range(20) as $i | ."#), event).await.unwrap_err();
+    assert_eq!(large.to_string(), "jq: results larger than 8 MiB");
+}
+
 #[tokio::test]
 async fn every_hostile_program_fails_alone_and_the_next_run_works() {
     let hostile = [

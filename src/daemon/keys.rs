@@ -91,6 +91,16 @@ fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// An answer that is all there; else why it is not.
+fn whole(answer: Answer, took: Duration) -> Result<Answer, String> {
+    match () {
+        () if answer.whole => Ok(answer),
+        () if answer.body.len() >= LONGEST => Err(format!("it is longer than {LONGEST} bytes")),
+        () if took >= WITHIN => Err(format!("it did not come whole within {WITHIN:?}")),
+        () => Err("it broke off before its end".into()),
+    }
+}
+
 impl Reach {
     fn of(blueprint: &Blueprint, clock: &Arc<dyn Clock>) -> Self {
         let FetchSection { ca, proxy } = blueprint.server.fetch.clone();
@@ -118,7 +128,8 @@ impl Reach {
         let request = http::Request::get(target).header(USER_AGENT, &*self.kit.user_agent);
         let request = request.body(http_body_util::Full::default()).map_err(|wrong| wrong.to_string())?;
         let client = self.connection.client(url, limits, &self.kit).map_err(|wrong| wrong.to_string())?;
-        let answer = timeout(WITHIN, client.call(request, || ())).await;
+        // What came until then is told by the client, whose own bound is shorter.
+        let answer = timeout(PATIENCE, client.call(request, || ())).await;
         client.close();
         let answer = answer.map_err(|_| format!("no answer within {WITHIN:?}"))?.map_err(|why| why.to_string())?;
         if answer.status == 200 { Ok(answer) } else { Err(format!("the answer is {}", answer.status.as_u16())) }
@@ -170,10 +181,11 @@ impl Keys {
                 return known;
             }
             let _one = self.fetches.acquire().await.map_err(|_| NotThere::Busy)?;
+            let begun = self.clock.now();
             let got = self.reach.load().get(at).await;
             let now = self.clock.now();
             let mut known = held(&slot.known);
-            match got.and_then(|answer| if answer.whole { Ok(answer) } else { Err(format!("it is longer than {LONGEST} bytes")) }) {
+            match got.and_then(|answer| whole(answer, now.since(begun))) {
                 Ok(answer) => *known = Known { document: Some((now, answer.body.as_ref().into())), failed: None },
                 Err(why) => {
                     tracing::warn!(%at, why, "a sender's certificate or set of keys can't be fetched");

@@ -98,3 +98,39 @@ fn what_is_no_text_in_the_place_of_a_signed_one_is_refused() {
         );
     }
 }
+
+#[test]
+fn a_request_that_does_not_say_when_it_was_signed_hears_where_that_is_missing() {
+    let linear = build("{ verify: linear, secret: made-up }");
+    let stripe = build("{ verify: stripe, secret: made-up }");
+    let hubspot = build("{ verify: hubspot, secret: made-up, url: 'https://a.example/' }");
+    let signature = "0".repeat(64);
+    let t = |moment: &str| format!("{moment}v1={signature}");
+    let base64 = STANDARD.encode([0; 32]);
+    let v3 = |moment: &'static str| [("x-hubspot-signature-v3", base64.clone()), ("x-hubspot-request-timestamp", moment.to_owned())];
+    let said = |verifier: &Verifier, headers: &[(&'static str, String)], body: &str| {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let refused = proven(verifier, &headers, "", body).unwrap_err();
+        format!("{}: {refused}", refused.cause())
+    };
+    let linears = [("linear-signature", signature.clone())];
+    insta::assert_snapshot!(
+        [
+            said(&linear, &linears, r#"{"type":"Issue"}"#),
+            said(&linear, &linears, r#"{"webhookTimestamp":{}}"#),
+            said(&linear, &linears, r#"{"webhookTimestamp":"2026-03-02"}"#),
+            said(&stripe, &[("stripe-signature", t(""))], "{}"),
+            said(&stripe, &[("stripe-signature", t("t=1700000000000,"))], "{}"),
+            said(&hubspot, &v3("yesterday"), "[]"),
+        ]
+        .join("\n"),
+        @r"
+    missing: there is no time of signing at `webhookTimestamp`
+    missing: there is no time of signing at `webhookTimestamp`
+    malformed: the time of signing is not whole milliseconds since 1970
+    missing: there is no time of signing at `t`
+    malformed: the time of signing is not whole seconds since 1970
+    malformed: the time of signing is not whole milliseconds since 1970
+    "
+    );
+}

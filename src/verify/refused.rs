@@ -1,5 +1,6 @@
 //! Why a request is not proven, for people: the cause in a word, and one line that says what to look at.
 
+use super::section::Unit;
 use http::HeaderName;
 use std::fmt;
 use std::time::Duration;
@@ -41,9 +42,12 @@ pub enum Refused {
     /// It is part of what is signed, and something else than a text.
     #[error("`{0}` in the body is signed as a text or number, and is none")]
     NoText(String),
-    /// The moment of signing is not there, or not whole seconds since 1970.
-    #[error("the timestamp is missing or is not whole seconds since 1970")]
-    BadTimestamp,
+    /// The moment of signing is not there.
+    #[error("there is no time of signing at `{0}`")]
+    NoTimestamp(String),
+    /// It is there, and is none.
+    #[error("the time of signing is not whole {} since 1970", match .0 { Unit::S => "seconds", Unit::Ms => "milliseconds" })]
+    BadTimestamp(Unit),
     /// The moment of signing is too far from now.
     #[error("{}", far.told(*signed))]
     Stale {
@@ -123,8 +127,13 @@ impl Refused {
             | Refused::UnknownIssuer
             | Refused::ForeignName
             | Refused::CertificateOver => "certificate",
-            Refused::NoToken(_) | Refused::Missing(_) | Refused::MissingField(_) | Refused::NoItems(_) | Refused::NotCovered => "missing",
-            Refused::Ambiguous(_) | Refused::Malformed(_) | Refused::MalformedField(_) | Refused::NoText(_) | Refused::BadTimestamp => {
+            Refused::NoToken(_)
+            | Refused::Missing(_)
+            | Refused::MissingField(_)
+            | Refused::NoItems(_)
+            | Refused::NoTimestamp(_)
+            | Refused::NotCovered => "missing",
+            Refused::Ambiguous(_) | Refused::Malformed(_) | Refused::MalformedField(_) | Refused::NoText(_) | Refused::BadTimestamp(_) => {
                 "malformed"
             }
             Refused::Stale { far: Far { ahead: true, .. }, signed: true } => "from_the_future",

@@ -63,7 +63,7 @@ pub(super) enum MomentAt {
     /// `<name>=<seconds>` among the signatures.
     Element(Box<str>),
     /// In the body.
-    Json(Pick),
+    Json(Steps),
 }
 
 impl Place {
@@ -186,17 +186,17 @@ impl Scheme {
                 let mut found = self.elements(given).filter_map(|e| e.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
                 match (found.next(), found.next()) {
                     (Some(stamp), None) => Cow::Borrowed(stamp),
-                    (None, _) => return Err(Refused::BadTimestamp),
+                    (None, _) => return Err(Refused::NoTimestamp(name.to_string())),
                     (Some(_), Some(_)) => return Err(self.place.ambiguous()),
                 }
             }
-            MomentAt::Json(pick) => bytes(pick.read(headers, body).ok_or(Refused::BadTimestamp)?),
+            MomentAt::Json(path) => bytes(pick::at_path(body, path).ok_or_else(|| Refused::NoTimestamp(path.join(".")))?),
         };
         let at = match moment.unit {
             Unit::Ms => millis(&stamp),
             Unit::S => seconds(&stamp),
         };
-        let at = at.ok_or(Refused::BadTimestamp)?;
+        let at = at.ok_or(Refused::BadTimestamp(moment.unit))?;
         let off = if at > now { at.since(now) } else { now.since(at) };
         let far = Far { off, ahead: at > now, tolerance: moment.tolerance };
         Ok((stamp, (off > moment.tolerance).then_some(far)))

@@ -25,6 +25,10 @@ pub enum Page {
     Status(u16),
     /// Reads the request, and says nothing.
     Silence,
+    /// Half of it, and then the end.
+    Half(String),
+    /// Half of it, and then nothing until who asked is tired of it.
+    Slow(String),
 }
 
 #[derive(Default)]
@@ -118,6 +122,7 @@ fn give(mut stream: BufReader<impl Read + Write>, head: &[String], pages: &Mutex
     let Some(path) = head.first().and_then(|line| line.split(' ').nth(1)).map(str::to_owned) else { return };
     seen.lock().unwrap().paths.push(path.clone());
     let page = pages.lock().unwrap().get(&path).cloned().unwrap_or(Page::Status(404));
+    let is_slow = matches!(page, Page::Slow(_));
     let (status, body) = match page {
         Page::Text(text) => (200, text.into_bytes()),
         Page::Bytes(bytes) => (200, bytes),
@@ -129,6 +134,14 @@ fn give(mut stream: BufReader<impl Read + Write>, head: &[String], pages: &Mutex
         Page::Silence => {
             // Until who asked is tired of it.
             let _ = stream.read(&mut [0]);
+            return;
+        }
+        Page::Half(text) | Page::Slow(text) => {
+            let _ = write!(stream.get_mut(), "HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n{}", text.len(), &text[..text.len() / 2]);
+            let _ = stream.get_mut().flush();
+            if is_slow {
+                let _ = stream.read(&mut [0]);
+            }
             return;
         }
     };

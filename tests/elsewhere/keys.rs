@@ -47,6 +47,8 @@ fn a_certificate_is_fetched_once_within_its_bounds_and_from_nobody_else() {
     let signer = host.signer("sns.amazonaws.com");
     host.page("/good.pem", Page::Text(signer.pem.clone()));
     host.page("/huge.pem", Page::Text("x".repeat(100_000)));
+    host.page("/slow.pem", Page::Slow(signer.pem.clone()));
+    host.page("/half.pem", Page::Half(signer.pem.clone()));
     host.page("/junk.pem", Page::Text("no certificate".into()));
     let mut yard = started(&format!("  sns: {{ verify: aws-sns, secret: '{TOPIC}' }}"), &host, &far);
     let send = |body: &str| post(&yard, "/sns", &[("content-type", "text/plain; charset=UTF-8")], body);
@@ -67,6 +69,8 @@ fn a_certificate_is_fetched_once_within_its_bounds_and_from_nobody_else() {
     // Nothing is known: the sender is asked to come again. A bad document is known, and is none.
     for (path, status, why) in [
         ("/huge.pem", 503, "it is longer than 65536 bytes"),
+        ("/slow.pem", 503, "it did not come whole within 3s"),
+        ("/half.pem", 503, "it broke off before its end"),
         ("/missing.pem", 503, "the answer is 404"),
         ("/junk.pem", 401, "no certificate or set of keys that can be used"),
     ] {

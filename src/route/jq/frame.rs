@@ -16,6 +16,7 @@ pub const INPUT_ERROR: u8 = 2;
 pub const STEPS: u8 = 3;
 pub const TOO_MANY: u8 = 4;
 pub const TOO_LARGE: u8 = 5;
+pub const NOT_JSON: u8 = 6;
 
 /// A frame of these parts.
 pub fn frame(parts: &[&[u8]]) -> Vec<u8> {

@@ -78,9 +78,12 @@ pub enum JqError {
     /// More than [`RESULTS_MAX`] results.
     #[error("jq: more than {RESULTS_MAX} results")]
     TooMany,
-    /// Results larger than [`RESULTS_BYTES_MAX`], or one that JSON cannot say.
+    /// Results larger than [`RESULTS_BYTES_MAX`].
     #[error("jq: results larger than {} MiB", RESULTS_BYTES_MAX >> 20)]
     TooLarge,
+    /// A result that JSON cannot hold.
+    #[error("jq: a result that JSON cannot hold: a number beyond every float, as `1e400 * 1` is, or bytes that are no text")]
+    NotJson,
     /// Did not end in time; its worker was killed.
     #[error("jq: takes longer than {0:?}")]
     Time(std::time::Duration),

@@ -95,6 +95,7 @@ impl JqPool {
             frame::STEPS => Err(JqError::Steps),
             frame::TOO_MANY => Err(JqError::TooMany),
             frame::TOO_LARGE => Err(JqError::TooLarge),
+            frame::NOT_JSON => Err(JqError::NotJson),
             _ => Err(JqError::Program(shorten(&String::from_utf8_lossy(&rest)))),
         }
     }

@@ -110,11 +110,14 @@ fn run(program: &Compiled, input: &[u8]) -> Result<Vec<u8>, JqError> {
     let (mut texts, mut bytes) = (Vec::with_capacity(RESULTS_MAX.min(8)), 0);
     for result in program.run(event)? {
         let mut text = vec![];
-        jaq_json::write::write(&mut text, &jaq_json::write::Pp::default(), 0, &result).map_err(|_| JqError::TooLarge)?;
+        jaq_json::write::write(&mut text, &jaq_json::write::Pp::default(), 0, &result).map_err(|_| JqError::NotJson)?;
         bytes += text.len() + 4;
-        // The engine's values can be more than JSON says: no number, bytes.
-        if bytes > RESULTS_BYTES_MAX || serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_err() {
+        if bytes > RESULTS_BYTES_MAX {
             return Err(JqError::TooLarge);
+        }
+        // The engine's values can be more than JSON says: no number, bytes.
+        if serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_err() {
+            return Err(JqError::NotJson);
         }
         texts.push(text);
     }
@@ -127,6 +130,7 @@ fn code(error: &JqError) -> u8 {
         JqError::Steps => frame::STEPS,
         JqError::TooMany => frame::TOO_MANY,
         JqError::TooLarge => frame::TOO_LARGE,
+        JqError::NotJson => frame::NOT_JSON,
         _ => frame::PROGRAM_ERROR,
     }
 }

@@ -180,15 +180,12 @@ impl Build<'_> {
     fn moment(&mut self, section: &At<TimestampSection>, separator: &str) -> Option<Moment> {
         let TimestampSection { header, element, json, unit, tolerance } = &section.value;
         if let (Some(path), None, None) = (json, header, element) {
-            let pick = Pick::new(&section::Pick::Json(path.clone())).map_err(|(at, title)| {
+            let steps = Pick::new(&section::Pick::Json(path.clone())).map_err(|(at, title)| {
                 self.error("bad-timestamp", at, title, "cannot be read there").help =
                     Some("write `timestamp: { json: data.sent_at }`".into());
             });
-            return Some(Moment {
-                at: MomentAt::Json(pick.ok()?),
-                unit: unit.unwrap_or(Unit::Ms),
-                tolerance: tolerance.unwrap_or(TOLERANCE).0,
-            });
+            let Ok(Pick::Json(steps)) = steps else { return None };
+            return Some(Moment { at: MomentAt::Json(steps), unit: unit.unwrap_or(Unit::Ms), tolerance: tolerance.unwrap_or(TOLERANCE).0 });
         }
         let at = match (header, element) {
             (Some(header), None) => MomentAt::Header(self.header(header)?),
