@@ -37,14 +37,41 @@ pub fn data(event: &Event) -> Result<Json, NotParsed> {
 /// # Errors
 /// What is wrong and where.
 pub fn parse(text: &[u8]) -> Result<Json, String> {
-    // Two passes first: the value's own reader recurses without a limit and takes `NaN`, comments and `01`.
+    // First: the value's own reader recurses without a limit and takes `NaN`, comments and `01`.
+    jaq_json::read::parse_single(strict(text)?.as_bytes()).map_err(|e| e.to_string())
+}
+
+/// The text, where it is strict JSON and at most [`DEPTH_MAX`] deep: one rule for all that read a body.
+fn strict(text: &[u8]) -> Result<&str, String> {
     if too_deep(text) {
         return Err(format!("nested deeper than {DEPTH_MAX}"));
     }
-    // Both skip texts that they need not look at, and would take bytes in them that are no characters.
-    let strict = std::str::from_utf8(text).map_err(|e| e.to_string())?;
-    serde_json::from_str::<serde::de::IgnoredAny>(strict).map_err(|e| e.to_string())?;
-    jaq_json::read::parse_single(text).map_err(|e| e.to_string())
+    // The reader skips texts that it need not look at, and would take bytes in them that are no characters.
+    let text = std::str::from_utf8(text).map_err(|e| e.to_string())?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| e.to_string())?;
+    match half_pair(text.as_bytes()) {
+        Some(at) => Err(format!("half of a surrogate pair at byte {at}")),
+        None => Ok(text),
+    }
+}
+
+/// Where in a JSON text half of a surrogate pair is escaped, as `\ud800` alone: it is no character, so that no text can hold it. Readers that
+/// skip what they need not look at do not see it.
+pub fn half_pair(json: &[u8]) -> Option<usize> {
+    let escaped = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut at = 0;
+    while let Some(found) = json.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
+        at += found;
+        at += match escaped(at) {
+            Some(0xd800..0xdc00) if matches!(escaped(at + 6), Some(0xdc00..0xe000)) => 12,
+            Some(0xd800..0xe000) => return Some(at),
+            _ => 2,
+        };
+    }
+    None
 }
 
 /// Whether a JSON text is nested deeper than [`DEPTH_MAX`]. Readers that skip what they need not look at count no depth.
@@ -163,13 +190,12 @@ pub fn envelope_text(event: &Event) -> String {
         }
     }
     let _ = write!(out, r#"}},"query":{},"data":"#, form(event.query.as_bytes()));
-    let strict = !is_form(event) && !too_deep(&event.body) && serde_json::from_slice::<serde::de::IgnoredAny>(&event.body).is_ok();
-    match std::str::from_utf8(&event.body) {
-        Ok(body) if strict => out.push_str(body),
+    match (is_form(event), strict(&event.body)) {
         // As in `data`: an empty body says nothing, whatever it calls itself.
-        _ if is_form(event) && !event.body.is_empty() => {
+        (true, _) if !event.body.is_empty() => {
             let _ = write!(out, "{}", form(&event.body));
         }
+        (false, Ok(body)) => out.push_str(body),
         _ => out.push_str("null"),
     }
     let _ = write!(out, r#","raw":{}}}"#, quote(&String::from_utf8_lossy(&event.body)));
@@ -215,6 +241,39 @@ mod tests {
         assert!(parse(b"{\"a\":\"\xc3\xbc\"}").is_ok());
         for body in [&b"{\"a\":\"\xff\xfe\"}"[..], b"\"\xc3\"", b"{\"\x80\":1}", b"[1]\xff"] {
             assert!(parse(body).is_err(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn half_of_a_character_is_not_parsed_by_any_reader_and_told() {
+        let mut event = Event {
+            id: EventId([7; 16]),
+            source: "shop".into(),
+            topic: "T".into(),
+            received_at: Timestamp(0),
+            headers: Headers::default(),
+            query: "".into(),
+            body: "".into(),
+            sender_id: None,
+            signed_with: None,
+        };
+        for (half, at) in [
+            (r#"{"a":"\ud800"}"#, 6),
+            (r#"{"a":"x\uDFFF"}"#, 7),
+            (r#"{"\ud800":1}"#, 2),
+            (r#"{"a":["\ud83d\u0041"]}"#, 7),
+            (r#"{"a":"\ud83d\ud83d\ude00"}"#, 6),
+            (r#"{"a":"\\\udc00"}"#, 8),
+        ] {
+            event.body = half.into();
+            let told = data(&event).unwrap_err().to_string();
+            assert_eq!(told, format!("not parsed: half of a surrogate pair at byte {at}"), "{half}");
+            assert!(envelope_text(&event).contains(r#""data":null,"#), "{half}");
+        }
+        for whole in [r#"{"a":"\ud83d\ude00"}"#, r#"{"a":"\\ud800"}"#, r#"{"a":"\uD83D\uDE00\n\"\u0000"}"#] {
+            event.body = whole.into();
+            assert!(data(&event).is_ok(), "{whole}");
+            assert!(envelope_text(&event).contains(&format!(r#""data":{whole},"#)), "{whole}");
         }
     }
 

@@ -257,7 +257,9 @@ impl<'e> Facts<'e> {
                 Cow::Owned(envelope::form(&self.event.body).to_string())
             } else {
                 match std::str::from_utf8(&self.event.body) {
-                    Ok(body) if !envelope::too_deep(body.as_bytes()) => Cow::Borrowed(body),
+                    Ok(body) if !envelope::too_deep(body.as_bytes()) && envelope::half_pair(body.as_bytes()).is_none() => {
+                        Cow::Borrowed(body)
+                    }
                     _ => return Leaves::default(),
                 }
             };
@@ -471,6 +473,11 @@ mod tests {
         for body in ["", "x", "{\"a\":1", "{\"a\":1}}", "{\"a\":NaN}", "{\"a\":01}", "{a:1}", "{\"b\":[1,],\"a\":1}"] {
             assert_eq!(values(body, "data.a"), [""; 0], "{body}");
         }
+        // Half of a character anywhere: jq and templates have no data of it either.
+        for body in [r#"{"a":1,"b":"\ud800"}"#, r#"{"\udc00":0,"a":1}"#] {
+            assert_eq!(values(body, "data.a"), [""; 0], "{body}");
+        }
+        assert_eq!(values(r#"{"a":1,"b":"\ud83d\ude00"}"#, "data.a"), ["1"]);
         let deep = format!(r#"{{"a":1,"b":{}{}}}"#, "[".repeat(200), "]".repeat(200));
         assert_eq!(values(&deep, "data.a"), [""; 0]);
     }
