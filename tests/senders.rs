@@ -225,6 +225,42 @@ fn a_repeat_that_counts_its_attempts_is_a_repeat() {
     yard.kill();
 }
 
+/// What the file has a secret for can be sent from the command line.
+#[test]
+fn senders_that_put_their_proof_into_the_body_or_the_url_can_be_tried() {
+    let far = FarSide::start();
+    let yard = Yard::new("");
+    let sources = "  linear: { verify: linear, secret: made-up-linear }
+  zendesk: { verify: zendesk, secret: made-up-zendesk }
+  mailgun: { verify: mailgun, secret: made-up-mailgun }
+  adyen: { verify: adyen, secret: 00ff00ff }
+  twilio: { verify: twilio, secret: made-up-twilio, url: 'https://hooks.example.com/twilio' }";
+    yard.write_whole(&whole(sources, &far, ""));
+    let mut yard = yard.start();
+    for (source, body, kept) in [
+        ("linear", r#"{"type":"Issue"}"#, 1),
+        ("zendesk", r#"{"type":"zen:event-type:ticket.created","id":"1"}"#, 1),
+        ("mailgun", r#"{"event-data":{"event":"opened","id":"m-1"}}"#, 1),
+        ("adyen", r#"{"notificationItems":[{"NotificationRequestItem":{"pspReference":"psp-1","eventCode":"AUTHORISATION"}}]}"#, 1),
+        ("twilio", "Body=hello+you&From=%2B31612345678", 1),
+        ("twilio", r#"{"Body":"hello"}"#, 2),
+    ] {
+        std::fs::write(yard.path("body.json"), body).unwrap();
+        let said = yard.cli(&["send", "--source", source, "--no-wait", "body.json"]);
+        assert!(said.status.success(), "{source} {body}: {}", String::from_utf8_lossy(&said.stderr));
+        assert_eq!(yard.json(&["events", "--source", source]).len(), kept, "{source} {body}");
+    }
+    // `sign` shows what else is sent.
+    std::fs::write(yard.path("body.json"), r#"{"Body":"hello"}"#).unwrap();
+    let said = String::from_utf8(yard.cli(&["sign", "--source", "twilio", "body.json"]).stdout).unwrap();
+    assert!(said.contains("x-twilio-signature: ") && said.contains("\n?bodySHA256="), "{said}");
+    std::fs::write(yard.path("body.json"), r#"{"type":"Issue"}"#).unwrap();
+    let said = String::from_utf8(yard.cli(&["sign", "--source", "linear", "body.json"]).stdout).unwrap();
+    let (headers, body) = said.split_once("\n\n").unwrap();
+    assert!(headers.contains("linear-signature: ") && body.starts_with(r#"{"webhookTimestamp":1"#), "{said}");
+    yard.kill();
+}
+
 #[test]
 fn handshakes_are_answered_and_are_no_events() {
     let far = FarSide::start();

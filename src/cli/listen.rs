@@ -12,6 +12,7 @@ use crate::model::printable::Printable;
 use crate::model::{Clock, Event, SystemClock, Timestamp};
 use crate::route::{Condition, Glob, JqPool};
 use anyhow::{Context, Result, anyhow};
+use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ const HOP: [&str; 10] =
 /// Forwards events as they are kept, with their exact bytes and headers, to a program under development; until interrupted.
 ///
 /// What was kept while this program, the daemon or yours was away comes too: from the place in --cursor, or where it stopped. Headers that
-/// carry a secret (a shared token, cookies) are never kept: --sign signs anew where your program checks those.
+/// carry a secret (a shared token, cookies) are never kept: --sign signs anew where your program checks those, also in the body or the URL where the
+/// sender does.
 #[derive(Debug, clap::Args)]
 pub struct Listen {
     /// Where the program is: `localhost:3000`, `http://localhost:3000/hooks`.
@@ -75,6 +77,9 @@ enum News {
     /// There is no going on.
     Ended(anyhow::Error),
 }
+
+/// Headers, body and query.
+type Request = (Vec<(String, Vec<u8>)>, Bytes, String);
 
 /// Which events, and how they are posted.
 struct Forward {
@@ -181,20 +186,20 @@ impl Forward {
     /// Posts an event until the program takes it or answers otherwise; one that does not listen is waited for.
     async fn forward(&mut self, event: &Event, replay: Option<u64>) {
         self.forwarded += 1;
-        let headers = match self.headers(event, replay) {
-            Ok(headers) => headers,
+        let (headers, body, query) = match self.request(event, replay) {
+            Ok(request) => request,
             Err(why) => return self.listen.note(&format!("{}: {why:#}: not forwarded", event.id)),
         };
         let mut place = self.listen.to.clone();
-        if !event.query.is_empty() {
+        if !query.is_empty() {
             let sign = if place.path.contains('?') { '&' } else { '?' };
-            place.path = format!("{}{sign}{}", place.path, event.query);
+            place.path = format!("{}{sign}{query}", place.path);
         }
         let clock = SystemClock::default();
         let mut away = false;
         loop {
             let started = clock.now();
-            let answered = post(&place, &headers, event.body.clone()).await;
+            let answered = post(&place, &headers, body.clone()).await;
             if let Err(NoAnswer::Refused(why)) = &answered {
                 if !std::mem::replace(&mut away, true) {
                     self.listen.note(&format!("nothing listens at {} ({why}): waiting for it", place.authority));
@@ -207,19 +212,24 @@ impl Forward {
         }
     }
 
-    fn headers(&self, event: &Event, replay: Option<u64>) -> Result<Vec<(String, Vec<u8>)>> {
+    /// An event as it came; with --sign as its sender would send it now.
+    fn request(&self, event: &Event, replay: Option<u64>) -> Result<Request> {
         let as_came = event.headers.iter().filter(|(name, _)| !HOP.contains(name)).map(|(name, value)| (name.to_owned(), value.to_vec()));
         let mut headers: Vec<_> = as_came.collect();
+        let (mut body, mut query) = (event.body.clone(), event.query.to_string());
         if let Some(blueprint) = &self.signs {
             let verifier = blueprint.verifier(&event.source).with_context(|| format!("--config has no source `{}`", event.source))?;
             let draft = crate::verify::Draft { topic: &event.topic, id: event.sender_id.as_deref(), body: &event.body };
             let signed = verifier.sign(&draft, SystemClock::default().wall())?;
+            body = signed.body.map_or(body, Into::into);
+            query = signed.query.unwrap_or(query);
+            let signed = signed.headers;
             headers.retain(|(name, _)| !signed.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)));
             headers.extend(signed.into_iter().map(|(name, value)| (name, value.into_bytes())));
         }
         headers.push(("switchyard-event".into(), event.id.to_string().into_bytes()));
         headers.extend(replay.map(|nth| ("switchyard-replay".into(), nth.to_string().into_bytes())));
-        Ok(headers)
+        Ok((headers, body, query))
     }
 
     fn tell(&self, event: &Event, replay: Option<u64>, answered: Result<u16, String>, took: Duration) {

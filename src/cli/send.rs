@@ -6,6 +6,7 @@ use super::post::{NoAnswer, Place, post};
 use super::{Exit, block_on, check, show};
 use crate::daemon::blueprint::Blueprint;
 use crate::model::{Clock, SystemClock, Timestamp};
+use crate::verify::Signed;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -52,7 +53,8 @@ pub struct Send {
     admin: Admin,
 }
 
-/// Prints the headers a sender would sign an event with.
+/// Prints the headers a sender would sign an event with; and behind an empty line the query of the URL, or the body, where the sender puts a part of
+/// its proof there.
 #[derive(Debug, clap::Args)]
 pub struct Sign {
     #[command(flatten)]
@@ -92,14 +94,21 @@ impl Sign {
     pub fn run(self) -> Result<Exit> {
         let Some(blueprint) = check::good(&self.config)? else { return Ok(Exit::No) };
         let draft = Draft { body: read(&self.event)?, source: self.source, named: self.named };
-        let headers = draft.sign(&blueprint, SystemClock::default().wall())?;
+        let Signed { headers, body, query } = draft.sign(&blueprint, SystemClock::default().wall())?;
+        let body = body.map(|body| String::from_utf8_lossy(&body).into_owned());
         if self.json {
             let named = headers.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
             show::line(&Value::Object(named));
-        } else {
-            for (name, value) in &headers {
-                show::say(&format!("{name}: {value}"));
+            if body.is_some() || query.is_some() {
+                show::line(&json!({ "body": body, "query": query }));
             }
+            return Ok(Exit::Done);
+        }
+        for (name, value) in &headers {
+            show::say(&format!("{name}: {value}"));
+        }
+        for rest in [query.map(|query| format!("?{query}")), body].into_iter().flatten() {
+            show::say(&format!("\n{rest}"));
         }
         Ok(Exit::Done)
     }
@@ -110,18 +119,20 @@ impl Send {
         let Some(blueprint) = check::good(&self.admin.config)? else { return Ok(Exit::No) };
         block_on(async {
             let draft = self.draft().await?;
-            let mut headers = draft.sign(&blueprint, SystemClock::default().wall())?;
-            if serde_json::from_slice::<serde::de::IgnoredAny>(&draft.body).is_ok() {
+            let Signed { mut headers, body, query } = draft.sign(&blueprint, SystemClock::default().wall())?;
+            let says_what_it_is = headers.iter().any(|(name, _)| name == "content-type");
+            if !says_what_it_is && serde_json::from_slice::<serde::de::IgnoredAny>(&draft.body).is_ok() {
                 headers.push(("content-type".into(), "application/json".into()));
             }
             let path = blueprint.path_of(&draft.source).context("the source has no path")?.to_owned();
+            let path = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
             let to = match &self.to {
                 Some(to) => to.authority.clone(),
                 None => self.events_address().await?,
             };
             let place = Place { authority: to, path };
             let headers: Vec<_> = headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
-            let answered = post(&place, &headers, draft.body.into()).await.map_err(|why| match why {
+            let answered = post(&place, &headers, body.unwrap_or(draft.body).into()).await.map_err(|why| match why {
                 NoAnswer::Refused(why) => Unreachable::at(&format!("http://{}", place.authority), &why.to_string()).into(),
                 other => anyhow::Error::from(other).context(format!("the daemon at {}", place.authority)),
             })?;
@@ -181,7 +192,7 @@ impl Send {
 }
 
 impl Draft {
-    fn sign(&self, blueprint: &Blueprint, now: Timestamp) -> Result<Vec<(String, String)>> {
+    fn sign(&self, blueprint: &Blueprint, now: Timestamp) -> Result<Signed> {
         let verifier = blueprint.verifier(&self.source).with_context(|| {
             let near = switchyard_api::problem::nearest(&self.source, blueprint.source_names());
             format!("there is no source `{}`{}", self.source, near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default())

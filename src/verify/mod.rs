@@ -26,6 +26,8 @@ mod reference_tests;
 mod refused;
 pub mod section;
 mod sign;
+#[cfg(test)]
+mod sign_tests;
 mod signature;
 mod signed;
 #[cfg(test)]
@@ -42,7 +44,7 @@ pub use pick::MOST_BYTES;
 pub use presets::{Preset, preset, presets};
 pub use refused::{Far, Refused};
 pub use section::Section;
-pub use sign::{CannotSign, Draft};
+pub use sign::{CannotSign, Draft, Signed};
 pub use signature::MOST_CANDIDATES;
 
 use crate::model::places::Path;

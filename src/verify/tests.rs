@@ -26,7 +26,7 @@ fn headers(pairs: &[(String, String)]) -> HeaderMap {
 }
 
 fn signed(verifier: &Verifier, topic: &str, body: &[u8], id: Option<&str>) -> HeaderMap {
-    headers(&verifier.sign(&Draft { topic, body, id }, NOW).unwrap())
+    headers(&verifier.sign(&Draft { topic, body, id }, NOW).unwrap().headers)
 }
 
 fn check(verifier: &Verifier, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Verified, Refused> {

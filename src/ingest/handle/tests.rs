@@ -138,7 +138,7 @@ fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> HttpReq
 fn order(yard: &Yard, topic: &str, body: &str) -> HttpRequest<Full<Bytes>> {
     let sources = yard.ingest.sources();
     let verifier: &Verifier = &sources.named("shop").unwrap().verifier;
-    let headers = verifier.sign(&Draft { topic, body: body.as_bytes(), id: None }, yard.wall.wall()).unwrap();
+    let headers = verifier.sign(&Draft { topic, body: body.as_bytes(), id: None }, yard.wall.wall()).unwrap().headers;
     let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     post("/shop", &headers, body.to_owned())
 }
@@ -185,7 +185,7 @@ async fn a_compressed_body_is_proven_as_it_came_and_kept_as_it_was() {
     let body = gzip(br#"{"total":"7.10"}"#);
     let sources = yard.ingest.sources();
     let verifier: &Verifier = &sources.named("shop").unwrap().verifier;
-    let headers = verifier.sign(&Draft { topic: "ORDER_PAID", body: &body, id: None }, yard.wall.wall()).unwrap();
+    let headers = verifier.sign(&Draft { topic: "ORDER_PAID", body: &body, id: None }, yard.wall.wall()).unwrap().headers;
     let mut headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let length = body.len().to_string();
     headers.extend([("content-encoding", "gzip"), ("content-length", &length)]);
@@ -402,7 +402,7 @@ async fn a_sender_that_leaves_sooner_hears_a_503_sooner() {
     yard.keep.allowed.forget_permits(1_000);
     let sources = yard.ingest.sources();
     let draft = Draft { topic: "T", body: b"{}", id: None };
-    let headers = sources.named("hasty").unwrap().verifier.sign(&draft, yard.wall.wall()).unwrap();
+    let headers = sources.named("hasty").unwrap().verifier.sign(&draft, yard.wall.wall()).unwrap().headers;
     let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let start = tokio::time::Instant::now();
     let said = yard.send(post("/hasty", &headers, "{}")).await;

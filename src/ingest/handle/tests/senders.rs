@@ -12,7 +12,7 @@ fn yard(sources_text: &str) -> Yard {
 fn sent(yard: &Yard, source: &str, by: &str, body: &str) -> HttpRequest<Full<Bytes>> {
     let signer = sources(&format!("{{ {source}: {by} }}"), Limits::default());
     let verifier: &Verifier = &signer.named(source).unwrap().verifier;
-    let headers = verifier.sign(&Draft { topic: "", body: body.as_bytes(), id: None }, yard.wall.wall()).unwrap();
+    let headers = verifier.sign(&Draft { topic: "", body: body.as_bytes(), id: None }, yard.wall.wall()).unwrap().headers;
     let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     post(&format!("/{source}"), &headers, body.to_owned())
 }
