@@ -24,7 +24,7 @@ impl Verifier {
     pub fn topic_path(&self) -> Option<String> {
         match self.topic.as_ref()? {
             Pick::Header(name) => Some(format!("headers.{name}")),
-            Pick::Json(steps) => Some(format!("data.{}", steps.join("."))),
+            Pick::Json(steps) | Pick::Start(steps, _) => Some(format!("data.{}", steps.join("."))),
             Pick::Fixed(_) => None,
         }
     }

@@ -53,6 +53,7 @@ use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 use pick::Pick;
 use rustls::pki_types::{CertificateDer, ServerName};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,6 +169,8 @@ impl Verifier {
 
     /// Proves a request: by which of the source's secrets, from 0; `None`: by none of them.
     pub fn prove(&self, request: &Request<'_>, now: Timestamp) -> Result<Option<usize>, Refused> {
+        let headers = self.under_their_names(request.headers);
+        let request = &Request { headers: &headers, ..*request };
         let position = self.shown(request, now)?;
         if let Some(tokens) = &self.tokens {
             tokens.verify(request.body, request.document, now)?;
@@ -186,6 +189,22 @@ impl Verifier {
         }
     }
 
+    /// The headers under the names that the preset reads, where they came under others. Where any came under its own name, none is renamed: two that
+    /// say different things are not mixed.
+    fn under_their_names<'h>(&self, headers: &'h HeaderMap) -> Cow<'h, HeaderMap> {
+        let aliases = self.preset.map_or(&[][..], |preset| &preset.aliases);
+        if aliases.is_empty() || aliases.iter().any(|(_, usual)| headers.contains_key(usual)) {
+            return Cow::Borrowed(headers);
+        }
+        let mut renamed = headers.clone();
+        for (other, usual) in aliases {
+            for value in headers.get_all(other) {
+                renamed.append(usual, value.clone());
+            }
+        }
+        Cow::Owned(renamed)
+    }
+
     /// How many secrets it has, of which one must hold.
     pub fn secrets(&self) -> usize {
         match &self.proof {
@@ -197,6 +216,8 @@ impl Verifier {
 
     /// Reads topic and id from a request that is proven; its body may have been decoded since.
     pub fn read(&self, request: &Request<'_>) -> Verified {
+        let headers = self.under_their_names(request.headers);
+        let request = &Request { headers: &headers, ..*request };
         Verified { topic: self.topic(request), sender_id: self.sender_id(request), dedupe: self.window, signed_with: None }
     }
 
@@ -229,7 +250,7 @@ impl Verifier {
 
     /// Topic and sender's id of one element of a body, where that has them itself.
     pub fn read_item(&self, headers: &HeaderMap, item: &[u8]) -> (Option<Arc<str>>, Option<Box<str>>) {
-        let own = |pick: &Option<Pick>| pick.clone().filter(|pick| matches!(pick, Pick::Json(_)));
+        let own = |pick: &Option<Pick>| pick.clone().filter(|pick| matches!(pick, Pick::Json(_) | Pick::Start(..)));
         let topic = own(&self.topic).and_then(|pick| pick.read(headers, item).map(|topic| pick::bounded_topic(&topic)));
         let id = own(&self.id).and_then(|pick| pick.read(headers, item).map(|id| pick::bounded_id(&id)));
         (topic, id)

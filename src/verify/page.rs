@@ -3,6 +3,7 @@
 use super::presets::{Preset, presets};
 use super::section::Pick;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 const INTRO: &str = "# The senders that are known
 
@@ -59,6 +60,7 @@ fn row(preset: &Preset) -> String {
     let pick = |pick: &Option<switchyard_api::At<Pick>>| match pick.as_ref().map(|at| &at.value) {
         Some(Pick::Header(name)) => format!("header `{}`", name.value),
         Some(Pick::Json(path)) => format!("`{}`", path.value),
+        Some(Pick::Start { json, before }) => format!("`{}` before `{before}`", json.value),
         Some(Pick::Fixed(word)) => format!("always `{word}`"),
         None => "–".to_owned(),
     };
@@ -84,9 +86,10 @@ fn row(preset: &Preset) -> String {
     let (waits, gives_up) = (preset.waits.map(|waits| waits.to_string()), preset.gives_up_after.map(|most| most.to_string()));
     let _ = writeln!(
         row,
-        "| [`{name}`]({docs}) | {signed} | {} | {} | {dedupe} | {} | {} | {} |",
+        "| [`{name}`]({docs}) | {signed} | {} | {} | {} | {} | {} | {} |",
         pick(&preset.topic),
         pick(&preset.id),
+        or_dash((dedupe.0 > Duration::ZERO).then(|| dedupe.to_string())),
         or_dash(waits),
         or_dash(gives_up),
         besides.join("; "),

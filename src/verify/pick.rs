@@ -2,7 +2,9 @@
 //!
 //! A JSON body is walked along the one path and never becomes a tree. Of a repeated key the last counts, as everywhere.
 
+use super::signed::is_form;
 use super::{Refused, section};
+use crate::model::envelope;
 use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -26,6 +28,8 @@ const ITEMS_MAX: usize = 5_000;
 pub(super) enum Pick {
     Header(HeaderName),
     Json(Steps),
+    /// What stands there before the first of these characters.
+    Start(Steps, Box<str>),
     Fixed(Arc<str>),
 }
 
@@ -34,7 +38,11 @@ impl Pick {
     pub fn read<'r>(&self, headers: &'r HeaderMap, body: &'r [u8]) -> Option<Cow<'r, str>> {
         match self {
             Pick::Header(name) => headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes())),
-            Pick::Json(path) => at_path(body, path),
+            Pick::Json(path) => in_body(headers, body, path),
+            Pick::Start(path, before) => {
+                let whole = in_body(headers, body, path)?;
+                whole.split_once(&**before).map(|(start, _)| Cow::Owned(start.to_owned())).or(Some(whole))
+            }
             Pick::Fixed(word) => Some(Cow::Owned(word.as_ref().to_owned())),
         }
         .filter(|value| !value.is_empty())
@@ -47,7 +55,7 @@ impl Pick {
                 let value = super::signature::only(headers, name)?;
                 std::str::from_utf8(value).map(Cow::Borrowed).map_err(|_| Refused::Malformed(name.clone()))
             }
-            Pick::Json(path) => self.read(headers, body).ok_or_else(|| Refused::MissingField(path.join("."))),
+            Pick::Json(path) | Pick::Start(path, _) => self.read(headers, body).ok_or_else(|| Refused::MissingField(path.join("."))),
             Pick::Fixed(word) => Ok(Cow::Owned(word.as_ref().to_owned())),
         }
     }
@@ -61,9 +69,27 @@ impl Pick {
                 let foreign = path.value.split('.').next() == Some("$") || path.value.contains('[');
                 steps(&path.value).filter(|_| !foreign).map(Pick::Json).ok_or_else(|| (path.span, "this is not a path into a body".into()))
             }
+            section::Pick::Start { json, before } => match Pick::new(&section::Pick::Json(json.clone()))? {
+                Pick::Json(steps) if !before.is_empty() => Ok(Pick::Start(steps, before.as_str().into())),
+                _ => Err((json.span, "nothing stands before nothing".into())),
+            },
             section::Pick::Fixed(word) => Ok(Pick::Fixed(word.as_str().into())),
         }
     }
+}
+
+/// The value at a path of the body, as routes see it: of a form the field of that name.
+fn in_body<'b>(headers: &HeaderMap, body: &'b [u8], path: &[Box<str>]) -> Option<Cow<'b, str>> {
+    if !is_form(headers) {
+        return at_path(body, path);
+    }
+    let name = path.join(".");
+    let pairs =
+        body.split(|byte| *byte == b'&').map(|pair| pair.split_at(pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len())));
+    let mut found = pairs.filter(|(key, _)| envelope::unescape(key) == name);
+    let (_, value) = found.next()?;
+    // Of one that is there twice neither is it.
+    found.next().is_none().then(|| Cow::Owned(envelope::unescape(value.strip_prefix(b"=").unwrap_or_default())))
 }
 
 /// A path as it is written: `data.items.0`.

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use sha2::{Digest, Sha256};
 use switchyard_api::{Span, tree};
 
@@ -133,4 +134,62 @@ fn a_request_that_does_not_say_when_it_was_signed_hears_where_that_is_missing() 
     malformed: the time of signing is not whole milliseconds since 1970
     "
     );
+}
+
+#[test]
+fn headers_with_and_without_the_name_of_their_maker_are_taken_and_not_mixed() {
+    let verifier = build("{ verify: svix, secret: whsec_bWFkZS11cC1zZWNyZXQtbWFkZS11cA== }");
+    let body = r#"{"type":"invoice.paid"}"#;
+    let signed = verifier.sign(&Draft { topic: "", body: body.as_bytes(), id: Some("msg-1") }, NOW).unwrap();
+    let value = |name: &str| signed.headers.iter().find(|(known, _)| known == name).unwrap().1.clone();
+    let (id, moment, signature) = (value("svix-id"), value("svix-timestamp"), value("svix-signature"));
+    let svix = [("svix-id", id.as_str()), ("svix-timestamp", moment.as_str()), ("svix-signature", signature.as_str())];
+    let plain = [("webhook-id", id.as_str()), ("webhook-timestamp", moment.as_str()), ("webhook-signature", signature.as_str())];
+    for headers in [svix, plain] {
+        assert_eq!(proven(&verifier, &headers, "", body), Ok(()), "{headers:?}");
+        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect();
+        let request =
+            Request { headers: &headers, body: body.as_bytes(), peer: PEER, certificate: None, document: None, roots: None, query: "" };
+        let read = verifier.read(&request);
+        assert_eq!((read.sender_id.as_deref(), &*read.topic), (Some("msg-1"), "invoice.paid"));
+    }
+    assert_eq!(proven(&verifier, &plain, "", "{}"), Err(Refused::Mismatch));
+    let mixed = [plain[0], plain[1], svix[2]];
+    assert_eq!(proven(&verifier, &mixed, "", body), Err(Refused::Missing(HeaderName::from_static("svix-timestamp"))));
+    let twice = [plain[0], plain[1], plain[2], svix[0]];
+    assert!(proven(&verifier, &twice, "", body).is_err(), "what has one of its own names is read by them alone");
+}
+
+#[test]
+fn a_sender_that_signs_nothing_shows_what_it_was_given() {
+    let mollie = build("{ verify: mollie-classic, secret: made-up-token }");
+    let form = [("content-type", FORM)];
+    assert_eq!(proven(&mollie, &form, "token=made-up-token", "id=tr_5B8cwPMGnU"), Ok(()));
+    assert_eq!(proven(&mollie, &form, "token=another", "id=tr_5B8cwPMGnU"), Err(Refused::Mismatch));
+    assert_eq!(proven(&mollie, &form, "", "id=tr_5B8cwPMGnU"), Err(Refused::NoToken("token".into())));
+    assert_eq!((mollie.secret_query(), mollie.window(), &preset("mollie-classic").unwrap().signed), (Some("token"), None, &vec![]));
+    let topic = |kind: &str, body: &str| {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap())]);
+        let request =
+            Request { headers: &headers, body: body.as_bytes(), peer: PEER, certificate: None, document: None, roots: None, query: "" };
+        mollie.topic(&request).to_string()
+    };
+    for (body, expected) in [
+        ("id=tr_5B8cwPMGnU", "tr"),
+        ("testByMollie=1&id=sub%5f8", "sub"),
+        ("id=whole", "whole"),
+        ("id=_x", "shop"),
+        ("id=tr_1&id=re_2", "shop"),
+        ("other=tr_1", "shop"),
+        ("", "shop"),
+    ] {
+        assert_eq!(topic(FORM, body), expected, "{body}");
+    }
+    assert_eq!(topic(JSON, r#"{"id":"ord_1"}"#), "ord", "of JSON too");
+
+    let bigcommerce = build("{ verify: bigcommerce, secret: made-up-token }");
+    let body = r#"{"scope":"store/order/created","data":{"type":"order","id":173331},"hash":"3f9ea420"}"#;
+    assert_eq!(proven(&bigcommerce, &[("x-webhook-token", "made-up-token")], "", body), Ok(()));
+    assert_eq!(proven(&bigcommerce, &[("x-webhook-token", "x")], "", body), Err(Refused::Mismatch));
+    assert_eq!(bigcommerce.secret_header().map(HeaderName::as_str), Some("x-webhook-token"));
 }

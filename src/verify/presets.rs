@@ -3,8 +3,10 @@
 use super::handshake;
 use super::section::{Pick, Shows, Spelled};
 use crate::model::places::Path;
+use http::HeaderName;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 use switchyard_api::tree::{self, Key, Text};
@@ -45,6 +47,8 @@ pub struct Preset {
     pub gives_up_after: Option<u32>,
     /// The tokens that it puts into bodies.
     pub tokens: Option<TokensPreset>,
+    /// Other names under which its headers may come, and the names that stand here.
+    pub aliases: Vec<(HeaderName, HeaderName)>,
     /// How long it waits for an answer, where it says so.
     pub waits: Option<Period>,
     /// From which product or version of the sender this holds, in words.
@@ -105,6 +109,8 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         gives_up_after: Option<u32>,
         tokens: Option<TokensPreset>,
         waits: Option<Period>,
+        #[serde(default)]
+        aliases: BTreeMap<String, String>,
         since: Option<String>,
         until: Option<String>,
     }
@@ -114,7 +120,7 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
         let read = tree::read::<Entry>(node, &mut problems).filter(|_| problems.is_empty());
         let entry = read.ok_or_else(|| format!("{}: {problems:?}", key.name))?;
         let Entry { docs, signed, verify, topic, id, dedupe, shows, handshake, each, answer, unverified, .. } = entry;
-        let Entry { status, varies, gives_up_after, tokens, waits, since, until, .. } = entry;
+        let Entry { status, varies, aliases, gives_up_after, tokens, waits, since, until, .. } = entry;
         Ok(Preset {
             name: key.name.clone(),
             docs,
@@ -132,12 +138,18 @@ fn read(text: &str) -> Result<Vec<Preset>, String> {
             unverified,
             gives_up_after,
             tokens,
+            aliases: header_names(&aliases)?,
             waits,
             since,
             until,
         })
     };
     tree.entries().iter().map(entry).collect()
+}
+
+fn header_names(aliases: &BTreeMap<String, String>) -> Result<Vec<(HeaderName, HeaderName)>, String> {
+    let name = |text: &String| text.parse::<HeaderName>().map_err(|_| format!("`{text}` is no header"));
+    aliases.iter().map(|(other, usual)| Ok((name(other)?, name(usual)?))).collect()
 }
 
 /// A tree of YAML whose values know no place, for a file that ships inside the program.
@@ -194,7 +206,7 @@ mod tests {
     fn the_file_is_read_without_a_problem() {
         let names: Vec<_> = read(include_str!("presets.yaml")).unwrap().into_iter().map(|p| p.name).collect();
         assert_eq!(&names[..5], ["orderchamp", "standard-webhooks", "github", "stripe", "shopify"]);
-        assert_eq!(names.len(), 47);
+        assert_eq!(names.len(), 49);
     }
 
     #[test]

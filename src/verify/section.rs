@@ -253,8 +253,15 @@ pub enum KeyForm {
 pub enum Pick {
     /// A header's value.
     Header(At<String>),
-    /// The value at a path of the JSON body, such as `data.type` or `items.0.kind`.
+    /// The value at a path of the JSON body, such as `data.type` or `items.0.kind`; of a form the field of that name.
     Json(At<String>),
+    /// Of such a value what stands before the first of these characters, as `tr` of `tr_5B8cwPMGnU`.
+    Start {
+        /// The path.
+        json: At<String>,
+        /// What ends it.
+        before: String,
+    },
     /// Always this word.
     Fixed(String),
 }
@@ -300,12 +307,20 @@ impl<'de> Deserialize<'de> for Pick {
                 let pick = match place {
                     Place::Header => Pick::Header(map.next_value()?),
                     Place::Json => Pick::Json(map.next_value()?),
+                    Place::Before => return Err(A::Error::custom("before it the path is written: `{ json: path, before: _ }`")),
+                };
+                let pick = match (map.next_key::<Place>()?, pick) {
+                    (None, pick) => return Ok(pick),
+                    (Some(Place::Before), Pick::Json(json)) => Pick::Start { json, before: map.next_value()? },
+                    (Some(Place::Before), _) => return Err(A::Error::custom("only what is read in the body can end before something")),
+                    (Some(_), _) => {
+                        let why = "it is read at one place, not at both: write `{ header: X-Name }` or `{ json: path }`";
+                        return Err(A::Error::custom(why));
+                    }
                 };
                 match map.next_key::<Place>()? {
                     None => Ok(pick),
-                    Some(_) => {
-                        Err(A::Error::custom("it is read at one place, not at both: write `{ header: X-Name }` or `{ json: path }`"))
-                    }
+                    Some(_) => Err(A::Error::custom("it is read at one place: write `{ json: path, before: _ }`")),
                 }
             }
         }
@@ -314,6 +329,7 @@ impl<'de> Deserialize<'de> for Pick {
         enum Place {
             Header,
             Json,
+            Before,
         }
         deserializer.deserialize_any(Of)
     }

@@ -165,7 +165,7 @@ fn form(request: &Request<'_>, body: &[u8]) -> Result<Vec<u8>, Refused> {
 }
 
 /// Whether the body is a form, as its header says.
-fn is_form(headers: &HeaderMap) -> bool {
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }

@@ -69,7 +69,9 @@ fn the_presets_cover_what_they_say() {
         let pick = |pick: &Option<switchyard_api::At<section::Pick>>, what: &str| match pick.as_ref().map(|pick| &pick.value) {
             Some(section::Pick::Header(name)) if signs.contains(&format!("{{header:{}}}", name.value)) => Some(what.to_owned()),
             // In the body, if that is signed; or it is one of the pieces.
-            Some(section::Pick::Json(path)) => (whole || signed_piece(&path.value)).then(|| what.to_owned()),
+            Some(section::Pick::Json(path) | section::Pick::Start { json: path, .. }) => {
+                (whole || signed_piece(&path.value)).then(|| what.to_owned())
+            }
             _ => None,
         };
         let mut covered: Vec<String> = whole.then(|| "body".to_owned()).into_iter().collect();
@@ -284,7 +286,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
     insta::assert_snapshot!(all.join("\n\n"), @r#"
         { secret: s1 }
         [missing-verify] source `shop` does not say how its sender is proven (no `verify` here)
-            help: add `verify:` with a preset (adyen, adyen-platform, aws-sns, azure-event-grid, bitbucket, cal-com, calendly, cloudevents, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, notion, orderchamp, paddle, pagerduty, paypal, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom), a form spelled out, or `none`
+            help: add `verify:` with a preset (adyen, adyen-platform, aws-sns, azure-event-grid, bigcommerce, bitbucket, cal-com, calendly, cloudevents, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, mollie-classic, notion, orderchamp, paddle, pagerduty, paypal, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom), a form spelled out, or `none`
 
         { verify: orderchmp, secret: s1 }
         [unknown-preset] unknown preset `orderchmp` (no sender has this name)
@@ -292,7 +294,7 @@ fn what_a_section_lacks_is_told_with_what_to_write() {
 
         { verify: ebay, secret: s1 }
         [unknown-preset] there is no such preset for `verify` (no sender has this name)
-            help: known are adyen, adyen-platform, aws-sns, azure-event-grid, bitbucket, cal-com, calendly, cloudevents, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, notion, orderchamp, paddle, pagerduty, paypal, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom, and `none`; or spell the form out: `hmac`, `public`, `bearer`, `token`, `basic`, `jwt`, `mtls`, `allow`
+            help: known are adyen, adyen-platform, aws-sns, azure-event-grid, bigcommerce, bitbucket, cal-com, calendly, cloudevents, discord, dropbox, exact-online, github, gitlab, gitlab-token, hubspot, hubspot-v1, hubspot-v2, intercom, jira, lemonsqueezy, linear, mailgun, meta, microsoft-graph, mollie, mollie-classic, notion, orderchamp, paddle, pagerduty, paypal, postmark, quickbooks, sendgrid, sentry, shopify, slack, square, standard-webhooks, standard-webhooks-v1a, stripe, svix, twilio, typeform, woocommerce, xero, zendesk, zoom, and `none`; or spell the form out: `hmac`, `public`, `bearer`, `token`, `basic`, `jwt`, `mtls`, `allow`
 
         { verify: orderchamp }
         [missing-secret] source `shop` has no secret to prove its signatures with (this needs `secret`)
