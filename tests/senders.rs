@@ -156,6 +156,23 @@ fn a_certificate_proves_a_sender_and_its_issuer_may_change_while_it_runs() {
         assert_eq!(said(&yard, path, shows), Ok(status), "{path}");
     }
     assert!(said(&yard, "/open", Some(&stranger)).is_err(), "one of another issuer ends the handshake");
+    // It got no answer, and is shown all the same.
+    let ended = |yard: &Yard| yard.json(&["refused", "--source", "-", "--cause", "certificate"]);
+    wait_for("the ended handshake to be shown", || !ended(&yard).is_empty());
+    let row = ended(&yard).remove(0);
+    assert_eq!(
+        (&row["status"], &row["source"], &row["path"], &row["peer"]),
+        (&401.into(), &serde_json::Value::Null, &"".into(), &"127.0.0.1".into())
+    );
+    assert_eq!(row["why"], "the connection ended before a request: its certificate is not of `server.tls.client_ca`, or not valid now");
+    // Who does not believe our own certificate, and who speaks no TLS.
+    assert!(shown(&yard, rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.der(), "/open", None).is_err());
+    assert!(http::request(&yard.daemon().events, "POST", "/open", &[], b"{}").is_err());
+    wait_for("both to be shown", || {
+        ["it does not believe our certificate", "it speaks no TLS"]
+            .iter()
+            .all(|why| yard.json(&["refused"]).iter().any(|row| row.to_string().contains(why)))
+    });
     let refused = yard.json(&["refused"]);
     assert!(refused.iter().any(|row| row.to_string().contains("no certificate of `server.tls.client_ca` was shown")), "{refused:?}");
     // Another issuer from now on; a half-written file keeps the one before.

@@ -4,8 +4,8 @@ use super::client::{Admin, Client, escape};
 use super::{Exit, block_on, show};
 use serde_json::Value;
 
-/// What was refused, newest first, with its cause: of each source, and of the paths that no source has, the last 64 are remembered until the
-/// daemon ends; all are counted.
+/// What was refused, newest first, with its cause: of each source, and of what came to none (also connections that ended before a request, with
+/// their TLS), the last 64 are remembered until the daemon ends; all requests are counted.
 #[derive(Debug, clap::Args)]
 pub struct Refused {
     /// Only at this source; `-` for what came to none.

@@ -110,6 +110,44 @@ impl Answer {
     }
 }
 
+/// Why a TLS handshake ended. What the other side sent is not quoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoTls {
+    /// It showed a certificate that is not believed.
+    #[error("its certificate is not of `server.tls.client_ca`, or not valid now")]
+    Certificate,
+    /// It does not believe ours.
+    #[error("it does not believe our certificate (`server.tls.cert`)")]
+    Ours,
+    /// It took too long.
+    #[error("its TLS handshake took too long")]
+    TooSlow,
+    /// Nothing that TLS begins with.
+    #[error("it speaks no TLS, or none that we do")]
+    Foreign,
+}
+
+impl NoTls {
+    /// From what TLS says; `None`: the other side was gone, which says nothing.
+    pub(super) fn of(wrong: &std::io::Error) -> Option<Self> {
+        use rustls::AlertDescription as Alert;
+        Some(match wrong.get_ref()?.downcast_ref::<rustls::Error>()? {
+            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => NoTls::Certificate,
+            rustls::Error::AlertReceived(
+                Alert::UnknownCA
+                | Alert::BadCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::CertificateRevoked
+                | Alert::UnsupportedCertificate
+                // What a name that it knows signed with another key.
+                | Alert::DecryptError,
+            ) => NoTls::Ours,
+            _ => NoTls::Foreign,
+        })
+    }
+}
+
 /// Why a request is not kept. `Display` is the line for people; the sender hears its [`Answer`] alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refuse {
@@ -137,6 +175,9 @@ pub enum Refuse {
     /// The head is none that a request has.
     #[error("what came is not HTTP: {0}")]
     NotHttp(&'static str),
+    /// The connection ended before a request.
+    #[error("the connection ended before a request: {0}")]
+    NoTls(NoTls),
     /// All bodies together are more than `server.body_budget`.
     #[error("the bodies being read reach `server.body_budget`")]
     NoBudget,
@@ -186,11 +227,11 @@ impl Refuse {
             Refuse::WrongMethod => Answer::WrongMethod,
             Refuse::TooManyHeaders => Answer::TooManyHeaders,
             Refuse::TooLarge(_) => Answer::TooLarge,
-            Refuse::TooSlow => Answer::TooSlow,
-            Refuse::Broken | Refuse::NotHttp(_) => Answer::Broken,
+            Refuse::TooSlow | Refuse::NoTls(NoTls::TooSlow) => Answer::TooSlow,
+            Refuse::Broken | Refuse::NotHttp(_) | Refuse::NoTls(NoTls::Ours | NoTls::Foreign) => Answer::Broken,
             Refuse::NoBudget | Refuse::Full | Refuse::Reserved => Answer::NoRoom,
             Refuse::Failed | Refuse::Late(_) | Refuse::NoKey(_) | Refuse::NotVisited(_) => Answer::CannotKeep,
-            Refuse::NotProven(_) | Refuse::Unnamed | Refuse::Foreign => Answer::NotProven,
+            Refuse::NotProven(_) | Refuse::Unnamed | Refuse::Foreign | Refuse::NoTls(NoTls::Certificate) => Answer::NotProven,
             Refuse::NoHandshake => Answer::NoHandshake,
         }
     }
@@ -200,6 +241,7 @@ impl Refuse {
         match self {
             Refuse::NotProven(why) => why.cause(),
             Refuse::NoHandshake => "handshake",
+            Refuse::NoTls(NoTls::Certificate | NoTls::Ours) => "certificate",
             _ => self.answer().name(),
         }
     }

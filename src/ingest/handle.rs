@@ -3,7 +3,7 @@
 //! The order is that of cost: path, method, size of the head, promised size of the body, body, proof, journal. Keeping is
 //! never broken off half-way: see [`Unbroken`].
 
-use super::answer::{self, Answer, Refuse};
+use super::answer::{self, Answer, NoTls, Refuse};
 use super::body::{self, Budget, Reserved};
 use super::coding;
 use super::counts::{Refusal, Tally};
@@ -317,6 +317,11 @@ impl<K: Keep> Ingest<K> {
     /// What a connection brought was no request.
     pub(super) fn not_http(&self, what: &'static str, peer: IpAddr) {
         self.elsewhere.refuse(Refusal::of(&Refuse::NotHttp(what), "", peer.to_canonical(), self.clock.wall()));
+    }
+
+    /// A connection ended before it brought a request: people are shown why, and nobody heard anything.
+    pub(super) fn not_tls(&self, why: NoTls, peer: IpAddr) {
+        self.elsewhere.show(Refusal::of(&Refuse::NoTls(why), "", peer.to_canonical(), self.clock.wall()));
     }
 
     /// Answers a request whose bytes could mean another one to somebody else.

@@ -3,6 +3,7 @@
 //! HTTP/1.1 alone. The first byte, the whole head, and the wait for the next request each have [`HEAD_WITHIN`] (the HTTP
 //! reader's timer runs from the connection's first moment); bodies and answers have their own times in `body` and `handle`.
 
+use super::answer::NoTls;
 use super::handle::{Ingest, Keep, Shown};
 use super::heads::Heads;
 use super::room::{Caps, Place, Room};
@@ -150,8 +151,16 @@ impl<K: Keep> Shared<K> {
                 let shown = certificates.and_then(|shown| shown.first()).map(|shown| Shown(shown.as_ref().into()));
                 self.requests(stream, peer, shown, place).await;
             }
-            Ok(Err(wrong)) => tracing::debug!(%peer, "no TLS: {wrong}"),
-            Err(_) => tracing::debug!(%peer, "no TLS: the handshake took too long"),
+            Ok(Err(wrong)) => {
+                tracing::debug!(%peer, "no TLS: {wrong}");
+                if let Some(why) = NoTls::of(&wrong) {
+                    self.ingest.not_tls(why, peer.ip());
+                }
+            }
+            Err(_) => {
+                tracing::debug!(%peer, "no TLS: the handshake took too long");
+                self.ingest.not_tls(NoTls::TooSlow, peer.ip());
+            }
         }
     }
 
