@@ -134,6 +134,48 @@ fn a_repair_keeps_the_damaged_file_says_what_is_lost_and_the_daemon_goes_on_from
 }
 
 #[test]
+fn a_journal_that_was_cut_or_emptied_is_told_in_one_line_and_what_is_left_of_it_goes_on() {
+    let mut yard = Yard::new(TO_FILE).start();
+    for n in 0..200 {
+        yard.post("A", &format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(2_000)));
+    }
+    wait_for("all to be settled", || yard.json(&["audit"])[0]["delivered"] == 200);
+    yard.signal("TERM");
+    assert_eq!(yard.ended(), Some(0));
+    let cut = |len: u64| {
+        let file = std::fs::OpenOptions::new().write(true).open(yard.path("data/journal.db")).unwrap();
+        file.set_len(len).unwrap();
+        let _ = std::fs::remove_file(yard.path("data/journal.db-wal"));
+    };
+    let whole = yard.path("data/journal.db").metadata().unwrap().len();
+    cut(whole / 2);
+    let (code, said) = told(yard.cli(&["run", "routes.yaml"]));
+    assert!(code == 75 && said.contains("`switchyard journal repair` saves what can be read"), "{code} {said}");
+    let (code, said) = told(yard.cli(&["journal", "check"]));
+    assert!(
+        code == 1 && said.contains("fault     the file: it was cut off, or its first pages are damaged: stop the daemon and run"),
+        "{code} {said}"
+    );
+    let (code, said) = told(yard.cli(&["journal", "repair"]));
+    assert!(code == 2 && said.contains("is replaced by what can be read of it"), "{code} {said}");
+    let (code, said) = told(yard.cli(&["journal", "repair", "--yes"]));
+    assert!(code == 0 && said.contains(" pages are there, and with the others went what stood on them"), "{code} {said}");
+    assert!(said.lines().count() < 20, "{said}");
+    assert!(yard.json(&["journal", "check"])[0]["events"].as_u64().is_some_and(|events| events > 50), "{said}");
+    assert_eq!(told(yard.cli(&["journal", "check"])).0, 0);
+    cut(0);
+    let lines = [&["run", "routes.yaml"][..], &["journal", "check"], &["journal", "repair", "--yes"]].map(|args| told(yard.cli(args)));
+    for (code, said) in lines {
+        let line =
+            "data/journal.db has 0 bytes and nothing of a journal: restore a copy of it, or move it away to start with an empty journal";
+        assert!(code == 75 && said.contains(line) && said.lines().count() == 1, "{code} {said}");
+    }
+    std::fs::rename(yard.path("data/journal.db"), yard.path("data/empty.db")).unwrap();
+    yard.run();
+    assert_eq!(yard.json(&["audit"])[0]["lost"], 0);
+}
+
+#[test]
 fn a_migration_says_what_it_would_do_and_copies_first() {
     let mut yard = Yard::new(TO_FILE).start();
     yard.post("A", "1");

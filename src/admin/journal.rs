@@ -18,7 +18,11 @@ impl From<DoctorError> for Wrong {
         let status = match why {
             DoctorError::Exists(_) | DoctorError::Sound(_) => 400,
             DoctorError::Missing(_) => 404,
-            DoctorError::Open(_) | DoctorError::Store(_) | DoctorError::Write { .. } | DoctorError::Unsound { .. } => 503,
+            DoctorError::Open(_)
+            | DoctorError::Store(_)
+            | DoctorError::Write { .. }
+            | DoctorError::Unsound { .. }
+            | DoctorError::Nothing(_) => 503,
         };
         Wrong(status, why.to_string())
     }

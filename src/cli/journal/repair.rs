@@ -21,7 +21,7 @@ impl Repair {
         let file = self.which.file()?;
         if !self.which.yes {
             // A repair that was broken off has been said yes to: there may be no journal to look at until it is through.
-            let faults = if doctor::is_half_repaired(&file) { 0 } else { doctor::check(&file)?.faults.len() };
+            let faults = if doctor::is_half_repaired(&file) { 0 } else { doctor::faults(&file)? };
             let question = format!("{} is replaced by what can be read of it ({})", file.display(), prose::count(faults, "fault"));
             if faults > 0 && !self.which.confirmed(&question)? {
                 return Ok(Exit::No);

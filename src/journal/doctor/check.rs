@@ -1,5 +1,6 @@
 //! Whether a journal is sound: the file's own structure, each row's bytes, and whether every plan is accounted for.
 
+use super::source::open_torn;
 use super::{DoctorError, open};
 use crate::journal::sqlite::{self, LooseRow, Names, trouble};
 use crate::journal::store::StoreError;
@@ -83,27 +84,49 @@ struct Seen {
 /// # Errors
 /// The file cannot be opened as a journal. What is damaged inside is no error but a fault.
 pub fn check(path: &Path) -> Result<Checkup, DoctorError> {
-    let (db, schema) = open(path)?;
-    let mut checkup = Checkup { schema, ..Checkup::default() };
-    structure(&db, &mut checkup)?;
-    let mut names = match Names::load(&db) {
-        Ok(names) => names,
-        Err(error) => return unreadable(checkup, error, "the names of sources, outputs and routes can't be read"),
-    };
-    let mut after = Seq(0);
-    loop {
-        match page(&db, &mut names, after, &mut checkup) {
-            Ok(Some(last)) => after = last,
-            Ok(None) => break,
-            Err(error) => return unreadable(checkup, error, &format!("what comes after place {} can't be read", after.0)),
+    let mut checkup = Checkup::default();
+    let db = match open(path) {
+        Ok((db, schema)) => {
+            checkup.schema = schema;
+            db
         }
+        Err(why) => {
+            let (db, schema) = open_torn(path, why)?;
+            checkup.schema = schema;
+            checkup.fault(None, "the file: it was cut off, or its first pages are damaged", REPAIR);
+            // What is not there is no fault of reading.
+            if let Err((_, what)) = rows(&db, &mut checkup) {
+                checkup.fault(None, what, REPAIR);
+            }
+            return Ok(checkup);
+        }
+    };
+    structure(&db, &mut checkup)?;
+    match rows(&db, &mut checkup) {
+        Ok(()) => Ok(checkup),
+        Err((error, what)) => unreadable(checkup, error, &what),
     }
-    if schema >= sqlite::SCHEMA_WITH_ORDER
-        && let Err(error) = stuck(&db, &mut checkup)
+}
+
+/// Every row; where it can't go on, why, and what can't be read.
+fn rows(db: &Connection, checkup: &mut Checkup) -> Result<(), (rusqlite::Error, String)> {
+    let cannot = |what: String| move |error| (error, what);
+    let mut names = Names::load(db).map_err(cannot("the names of sources, outputs and routes can't be read".into()))?;
+    let mut after = Seq(0);
+    while let Some(last) =
+        page(db, &mut names, after, checkup).map_err(cannot(format!("what comes after place {} can't be read", after.0)))?
     {
-        return unreadable(checkup, error, "the lines of `order_by` can't be read");
+        if last <= after {
+            // Half a page: its rows have no place.
+            checkup.fault(None, format!("what comes after place {} can't be read", after.0), REPAIR);
+            break;
+        }
+        after = last;
     }
-    Ok(checkup)
+    if checkup.schema >= sqlite::SCHEMA_WITH_ORDER {
+        stuck(db, checkup).map_err(cannot("the lines of `order_by` can't be read".into()))?;
+    }
+    Ok(())
 }
 
 /// A page that is damaged is a fault; anything else ends the check.

@@ -7,18 +7,22 @@
 
 mod backup;
 mod check;
+mod gap;
 mod migrate;
 mod repair;
 mod salvage;
+mod source;
 mod stats;
 
+#[cfg(test)]
+mod cut_tests;
 #[cfg(test)]
 mod tests;
 
 pub use backup::{Copied, backup};
 pub use check::{Checkup, Fault, check};
 pub use migrate::{Schemas, migrate, schemas};
-pub use repair::{Repaired, is_half_repaired, repair};
+pub use repair::{Repaired, faults, is_half_repaired, repair};
 pub use stats::{Figures, OutputFigures, stats};
 
 use super::sqlite::{self, OpenError, beside, trouble};
@@ -41,6 +45,9 @@ pub enum DoctorError {
     /// A file stands in the way.
     #[error("{0} exists already and is left as it is: name another file, or move that one away")]
     Exists(PathBuf),
+    /// It is damaged from its beginning on.
+    #[error("nothing of {0} can be read: restore a copy of it, or move it away to start with an empty journal")]
+    Nothing(PathBuf),
     /// Nothing is wrong with it.
     #[error("{0} is sound: there is nothing to repair")]
     Sound(PathBuf),
@@ -70,7 +77,7 @@ impl DoctorError {
             DoctorError::Open(why) => why.exit_code(),
             DoctorError::Store(why) => why.exit_code().unwrap_or(74),
             DoctorError::Write { .. } => 74,
-            DoctorError::Unsound { .. } => 75,
+            DoctorError::Unsound { .. } | DoctorError::Nothing(_) => 75,
         }
     }
 }
@@ -81,6 +88,7 @@ fn open(path: &Path) -> Result<(Connection, i64), DoctorError> {
     if !path.try_exists().unwrap_or(true) {
         return Err(DoctorError::Missing(path.to_owned()));
     }
+    sqlite::refuse_emptied(path, true)?;
     let db = sqlite::open_reader(path).map_err(trouble("open the journal"))?;
     let schema = sqlite::schema_of(&db, path)?;
     Ok((db, schema))

@@ -4,8 +4,10 @@
 //! goes on where it stopped.
 
 use super::salvage::Salvage;
-use super::{DoctorError, check, not_written, open, sync_folder};
-use crate::journal::sqlite::{self, DaemonLock, Names, REPAIRING, beside, trouble};
+use super::source::Source;
+use super::{DoctorError, check, not_written, sync_folder};
+use crate::journal::sqlite::{self, DaemonLock, Names, OpenError, REPAIRING, beside, trouble};
+use crate::journal::store::StoreError;
 use crate::model::Timestamp;
 use rusqlite::Connection;
 use serde::Serialize;
@@ -54,7 +56,7 @@ pub fn repair(path: &Path, now: Timestamp) -> Result<Repaired, DoctorError> {
         swap(path, &stamp)?;
         return Ok(Repaired { before: before(path, &stamp), damaged: damaged(path, &stamp), ..Repaired::default() });
     }
-    if check(path)?.is_sound() {
+    if faults(path)? == 0 {
         return Err(DoctorError::Sound(path.to_owned()));
     }
     let stamp = now.0.to_string();
@@ -74,12 +76,25 @@ pub fn repair(path: &Path, now: Timestamp) -> Result<Repaired, DoctorError> {
     Ok(report)
 }
 
+/// How many faults a repair would mend.
+///
+/// # Errors
+/// Nothing of the file can be read.
+pub fn faults(path: &Path) -> Result<usize, DoctorError> {
+    match check(path) {
+        Err(DoctorError::Open(OpenError::Emptied { log: true, .. })) => Ok(1),
+        // Its help would be what is being tried.
+        Err(DoctorError::Open(OpenError::Store { cause: StoreError::Corrupt { .. }, .. })) => Err(DoctorError::Nothing(path.to_owned())),
+        checked => Ok(checked?.faults.len()),
+    }
+}
+
 fn make(path: &Path, new: &Path, damaged: &Path, now: Timestamp, report: &mut Repaired) -> Result<(), DoctorError> {
-    let (from, schema) = open(path)?;
+    let source = Source::open(path)?;
     for file in [new, damaged] {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(not_written(file))?;
     }
-    let to = sqlite::open_writer(new)?;
+    let to = sqlite::open_writer(new, false)?;
     let salvage = |report: &mut Repaired| -> rusqlite::Result<()> {
         // Its log stays short: nobody reads there.
         to.pragma_update(None, "wal_autocheckpoint", 1_000)?;
@@ -87,12 +102,12 @@ fn make(path: &Path, new: &Path, damaged: &Path, now: Timestamp, report: &mut Re
         // One transaction: it holds little, and is of no use half.
         let all = side.unchecked_transaction()?;
         let names = Names::load(&to)?;
-        Salvage { from: &from, schema, names, to: &to, side: &all, report }.run(now)?;
+        Salvage { from: &source, names, to: &to, side: &all, report }.run(now)?;
         all.commit()?;
         to.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))
     };
     salvage(report).map_err(trouble("save what can be read"))?;
-    drop((from, to));
+    drop((source, to));
     let owner = std::fs::metadata(path).map_err(not_written(path))?;
     for file in [new, damaged] {
         // Whoever repairs may be another than the daemon's user, to whom the journal belongs.

@@ -1,11 +1,13 @@
 //! Copying what can be read of a damaged journal into a new one, row by row, and what is damaged into a file of its own.
 
+use super::gap::Gap;
 use super::repair::Repaired;
+use super::source::Source;
 use crate::journal::backlog::DAMAGED;
 use crate::journal::sqlite::{self, Found, LooseRow, Names};
 use crate::model::{BEHIND, COLLECTED, Seq, State, Timestamp};
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
 use std::collections::BTreeMap;
 
 /// Events copied in one transaction.
@@ -32,8 +34,7 @@ const ROW: &str = "target, ordinal, output, state, closes, due_at, attempts, rep
 
 /// From where, to where, and what was found.
 pub struct Salvage<'s> {
-    pub from: &'s Connection,
-    pub schema: i64,
+    pub from: &'s Source,
     pub names: Names,
     pub to: &'s Connection,
     pub side: &'s Connection,
@@ -44,21 +45,30 @@ impl Salvage<'_> {
     /// Copies all that can be read.
     pub fn run(mut self, now: Timestamp) -> rusqlite::Result<()> {
         self.side.execute_batch(SIDE)?;
+        if let Some(lost) = &self.from.lost {
+            self.lose(lost.clone())?;
+        }
         for (table, since, columns) in PLAIN {
-            if self.schema >= since {
+            if self.from.schema >= since {
                 self.plain(table, columns)?;
             }
         }
         self.names.reload(self.to)?;
-        let last = self.last()?;
+        let (last, known) = self.last()?;
+        let (mut events, mut rows) = (Gap::default(), Gap::default());
         let mut from = 1;
         while from <= last {
             let to = from.saturating_add(SLICE - 1).min(last);
             let slice = self.to.unchecked_transaction()?;
-            self.events(from, to)?;
-            self.deliveries(from, to)?;
+            self.events(from, to, &mut events)?;
+            self.deliveries(from, to, &mut rows)?;
             slice.commit()?;
             from = to + 1;
+        }
+        self.lost_events(events.end())?;
+        self.lost_rows(rows.end())?;
+        if !known {
+            self.lose(format!("what came after place {last} can't be read, and nothing says what that was"))?;
         }
         self.lines(now)?;
         self.watermark()
@@ -72,7 +82,7 @@ impl Salvage<'_> {
 
     /// One of the small tables: until it can't be read any further.
     fn plain(&mut self, table: &str, columns: &str) -> rusqlite::Result<()> {
-        let mut select = match self.from.prepare(&format!("SELECT {columns} FROM {table}")) {
+        let mut select = match self.from.db.prepare(&format!("SELECT {columns} FROM {table}")) {
             Ok(select) => select,
             Err(error) => return unreadable(error).and_then(|()| self.lose(format!("the table of {table} can't be read"))),
         };
@@ -87,69 +97,106 @@ impl Salvage<'_> {
         }
     }
 
-    /// The last event's place: by the table, else by its index, else by the deliveries.
-    fn last(&self) -> rusqlite::Result<i64> {
+    /// The last event's place: by the table, else by its index, else by the deliveries; else the last that can be read, and false.
+    fn last(&self) -> rusqlite::Result<(i64, bool)> {
         let ways = [
             "SELECT max(seq) FROM events",
             "SELECT max(seq) FROM (SELECT seq FROM events INDEXED BY events_received)",
             "SELECT max(event) FROM deliveries",
         ];
-        let mut failed = Ok(0);
         for way in ways {
-            match self.from.query_row(way, [], |row| row.get::<_, Option<i64>>(0)) {
-                Ok(last) => return Ok(last.unwrap_or(0)),
-                Err(error) => failed = Err(error),
+            match self.from.db.query_row(way, [], |row| row.get::<_, Option<i64>>(0)) {
+                Ok(last) => return Ok((last.unwrap_or(0), true)),
+                Err(error) => unreadable(error)?,
             }
         }
-        failed
+        // The furthest step that finds an event, again and again: beyond the last that there is, each is kept from it by what can't be read.
+        let mut last = 0;
+        while let Some(further) = (0..i64::BITS - 2).rev().find_map(|step| self.first_from(last + (1 << step))) {
+            last = further;
+        }
+        Ok((last, false))
+    }
+
+    /// The first event from a place on, if that can be read.
+    fn first_from(&self, place: i64) -> Option<i64> {
+        let first = "SELECT seq FROM events WHERE seq >= ? ORDER BY seq LIMIT 1";
+        let found = self.from.db.prepare_cached(first).and_then(|mut first| first.query_row([place], |row| row.get(0)));
+        found.ok().filter(|found| *found >= place)
     }
 
     /// Events of these places; where a page can't be read, the places around it are tried one by one.
-    fn events(&mut self, from: i64, to: i64) -> rusqlite::Result<()> {
+    fn events(&mut self, from: i64, to: i64, gap: &mut Gap) -> rusqlite::Result<()> {
         let mut ranges = vec![(from, to)];
         while let Some((from, to)) = ranges.pop() {
             let mut after = from - 1;
-            let read = self.events_in(from, to, &mut after);
-            match read {
-                Ok(()) => {}
-                Err(error) => {
-                    unreadable(error)?;
-                    match (after + 1).cmp(&to) {
-                        std::cmp::Ordering::Greater => {}
-                        std::cmp::Ordering::Equal => self.lost_event(to)?,
-                        std::cmp::Ordering::Less => {
-                            let middle = after + 1 + (to - after - 1) / 2;
-                            ranges.extend([(middle + 1, to), (after + 1, middle)]);
-                        }
-                    }
+            let whole = match self.events_in(from, to, &mut after) {
+                Err(error) => unreadable(error).map(|()| false)?,
+                Ok(whole) => whole,
+            };
+            if after >= from {
+                self.lost_events(gap.end())?;
+            }
+            match (after + 1).cmp(&to) {
+                std::cmp::Ordering::Equal if !whole => self.lost_events(gap.with(to))?,
+                std::cmp::Ordering::Less if !whole => {
+                    let middle = after + 1 + (to - after - 1) / 2;
+                    ranges.extend([(middle + 1, to), (after + 1, middle)]);
                 }
+                _ => {}
             }
         }
         Ok(())
     }
 
-    fn lost_event(&mut self, place: i64) -> rusqlite::Result<()> {
-        // Most places of a range that can't be read may never have had an event: the index of times knows.
-        let at = "SELECT received_at FROM events INDEXED BY events_received WHERE +seq = ?";
-        match self.from.prepare_cached(at).and_then(|mut at| at.query_row([place], |row| row.get::<_, i64>(0)).optional()) {
-            Ok(None) => Ok(()),
-            Ok(Some(at)) => self.lose(format!("the event at place {place}, received {}, can't be read", Timestamp(at))),
-            Err(_) => self.lose(format!("what was at place {place} can't be read")),
+    /// Places that can't be read, as the index of times knows them: most of them may never have had an event.
+    fn lost_events(&mut self, gap: Option<(i64, i64)>) -> rusqlite::Result<()> {
+        let Some((from, to)) = gap else { return Ok(()) };
+        let mut known = vec![];
+        let named = self.named(from, to, &mut known);
+        known.sort_unstable();
+        for (place, at) in known {
+            self.lose(format!("the event at place {place}, received {}, can't be read", Timestamp(at)))?;
+        }
+        match named {
+            Ok(()) => Ok(()),
+            Err(error) => unreadable(error).and_then(|()| self.lose(format!("what was at {} can't be read", Gap::place(from, to)))),
         }
     }
 
-    fn events_in(&mut self, from: i64, to: i64, after: &mut i64) -> rusqlite::Result<()> {
-        let (db, mut found) = (self.from, vec![]);
+    fn named(&self, from: i64, to: i64, known: &mut Vec<(i64, i64)>) -> rusqlite::Result<()> {
+        let at = "SELECT seq, received_at FROM events INDEXED BY events_received WHERE +seq BETWEEN ? AND ?";
+        let mut at = self.from.db.prepare_cached(at)?;
+        let mut rows = at.query([from, to])?;
+        while let Some(row) = rows.next()? {
+            known.push((row.get(0)?, row.get(1)?));
+        }
+        Ok(())
+    }
+
+    fn lost_rows(&mut self, gap: Option<(i64, i64)>) -> rusqlite::Result<()> {
+        let Some((from, to)) = gap else { return Ok(()) };
+        let event = if from == to { "the event" } else { "the events" };
+        self.lose(format!("rows of deliveries of {event} at {} can't be read: these are delivered again", Gap::place(from, to)))
+    }
+
+    /// False: from some place on rows are not where they should be.
+    fn events_in(&mut self, from: i64, to: i64, after: &mut i64) -> rusqlite::Result<bool> {
+        let (db, mut found) = (&self.from.db, vec![]);
         // One at a time: whether its bytes are those that were kept is asked of the whole row.
         let mut select = db.prepare_cached(&format!("SELECT seq, {EVENT} FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"))?;
         let mut rows = select.query([from, to])?;
         while let Some(row) = rows.next()? {
             let seq: i64 = row.get(0)?;
+            if seq <= *after {
+                // What was cut off a page reads as rows of nothing.
+                return Ok(false);
+            }
             sqlite::each_event(db, &mut self.names, Seq(seq - 1), 1, |event, _| found.push(event))?;
             self.event(row, found.pop().filter(|event| event.kept.seq.0 == seq))?;
             *after = seq;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn event(&mut self, row: &Row<'_>, found: Option<Found>) -> rusqlite::Result<()> {
@@ -195,7 +242,7 @@ impl Salvage<'_> {
     }
 
     /// Rows of the deliveries of these places, event by event where a page can't be read.
-    fn deliveries(&mut self, from: i64, to: i64) -> rusqlite::Result<()> {
+    fn deliveries(&mut self, from: i64, to: i64, gap: &mut Gap) -> rusqlite::Result<()> {
         let Err(error) = self.deliveries_in(from, to) else { return Ok(()) };
         unreadable(error)?;
         for place in from..=to {
@@ -203,7 +250,7 @@ impl Salvage<'_> {
                 unreadable(error)?;
                 let there: bool = self.to.prepare_cached("SELECT 1 FROM events WHERE seq = ?")?.exists([place])?;
                 if there {
-                    self.lose(format!("rows of deliveries of the event at place {place} can't be read: these are delivered again"))?;
+                    self.lost_rows(gap.with(place))?;
                 }
             }
         }
@@ -211,8 +258,8 @@ impl Salvage<'_> {
     }
 
     fn deliveries_in(&mut self, from: i64, to: i64) -> rusqlite::Result<()> {
-        let db = self.from;
-        let order = match self.schema {
+        let db = &self.from.db;
+        let order = match self.from.schema {
             sqlite::SCHEMA_WITH_ON_DEAD.. => ", order_key, turn_at, on_dead",
             sqlite::SCHEMA_WITH_ORDER.. => ", order_key, turn_at",
             _ => "",
@@ -319,7 +366,9 @@ impl Salvage<'_> {
 
 /// Passes over what is damaged; anything else ends the repair.
 fn unreadable(error: rusqlite::Error) -> rusqlite::Result<()> {
-    let damaged = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure))
+    // Of a schema that can't be read some tables are not there: `Unknown`, as what is asked for is ours.
+    let codes = [ErrorCode::DatabaseCorrupt, ErrorCode::SystemIoFailure, ErrorCode::Unknown];
+    let damaged = error.sqlite_error_code().is_some_and(|code| codes.contains(&code))
         || matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..));
     if damaged { Ok(()) } else { Err(error) }
 }

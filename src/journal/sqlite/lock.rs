@@ -1,7 +1,7 @@
 //! One daemon per file: a lock beside it that names who holds it.
 //!
 //! The lock is on a file of its own, never on SQLite's: closing any descriptor of those drops SQLite's own locks
-//! (sqlite.org/howtocorrupt.html §2.2).
+//! (sqlite.org/howtocorrupt.html §2.2). It remembers too whether there was a journal: an emptied file is no new one.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -13,11 +13,15 @@ use std::time::Duration;
 const TRIES: usize = 5;
 const BETWEEN: Duration = Duration::from_millis(20);
 
+/// Stands in the lock's file once the journal has its tables.
+const MADE: &str = "made";
+
 /// Held while it lives.
 #[derive(Debug)]
 pub struct DaemonLock {
     /// Closing it lets go of the lock.
-    _held: File,
+    held: File,
+    made: bool,
 }
 
 /// Why the journal is not ours.
@@ -53,7 +57,7 @@ impl DaemonLock {
         }
         let beside = beside(path);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&beside);
-        let mut file = open.map_err(named(&beside))?;
+        let file = open.map_err(named(&beside))?;
         let mut tries = 1;
         loop {
             match file.try_lock() {
@@ -66,13 +70,36 @@ impl DaemonLock {
                 Err(TryLockError::Error(cause)) => return Err(named(&beside)(cause)),
             }
         }
-        let say = |file: &mut File| {
-            file.set_len(0)?;
-            file.rewind()?;
-            writeln!(file, "{}", std::process::id())
-        };
-        say(&mut file).map_err(named(&beside))?;
-        Ok(DaemonLock { _held: file })
+        let mut said = String::new();
+        // What can't be read says nothing.
+        let _ = (&file).take(40).read_to_string(&mut said);
+        // Whoever removed the journal begins anew.
+        let made = said.split_whitespace().nth(1) == Some(MADE) && path.exists();
+        let mut lock = DaemonLock { held: file, made };
+        lock.say().map_err(named(&beside))?;
+        Ok(lock)
+    }
+
+    /// Whether the file was a journal before.
+    pub fn had_journal(&self) -> bool {
+        self.made
+    }
+
+    /// The file is a journal from now on; durable when this returns, for what empties a file may be a loss of power.
+    pub fn keep_in_mind(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.made, true) {
+            self.say()?;
+            self.held.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn say(&mut self) -> io::Result<()> {
+        let said = format!("{}\n{}\n", std::process::id(), if self.made { MADE } else { "" });
+        // Cut after it, not before: on a full disk there is no other space than what it has.
+        self.held.rewind()?;
+        self.held.write_all(said.as_bytes())?;
+        self.held.set_len(said.len() as u64)
     }
 }
 
@@ -89,8 +116,7 @@ pub fn holder(path: &Path) -> Option<String> {
 fn pid_in(file: File) -> String {
     let mut pid = String::new();
     let _ = file.take(20).read_to_string(&mut pid);
-    let pid = pid.trim();
-    if pid.is_empty() { "?" } else { pid }.to_owned()
+    pid.split_whitespace().next().unwrap_or("?").to_owned()
 }
 
 /// `<path>.lock`.

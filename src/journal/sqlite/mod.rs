@@ -43,7 +43,7 @@ pub(super) use repeats::{DUPLICATES_MAX, duplicate, duplicates};
 pub(super) use replay::{COLUMNS as REPLAY_COLUMNS, asked_again, replays};
 pub(super) use schema::{
     SCHEMA_WITH_CONFIGS, SCHEMA_WITH_DUPLICATES, SCHEMA_WITH_GONE, SCHEMA_WITH_ON_DEAD, SCHEMA_WITH_ORDER, SCHEMA_WITH_REPLAYS,
-    open_reader, open_writer, schema_of,
+    open_damaged, open_reader, open_writer, schema_of,
 };
 pub(super) use vault::sealed;
 
@@ -136,6 +136,16 @@ pub enum OpenError {
         /// Its log.
         log: PathBuf,
     },
+    /// It was emptied, or never filled.
+    #[error("{path} has {bytes} bytes{}", emptied_todo(*log))]
+    Emptied {
+        /// The journal's file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// Whether its log has something.
+        log: bool,
+    },
     /// Something else's database.
     #[error("{path} is a database of something else: point `journal.url` at a file of its own")]
     NotAJournal {
@@ -168,11 +178,25 @@ pub enum OpenError {
     },
 }
 
+fn emptied_todo(log: bool) -> &'static str {
+    if log {
+        ", and its log is there: `switchyard journal repair` saves what the log has"
+    } else {
+        " and nothing of a journal: restore a copy of it, or move it away to start with an empty journal"
+    }
+}
+
 impl OpenError {
+    fn emptied(path: &Path) -> Self {
+        let len = |path: &Path| path.metadata().map_or(0, |file| file.len());
+        OpenError::Emptied { path: path.to_owned(), bytes: len(path), log: len(&beside(path, "-wal")) > 0 }
+    }
+
     /// The daemon's exit code for it: 75 for a damaged file, else 74.
     pub fn exit_code(&self) -> u8 {
         match self {
             OpenError::Store { cause, .. } => cause.exit_code().unwrap_or(74),
+            OpenError::Emptied { .. } => 75,
             _ => 74,
         }
     }
@@ -182,7 +206,7 @@ impl SqliteStore {
     /// Opens the journal at `path`, or makes it. `window` is the longest time after which any source still calls a repeat a
     /// repeat: keys that old are read back.
     pub fn open(path: &Path, window: Duration, now: Timestamp) -> Result<Self, OpenError> {
-        let lock = DaemonLock::take(path)?;
+        let mut lock = DaemonLock::take(path)?;
         if beside(path, REPAIRING).exists() {
             return Err(OpenError::HalfRepaired { path: path.to_owned() });
         }
@@ -190,8 +214,10 @@ impl SqliteStore {
         if !path.exists() && log.metadata().is_ok_and(|log| log.len() > 0) {
             return Err(OpenError::Gone { path: path.to_owned(), log });
         }
+        refuse_emptied(path, lock.had_journal())?;
         make_private(path)?;
-        let db = schema::open_writer(path)?;
+        let db = schema::open_writer(path, lock.had_journal())?;
+        lock.keep_in_mind().map_err(|cause| OpenError::Make { path: beside(path, ".lock"), cause })?;
         // One, so that a log left by a crash is cut at the first rest.
         let pages = Arc::new(AtomicU32::new(1));
         let log = Log { pages: Arc::clone(&pages), copied: 0 };
@@ -265,6 +291,21 @@ pub fn beside(path: &Path, more: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(more);
     name.into()
+}
+
+/// The least that a file with something in it has: a page, of SQLite's smallest.
+const LEAST: u64 = 512;
+
+/// Refuses a file with less than a page in it, unless it is new: empty, without a log and where there `was` no journal, as a daemon leaves it
+/// that is killed at its first start. SQLite would take it for new, and remove its log.
+pub fn refuse_emptied(path: &Path, was: bool) -> Result<(), OpenError> {
+    match path.metadata() {
+        Ok(file) if file.len() < LEAST => match OpenError::emptied(path) {
+            OpenError::Emptied { bytes: 0, log: false, .. } if !was => Ok(()),
+            emptied => Err(emptied),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// Makes the file readable by us alone; SQLite gives its log the same mode. Only before any connection of ours is open.

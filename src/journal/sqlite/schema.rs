@@ -184,14 +184,18 @@ enum Found {
     Schema(i64),
 }
 
-/// Opens the writer's connection of the file at `path`, makes the tables in a new file, refuses what is not ours.
-pub fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+/// Opens the writer's connection of the file at `path`, makes the tables in a new file, refuses what is not ours. Where there `was` a journal,
+/// a file without tables is no new one.
+pub fn open_writer(path: &Path, was: bool) -> Result<Connection, OpenError> {
     if rusqlite::version_number() < SQLITE_MIN {
         return Err(OpenError::SqliteTooOld { found: rusqlite::version().to_owned() });
     }
     let db = Connection::open(path).map_err(failed(path, "open"))?;
     db.busy_timeout(BUSY).map_err(failed(path, "open"))?;
     let found = check_version(&db, path)?;
+    if found == Found::Nothing && was {
+        return Err(OpenError::emptied(path));
+    }
     if found == Found::Nothing {
         // Before the first table, or it has no effect.
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(failed(path, "open"))?;
@@ -227,6 +231,16 @@ pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
+/// Opens what is left of a damaged journal for reading, with its schema: also one that ends before its last page, or whose tables can't all
+/// be read; those are not there then.
+pub fn open_damaged(path: &Path) -> Result<(Connection, i64), OpenError> {
+    let db = open_reader(path).map_err(failed(path, "open"))?;
+    // The only way in which SQLite opens a file that is shorter than it says, or reads what it can of the schema.
+    db.pragma_update(None, "writable_schema", true).map_err(failed(path, "open"))?;
+    let (application, version) = numbers(&db, path)?;
+    known(path, application, version).map(|schema| (db, schema))
+}
+
 /// The schema of a journal that is only read; refuses what is none, or newer than this program.
 pub fn schema_of(db: &Connection, path: &Path) -> Result<i64, OpenError> {
     match check_version(db, path)? {
@@ -237,13 +251,24 @@ pub fn schema_of(db: &Connection, path: &Path) -> Result<i64, OpenError> {
 
 /// What the file is; refuses what is not a journal or was written by a newer program.
 fn check_version(db: &Connection, path: &Path) -> Result<Found, OpenError> {
-    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed(path, "read the schema's number"));
-    let (application, version) = (number("application_id")?, number("user_version")?);
+    let (application, version) = numbers(db, path)?;
     let objects: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed(path, "read the schema"))?;
-    match (application, version, objects) {
-        (0, 0, 0) => Ok(Found::Nothing),
-        (APPLICATION, 1..=SCHEMA, _) => Ok(Found::Schema(version)),
-        (APPLICATION, found, _) => Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA }),
+    if (application, version, objects) == (0, 0, 0) {
+        return Ok(Found::Nothing);
+    }
+    known(path, application, version).map(Found::Schema)
+}
+
+/// Whose the file is, and its schema.
+fn numbers(db: &Connection, path: &Path) -> Result<(i64, i64), OpenError> {
+    let number = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed(path, "read the schema's number"));
+    Ok((number("application_id")?, number("user_version")?))
+}
+
+fn known(path: &Path, application: i64, version: i64) -> Result<i64, OpenError> {
+    match (application, version) {
+        (APPLICATION, 1..=SCHEMA) => Ok(version),
+        (APPLICATION, found) => Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA }),
         _ => Err(OpenError::NotAJournal { path: path.to_owned() }),
     }
 }
