@@ -21,7 +21,6 @@ use crate::model::{Clock, ConfigVersion, Instant, Kept};
 use crate::verify::Documents;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -251,16 +250,14 @@ fn open_doors(blueprint: &Blueprint, recovered: Recovered, folder: &Path) -> Res
     let listen = |address: SocketAddr, key: &'static str| listener_at(address).map_err(|cause| StartError::Listen { address, key, cause });
     let events = listen(blueprint.server.listen, "server.listen")?;
     let admin = listen(blueprint.admin.listen.value, "server.admin.listen")?;
-    let token = blueprint.admin.token.as_ref().map_or_else(door::token, |token| token.value.clone());
     let address = admin.local_addr().unwrap_or(blueprint.admin.listen.value);
-    match door::open(folder, address, &token) {
-        Err(why) if why.kind() == ErrorKind::StorageFull => {
-            tracing::warn!(folder = %folder.display(), "no space for `admin.json`: the command line finds this daemon only with `--admin` and a token");
-        }
-        opened => opened.map_err(|cause| StartError::Folder { folder: folder.to_owned(), cause })?,
+    let configured = blueprint.admin.token.as_ref().map(|token| &token.value);
+    let door = door::open(folder, address, configured).map_err(|cause| StartError::Folder { folder: folder.to_owned(), cause })?;
+    if !door.found {
+        tracing::warn!(folder = %folder.display(), "no space for `admin.json`: the command line finds this daemon only with `--admin` and a token");
     }
     let read_token = blueprint.admin.read_token.as_ref().map(|token| token.value.clone());
-    Ok((Doors { events, caps: blueprint.server.caps, recovered }, AdminDoor { listener: admin, token, read_token }))
+    Ok((Doors { events, caps: blueprint.server.caps, recovered }, AdminDoor { listener: admin, token: door.token, read_token }))
 }
 
 impl Running {
