@@ -93,8 +93,10 @@ pub struct OutputNumbers {
     pub name: String,
     /// Deliveries by what became of their attempts.
     pub outcomes: Vec<(&'static str, u64)>,
-    /// Deliveries in memory that are not over.
+    /// Deliveries that wait, in memory and in the journal.
     pub waiting: u64,
+    /// Deliveries that are held.
+    pub held: u64,
     /// Attempts under way.
     pub in_flight: u64,
     /// Whether its breaker is closed.
@@ -148,18 +150,20 @@ pub fn metrics(numbers: Snapshot) -> String {
     );
     counters(&mut registry, "refused", "Requests refused", numbers.refused.into_iter().map(|(status, n)| (Status { status }, n)).collect());
     let mut outcomes = vec![];
-    let (mut waiting, mut in_flight, mut up, mut paused, mut oldest) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut waiting, mut held, mut in_flight, mut up, mut paused, mut oldest) = (vec![], vec![], vec![], vec![], vec![], vec![]);
     for one in numbers.outputs {
         let label = || Output { output: one.name.clone() };
         outcomes.extend(one.outcomes.iter().map(|(outcome, n)| (Attempt { output: one.name.clone(), outcome }, *n)));
         waiting.push((label(), one.waiting));
+        held.push((label(), one.held));
         in_flight.push((label(), one.in_flight));
         up.push((label(), u64::from(one.up)));
         paused.push((label(), u64::from(one.paused)));
         oldest.push((label(), one.oldest_due));
     }
     counters(&mut registry, "deliveries", "Attempts of deliveries by outcome", outcomes);
-    gauges(&mut registry, "waiting", "Deliveries in memory that are not over", waiting);
+    gauges(&mut registry, "waiting", "Deliveries that wait, in memory and in the journal", waiting);
+    gauges(&mut registry, "held", "Deliveries that are held", held);
     gauges(&mut registry, "in_flight", "Attempts under way", in_flight);
     gauges(&mut registry, "output_up", "1 while the output's breaker is closed", up);
     gauges(&mut registry, "output_paused", "1 while somebody paused the output", paused);

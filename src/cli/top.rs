@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Puts the cursor home and clears what is below it (ECMA-48).
 const HOME: &str = "\x1b[H\x1b[J";
 
-/// A live table of outputs: how they stand and why, what is under way and waits, and how many deliveries and failures there are a second.
+/// A live table of outputs: how they stand and why, what is under way, waits and is held, and how many deliveries and failures there are a second.
 #[derive(Debug, clap::Args)]
 pub struct Top {
     /// Shows the table once, measured over one interval, and ends; what is no terminal gets that too.
@@ -89,7 +89,7 @@ fn secrets(secrets: &Value) -> Value {
     several.iter().map(one).collect::<Vec<_>>().join(", ").into()
 }
 
-const COLUMNS: [show::Column; 9] = [
+const COLUMNS: [show::Column; 10] = [
     ("OUTPUT", "/output"),
     ("TYPE", "/type"),
     ("STATE", "/state"),
@@ -97,6 +97,7 @@ const COLUMNS: [show::Column; 9] = [
     ("FAIL/S", "/failed_a_second"),
     ("UNDER WAY", "/in_flight"),
     ("WAITING", "/waiting"),
+    ("HELD", "/held"),
     ("REPLAYS", "/replays"),
     ("WHY", "/why"),
 ];
@@ -131,11 +132,11 @@ fn rows(outputs: &[Value], before: &Done, seconds: f64) -> Vec<Value> {
         let (good_then, bad_then) = before.get(name).copied().unwrap_or((good, bad));
         let a_second = |now: u64, then: u64| (now.saturating_sub(then) as f64 / seconds * 10.0).round() / 10.0;
         let state = if output["paused"] == true { "paused".into() } else { output["state"].clone() };
-        let held = output["held"].as_array().and_then(|reasons| reasons.first()).cloned().unwrap_or_default();
-        let why = [&output["why"], &held, &output["told_to_wait_until"]].into_iter().find(|why| !why.is_null()).cloned();
+        let kept_back = output["held"].as_array().and_then(|reasons| reasons.first()).cloned().unwrap_or_default();
+        let why = [&output["why"], &kept_back, &output["told_to_wait_until"]].into_iter().find(|why| !why.is_null()).cloned();
         json!({
             "output": name, "type": output["type"], "state": state, "delivered_a_second": a_second(good, good_then),
-            "failed_a_second": a_second(bad, bad_then), "in_flight": output["in_flight"], "waiting": output["waiting"],
+            "failed_a_second": a_second(bad, bad_then), "in_flight": output["in_flight"], "waiting": output["waiting"], "held": output["held_count"],
             "replays": output["replays"].as_array().map_or(0, Vec::len), "why": why,
         })
     };

@@ -5,6 +5,7 @@ use super::space::Rung;
 use super::start::Daemon;
 use crate::deliver::{BreakerState, OutputStatus, UnknownOutput};
 use crate::ingest::{Answer, Refusal, SecretUse, Source, Tally, handle::KEPT_WITHIN};
+use crate::journal::store::Depth;
 use crate::model::printable::Printable;
 use crate::model::{Instant, OWN_SOURCE, Timestamp};
 use crate::route::Glob;
@@ -138,7 +139,7 @@ impl Daemon {
     /// Every output, as the admin side shows it.
     pub fn outputs(&self) -> Value {
         let plans = self.running.load();
-        let (statuses, reasons) = (self.fleet.status(), self.hub.reasons(&self.works.names()));
+        let (statuses, reasons, depths) = (self.fleet.status(), self.hub.reasons(&self.works.names()), self.hub.journal.depths());
         let held = |name: &str, status: &OutputStatus| {
             let paused = status.paused.then(|| paused_why(name));
             let why: Vec<String> = paused.into_iter().chain(reasons.get(name).into_iter().flatten().cloned()).collect();
@@ -146,9 +147,10 @@ impl Daemon {
         };
         let shown = |name: &str, kind: &str| {
             let Some(status) = statuses.get(name) else { return json!({ "name": name, "type": kind }) };
+            let depth = depth(status, depths.get(name));
             json!({
                 "name": name, "type": kind, "state": breaker_word(&status.breaker), "why": breaker_why(&status.breaker), "paused": status.paused,
-                "held": held(name, status), "waiting": status.waiting, "in_flight": status.in_flight,
+                "held": held(name, status), "waiting": depth.waiting, "held_count": depth.held, "in_flight": status.in_flight,
                 "told_to_wait_until": status.asked_until.map(|until| until.to_string()),
                 "outcomes": outcomes(status).into_iter().map(|(word, n)| (word.to_owned(), n.into())).collect::<serde_json::Map<_, _>>(),
             })
@@ -205,13 +207,17 @@ impl Daemon {
         kept.sort();
         duplicates.sort();
         proven.sort();
-        let counts = self.hub.journal.counts();
+        let (counts, depths) = (self.hub.journal.counts(), self.hub.journal.depths());
+        let output = |(name, status): (&Arc<str>, &OutputStatus)| {
+            let depth = depth(status, depths.get(name));
+            numbers(name, status, depth, seen.oldest.get(name).copied(), now)
+        };
         Snapshot {
             kept,
             duplicates,
             proven,
             refused: refused.into_iter().collect(),
-            outputs: self.fleet.status().iter().map(|(name, status)| numbers(name, status, seen.oldest.get(name).copied(), now)).collect(),
+            outputs: self.fleet.status().iter().map(output).collect(),
             free: seen.space.map(|space| space.free),
             commits: counts.commits,
             settled: counts.settlements,
@@ -260,11 +266,19 @@ fn intake(path: &str, source: &Source) -> Value {
     })
 }
 
-fn numbers(name: &str, status: &OutputStatus, oldest: Option<Timestamp>, now: Timestamp) -> OutputNumbers {
+/// What waits for an output, with what it has in memory and the journal does not know, and what is held; all of it is where it is paused (decision 25).
+fn depth(status: &OutputStatus, kept: Option<&Depth>) -> Depth {
+    let Depth { waiting, held } = kept.copied().unwrap_or_default();
+    let waiting = waiting + status.bare as u64;
+    if status.paused { Depth { waiting: 0, held: held + waiting } } else { Depth { waiting, held } }
+}
+
+fn numbers(name: &str, status: &OutputStatus, depth: Depth, oldest: Option<Timestamp>, now: Timestamp) -> OutputNumbers {
     OutputNumbers {
         name: name.to_owned(),
         outcomes: outcomes(status),
-        waiting: status.waiting as u64,
+        waiting: depth.waiting,
+        held: depth.held,
         in_flight: status.in_flight as u64,
         up: status.breaker == BreakerState::Closed,
         paused: status.paused,

@@ -91,6 +91,12 @@ impl<P> Delivery<P> {
         self.replays > 0
     }
 
+    /// Whether a row was written or is on its way.
+    #[cfg(test)]
+    pub fn has_row(&self) -> bool {
+        self.has_row
+    }
+
     fn asks(&self) -> Asks {
         match (self.is_replay(), self.told) {
             (true, _) => Asks::Replay,
@@ -113,6 +119,8 @@ pub struct Engine<P> {
     deliveries: BTreeMap<Ticket, Delivery<P>>,
     bytes: usize,
     turns: Turns,
+    /// How many of those in the queue have no row.
+    bare: usize,
     /// Those whose row may be read back while they are in memory.
     held: BTreeMap<DeliveryKey, Ticket>,
     calls: u32,
@@ -144,6 +152,7 @@ impl<P> Engine<P> {
             deliveries: BTreeMap::new(),
             bytes: 0,
             turns: Turns::default(),
+            bare: 0,
             held: BTreeMap::new(),
             calls: 0,
             unsettled: 0,
@@ -218,6 +227,11 @@ impl<P> Engine<P> {
     /// Deliveries in memory that are not out.
     pub fn waiting(&self) -> usize {
         self.turns.len()
+    }
+
+    /// Those of them that have no row: the journal does not know that they wait.
+    pub fn bare(&self) -> usize {
+        self.bare
     }
 
     /// Calls that are out.
@@ -303,11 +317,19 @@ impl<P> Engine<P> {
             phase,
             downs: 0,
         };
-        if phase == Phase::Queued {
-            self.turns.insert((due, delivery.key.seq, ticket), delivery.is_replay());
-        }
         self.deliveries.insert(ticket, delivery);
+        if phase == Phase::Queued {
+            self.stand(ticket);
+        }
         ticket
+    }
+
+    /// Puts a delivery into the queue, where it is due.
+    fn stand(&mut self, ticket: Ticket) {
+        if let Some(delivery) = self.deliveries.get(&ticket) {
+            self.turns.insert((delivery.due, delivery.key.seq, ticket), delivery.is_replay());
+            self.bare += usize::from(!delivery.has_row);
+        }
     }
 
     fn enqueue(&mut self, at: Moment, new: New<P>) {
@@ -325,7 +347,10 @@ impl<P> Engine<P> {
     fn withheld(&mut self, at: Moment, ticket: Ticket, held: HeldUntil) {
         let Some(delivery) = self.deliveries.get_mut(&ticket) else { return };
         match delivery.phase {
-            Phase::Queued => self.turns.remove(&(delivery.due, delivery.key.seq, ticket), delivery.is_replay()),
+            Phase::Queued => {
+                self.turns.remove(&(delivery.due, delivery.key.seq, ticket), delivery.is_replay());
+                self.bare -= usize::from(!delivery.has_row);
+            }
             Phase::Sent { probe } => {
                 self.unsettled = self.unsettled.saturating_sub(1);
                 if probe {
@@ -448,9 +473,9 @@ impl<P> Engine<P> {
         if let Some(delivery) = self.deliveries.get_mut(&ticket) {
             (delivery.due, delivery.told) = (due, true);
             delivery.phase = if stays { Phase::Queued } else { Phase::Leaving };
-            if stays {
-                self.turns.insert((due, delivery.key.seq, ticket), delivery.is_replay());
-            }
+        }
+        if stays {
+            self.stand(ticket);
         }
         stays
     }
@@ -466,7 +491,7 @@ impl<P> Engine<P> {
                 delivery.due = at.now;
             }
         }
-        self.turns.insert((delivery.due, delivery.key.seq, ticket), delivery.is_replay());
+        self.stand(ticket);
         self.unsettled = self.unsettled.saturating_sub(1);
     }
 
@@ -484,6 +509,7 @@ impl<P> Engine<P> {
             State::Waiting | State::Delivered => {}
         }
         let first = !std::mem::replace(&mut delivery.has_row, true);
+        self.bare -= usize::from(first && delivery.phase == Phase::Queued);
         if state == State::Waiting {
             self.held.insert(delivery.key.clone(), ticket);
         }
@@ -616,12 +642,14 @@ impl<P> Engine<P> {
                 Token::Go => {
                     *most = (*most).min(company);
                     delivery.phase = Phase::Sent { probe };
+                    self.bare -= usize::from(!delivery.has_row);
                     self.turns.took(&place, replay, at.now, self.policy.share);
                     self.unsettled += 1;
                     return Ok(Some(ticket));
                 }
                 Token::ComeBack(then) => {
                     self.turns.remove(&place, replay);
+                    self.bare -= usize::from(!delivery.has_row);
                     if !self.tell(at.now, ticket, then, KEEP_PACED_FOR) {
                         self.write(at, ticket, State::Waiting, self.policy.paced().unwrap_or_default(), true);
                     }

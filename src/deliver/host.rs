@@ -83,6 +83,8 @@ pub struct Attempted {
 pub struct OutputStatus {
     /// Deliveries in memory that are not out. Those in the journal are the journal's to count.
     pub waiting: usize,
+    /// Those of them that have no row: what the journal counts as waiting and these are all that wait.
+    pub bare: usize,
     /// Calls that are out.
     pub in_flight: u32,
     /// Rows that are not durable yet.
@@ -109,6 +111,7 @@ impl Default for OutputStatus {
     fn default() -> Self {
         OutputStatus {
             waiting: 0,
+            bare: 0,
             in_flight: 0,
             unwritten: 0,
             next_due: None,

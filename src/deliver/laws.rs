@@ -534,6 +534,7 @@ impl World {
         let (parcels, _) = self.engine.room();
         assert!(parcels <= WINDOW_PARCELS && self.engine.waiting() <= WINDOW_PARCELS, "L6: the window");
         assert!(self.flights.len() <= UNSETTLED_MAX);
+        assert_eq!(self.engine.bare(), self.engine.queued().filter(|(_, delivery)| !delivery.has_row()).count());
     }
 
     /// L4 over the whole history: windows within one limit, of the output or of one key, whatever restarts and reloads came.

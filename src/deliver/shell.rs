@@ -601,8 +601,10 @@ impl<H: Host> Worker<H> {
     fn publish(&self) {
         let at = self.moment();
         let next_due = self.engine.next_due().map(|due| at.timestamp(due));
+        let unrendered = self.arrivals.len() + self.renders.len();
         let status = OutputStatus {
-            waiting: self.engine.waiting() + self.arrivals.len() + self.renders.len(),
+            waiting: self.engine.waiting() + unrendered,
+            bare: self.engine.bare() + unrendered,
             in_flight: self.engine.in_flight(),
             unwritten: self.engine.unwritten(),
             next_due,

@@ -369,6 +369,10 @@ impl<B: Bench> Pair<B> {
                 assert_eq!(next(self.under_test.reads()), next(&self.disk));
             }
         }
+        let more = self.under_test.store().count_on().unwrap();
+        if !more {
+            assert_eq!(self.under_test.store().depths().unwrap(), self.model.depths().unwrap());
+        }
         for row in self.disk.rows() {
             assert_eq!(self.under_test.reads().collected(&row.key, 2).unwrap(), self.disk.collected(&row.key, 2).unwrap());
         }

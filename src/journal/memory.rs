@@ -9,8 +9,8 @@ use super::archive::OutputCounts;
 use super::replay::ReplayJob;
 use super::sqlite::DUPLICATES_MAX;
 use super::store::{
-    Batch, CONFIG_BYTES_MAX, CONFIGS_MAX, Collected, Committed, Dead, DeliveryFilter, Fate, KeptConfig, Mark, OpenEvent, Operation, Reads,
-    Recovered, Retain, Room, RowMark, Sealed, Slice, Store, StoreError, Swept, Tend, Waiting,
+    Batch, CONFIG_BYTES_MAX, CONFIGS_MAX, Collected, Committed, Dead, DeliveryFilter, Depths, Fate, KeptConfig, Mark, OpenEvent, Operation,
+    Reads, Recovered, Retain, Room, RowMark, Sealed, Slice, Store, StoreError, Swept, Tend, Waiting,
 };
 use crate::model::{
     BEHIND, COLLECTED, ConfigVersion, Cursor, Dedupe, DeliveryKey, DeliveryRow, Event, EventId, Kept, Loaded, Order, OrderKey, PACED, Plan,
@@ -481,6 +481,15 @@ impl Store for MemoryStore {
         let turns = disk.line.values().filter_map(|(_, turn)| *turn);
         let dated = last.values().map(|(.., written)| *written).chain(turns).max().unwrap_or_default();
         Ok(Recovered { watermark: Seq(watermark), last: Seq(disk.next_seq() - 1), open: open.collect(), dated })
+    }
+
+    fn depths(&mut self) -> Result<Depths, StoreError> {
+        let mut depths = Depths::default();
+        for (row, _) in self.disk.lock().rows.values().filter(|(row, _)| matches!(row.state, State::Waiting | State::Held)) {
+            let depth = depths.entry(Arc::clone(&row.key.target.output)).or_default();
+            *(if row.state == State::Held { &mut depth.held } else { &mut depth.waiting }) += 1;
+        }
+        Ok(depths)
     }
 
     fn operate(&mut self, operation: &Operation, now: Timestamp, _: Mark) -> Result<Slice, StoreError> {

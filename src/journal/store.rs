@@ -9,7 +9,7 @@ use super::replay::{JobState, Render, ReplayJob};
 use crate::model::{
     ConfigVersion, Cursor, Dedupe, DeliveryKey, Event, EventId, Kept, Loaded, Message, Plan, Seq, Settlement, State, Target, Timestamp,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -471,6 +471,18 @@ pub enum Tend {
     Closing,
 }
 
+/// How many deliveries of an output wait, and how many are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depth {
+    /// Whose turn comes, or which are under way and have a row.
+    pub waiting: u64,
+    /// Which are held.
+    pub held: u64,
+}
+
+/// The depth of each output that has any.
+pub type Depths = BTreeMap<Arc<str>, Depth>;
+
 /// Keeps batches. Owned by one thread.
 pub trait Store: Send {
     /// Makes the batch durable, all of it or nothing of it. After [`StoreError::Full`] it may be called again; after any
@@ -484,6 +496,12 @@ pub trait Store: Send {
     fn sweep(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError>;
     /// Whether the store is larger than it may be; one that has no size never is. Costs next to nothing.
     fn is_over(&mut self, _: Retain) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    /// What waits and is held, as of the last commit and as far as it is counted; costs next to nothing.
+    fn depths(&mut self) -> Result<Depths, StoreError>;
+    /// Counts some more of what was there at the start; false: all is counted, and stays so by itself.
+    fn count_on(&mut self) -> Result<bool, StoreError> {
         Ok(false)
     }
     /// Keeps its own files in order. Says whether there is more to do at once.

@@ -4,7 +4,7 @@
 use super::inbox::GATHER;
 use super::memory::samples::{all, event, plan, settled, target};
 use super::memory::{Disk, Fails, samples};
-use super::store::{Batch, Committed, Mark, Retain, Slice, Store, Swept, Tend};
+use super::store::{Batch, Committed, Depths, Mark, Retain, Slice, Store, Swept, Tend};
 use super::*;
 use crate::model::{Appended, Clock, Cursor, Dedupe, Event, Instant, Kept, Plan, Seq, Settlement, State, SystemClock, Timestamp, Written};
 use futures_util::FutureExt;
@@ -63,6 +63,12 @@ impl Store for Gated {
     }
     fn sweep(&mut self, retain: Retain, now: Timestamp, after: Seq) -> Result<Swept, StoreError> {
         self.store.sweep(retain, now, after)
+    }
+    fn depths(&mut self) -> Result<Depths, StoreError> {
+        self.store.depths()
+    }
+    fn count_on(&mut self) -> Result<bool, StoreError> {
+        self.store.count_on()
     }
     fn tend(&mut self, why: Tend) -> Result<bool, StoreError> {
         self.store.tend(why)

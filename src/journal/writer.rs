@@ -8,9 +8,10 @@
 use super::inbox::{Answer, AppendError, Asked, Inbox, Work};
 use super::open_plans::OpenPlans;
 use super::pace::{Commits, Pace};
-use super::store::{Append, Batch, Fate, Mark, Operation, Recovered, Retain, Room, Store, StoreError, Tend};
+use super::store::{Append, Batch, Depths, Fate, Mark, Operation, Recovered, Retain, Room, Store, StoreError, Tend};
 use crate::fail;
 use crate::model::{Appended, Clock, Dedupe, Event, Instant, Kept, Plan, Seq, Settlement, Steady, Written};
+use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -96,6 +97,7 @@ struct Counters {
 pub(super) struct Shared {
     pub(super) inbox: Inbox,
     counters: Counters,
+    depths: ArcSwap<Depths>,
     pace: Pace,
     /// Whether space is short: what was delivered is deleted before its time.
     pressed: AtomicBool,
@@ -145,6 +147,7 @@ impl Journal {
         let shared = Arc::new(Shared {
             inbox: Inbox::default(),
             counters: Counters::default(),
+            depths: ArcSwap::default(),
             pace: Pace::default(),
             pressed: AtomicBool::new(false),
             clock: Arc::new(Steady::begin(Arc::clone(&settings.clock), recovered.dated)),
@@ -165,6 +168,7 @@ impl Journal {
             sweep: None,
             sweep_at: now,
             size_at: now,
+            count_at: Some(now),
             pressed: false,
             tidy: false,
             no_space: false,
@@ -260,6 +264,11 @@ impl Journal {
         }
     }
 
+    /// How many deliveries of each output wait in the journal, and are held: as of the last commit, soon after a start that of all rows.
+    pub fn depths(&self) -> Arc<Depths> {
+        self.shared.depths.load_full()
+    }
+
     /// What was done so far.
     pub fn counts(&self) -> Counts {
         let counters = &self.shared.counters;
@@ -306,6 +315,8 @@ pub(super) struct Writer {
     sweep_at: Instant,
     /// When it is asked whether the store is too large, between two rounds.
     size_at: Instant,
+    /// When the next slice of what was there at the start is counted; `None`: all is.
+    count_at: Option<Instant>,
     /// Whether it deletes before its time.
     pressed: bool,
     /// Whether the files are in order.
@@ -395,9 +406,10 @@ impl Writer {
                 }
                 counters.commits.fetch_add(1, Ordering::Relaxed);
                 answer(&committed.fates, &mut work.answers);
+                let rows = !batch.settlements.is_empty() || batch.appends.iter().any(|append| !append.plan.ordered.is_empty());
                 self.hand_on(&committed.fates, batch);
                 work.written.drain(..).for_each(|written| written(true));
-                Ok(())
+                if rows { self.show_depths() } else { Ok(()) }
             }
             Err(StoreError::Full { .. }) => {
                 counters.full.fetch_add(1, Ordering::Relaxed);
@@ -456,6 +468,23 @@ impl Writer {
         due.then_some(watermark)
     }
 
+    fn show_depths(&mut self) -> Result<(), StoreError> {
+        if let Some(depths) = goes_on(self.store.depths())? {
+            self.shared.depths.store(Arc::new(depths));
+        }
+        Ok(())
+    }
+
+    /// One slice of what was there at the start.
+    fn count_on(&mut self, now: Instant) -> Result<(), StoreError> {
+        self.count_at = match goes_on(self.store.count_on())? {
+            Some(false) => None,
+            Some(true) => Some(now + HURRY_PAUSE),
+            None => Some(now + FULL_WAIT),
+        };
+        self.show_depths()
+    }
+
     /// How long the writer may sleep when nobody asks for anything.
     pub(super) fn patience(&self) -> Duration {
         if !self.running.is_empty() {
@@ -466,6 +495,7 @@ impl Writer {
         }
         let now = self.shared.clock.now();
         let sweep = self.sweep_at.since(now);
+        let sweep = self.count_at.map_or(sweep, |at| sweep.min(at.since(now)));
         let at_rest = self.tidy && self.sweep.is_none();
         if at_rest { sweep } else { sweep.min((self.worked_at + IDLE).since(now)) }
     }
@@ -477,6 +507,9 @@ impl Writer {
             self.operate(running)?;
         }
         let now = self.shared.clock.now();
+        if self.count_at.is_some_and(|at| now >= at) {
+            self.count_on(now)?;
+        }
         let idle = now.since(self.worked_at) >= IDLE;
         if self.sweep.is_none() && now >= self.size_at && now < self.sweep_at {
             self.size_at = now + HURRY_EVERY;
@@ -504,6 +537,10 @@ impl Writer {
         match self.store.operate(&running.asked.operation, self.shared.clock.wall(), running.from) {
             Ok(slice) => {
                 running.changed += slice.changed;
+                if matches!(running.asked.operation, Operation::Scrub { .. }) {
+                    self.count_at = Some(self.shared.clock.now());
+                }
+                self.show_depths()?;
                 match slice.next {
                     Some(next) => self.running.push_front(Running { from: next, ..running }),
                     None => drop(running.asked.answer.send(Ok(running.changed))),

@@ -177,6 +177,8 @@ impl SqliteStore {
                 this.db.pragma_update(None, "temp_store", "FILE")?;
                 let written = this.db.execute_batch("VACUUM");
                 this.db.pragma_update(None, "temp_store", "MEMORY")?;
+                // What the connection had in memory went with that.
+                super::depth::begin(&this.db)?;
                 written?;
             } else if this.give_back(0)? {
                 return Ok(Slice { changed: 0, next: Some(crate::journal::store::Mark::default()) });

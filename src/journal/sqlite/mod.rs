@@ -5,6 +5,7 @@
 //! not know. Holds: L1 a commit is in the log and synced before it is answered. Proven by `conformance` and the tests here.
 
 mod configs;
+mod depth;
 mod gone;
 mod leave;
 mod lock;
@@ -47,7 +48,7 @@ pub(super) use schema::{
 };
 pub(super) use vault::sealed;
 
-use super::store::{Batch, Committed, Mark, Operation, Recovered, Retain, Slice, Store, StoreError, Swept, Tend};
+use super::store::{Batch, Committed, Depths, Mark, Operation, Recovered, Retain, Slice, Store, StoreError, Swept, Tend};
 use crate::model::{Seq, Timestamp};
 use recent::Recent;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
@@ -237,6 +238,7 @@ impl SqliteStore {
             _lock: lock,
         };
         store.hear_log(pages).map_err(failed(path, "open"))?;
+        depth::begin(&store.db).map_err(failed(path, "begin to count"))?;
         store.overwrite(false).map_err(failed(path, "set a pragma"))?;
         store.read_place().map_err(failed(path, "read the last place"))?;
         store.widen(window, now).map_err(failed(path, "read the dedupe keys"))?;
@@ -277,6 +279,12 @@ impl Store for SqliteStore {
     }
     fn is_over(&mut self, retain: Retain) -> Result<bool, StoreError> {
         self.is_too_large(retain).map_err(trouble("read the journal's size"))
+    }
+    fn depths(&mut self) -> Result<Depths, StoreError> {
+        self.read_depths().map_err(trouble("read what is counted"))
+    }
+    fn count_on(&mut self) -> Result<bool, StoreError> {
+        self.count_slice()
     }
     fn tend(&mut self, why: Tend) -> Result<bool, StoreError> {
         self.tend_files(why).map_err(trouble("checkpoint"))

@@ -7,8 +7,8 @@ use std::time::Duration;
 use switchyard::journal::archive::OutputCounts;
 use switchyard::journal::memory::{Disk, MemoryStore};
 use switchyard::journal::store::{
-    Batch, Collected, Committed, Dead, KeptConfig, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Sealed, Slice, Store, StoreError,
-    Swept, Tend, Waiting,
+    Batch, Collected, Committed, Dead, Depths, KeptConfig, Mark, OpenEvent, Operation, Reads, Recovered, Retain, Sealed, Slice, Store,
+    StoreError, Swept, Tend, Waiting,
 };
 use switchyard::journal::{DeliveryFilter, ReplayJob};
 use switchyard::model::{Cursor, DeliveryKey, DeliveryRow, Kept, Seq, Target, Timestamp};
@@ -124,6 +124,10 @@ impl Store for FaultyStore {
             }
             Ok(swept)
         })
+    }
+
+    fn depths(&mut self) -> Result<Depths, StoreError> {
+        self.store.depths()
     }
 
     fn tend(&mut self, why: Tend) -> Result<bool, StoreError> {
