@@ -3,7 +3,7 @@
 
 mod yard;
 
-use yard::{FarSide, Yard, lines, sign, usual, wait_for};
+use yard::{Behaviour, FarSide, Yard, lines, sign, usual, wait_for};
 
 fn to_file(name: &str) -> String {
     format!("routes: [{{ name: all, to: {name} }}]\noutputs: {{ {name}: {{ type: file, path: {name}.ndjson }} }}\n")
@@ -280,4 +280,33 @@ fn a_good_signature_is_asked_for_again_after_the_secret_rotates() {
     yard.write_whole(&format!("{both}{}", to_file("one")));
     wait_for("the reload", || yard.log().matches("configuration").count() > 0);
     assert_eq!(yard.post_raw("B", body, &sign(body), &[]).status, 200, "the old secret is still good");
+}
+
+#[test]
+fn an_output_that_was_down_is_tried_with_one_delivery_after_a_restart() {
+    let far = FarSide::start();
+    far.always(Behaviour::status(503));
+    let mut yard = Yard::new(&format!(
+        "routes: [{{ name: all, to: shop }}]\noutputs: {{ shop: {{ type: http, url: \"{}\", concurrency: 8, timeout: 1s }} }}\n",
+        far.url()
+    ))
+    .start();
+    for n in 0..20 {
+        yard.post("A", &n.to_string());
+    }
+    let written = |yard: &Yard| std::fs::read_to_string(yard.path("data/down.json")).is_ok_and(|text| text.contains("\"shop\""));
+    wait_for("it to be written down", || written(&yard));
+    yard.signal("TERM");
+    assert_eq!(yard.ended(), Some(0), "{}", yard.log());
+    far.always(Behaviour::Silence);
+    let before = far.arrived().len();
+    yard.run();
+    wait_for("a first attempt", || far.arrived().len() > before);
+    let shop = yard.admin("GET", "/api/outputs", "").json()["outputs"][0].clone();
+    assert_eq!((&shop["state"], &shop["in_flight"]), (&"down".into(), &1.into()), "{shop}");
+    assert!(shop["why"].as_str().is_some_and(|why| why.contains("503")), "{shop}");
+    assert_eq!(far.arrived().len(), before + 1);
+    far.always(Behaviour::ok());
+    wait_for("all to be delivered", || yard.json(&["audit"])[0]["delivered"] == 20);
+    wait_for("it to be forgotten", || !written(&yard));
 }

@@ -11,6 +11,7 @@ mod beside;
 pub mod blueprint;
 mod braces;
 mod door;
+mod down;
 pub mod drill;
 pub mod duplicates;
 pub mod erase;

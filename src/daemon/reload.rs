@@ -2,7 +2,7 @@
 
 use super::blueprint::{self, Blueprint};
 use super::hidden;
-use super::start::{Daemon, Lent, Running, connect};
+use super::start::{Daemon, Lent, Running, Stood, connect};
 use super::works::Laid;
 use crate::config::{self, CannotRead, Process, Report};
 use sha2::{Digest, Sha256};
@@ -57,8 +57,9 @@ impl Daemon {
 
     async fn swap(self: &Arc<Self>, blueprint: Blueprint) -> Result<(), super::StartError> {
         let vault = self.hub.vault(&self.archive, blueprint.vault_key.as_ref());
-        let specs =
-            connect(&blueprint, &self.fleet, &|output| self.paused.holds(output), &Lent { clock: &self.hub.clock, vault: &vault }).await?;
+        // What runs knows by itself how it stands; what is new was never tried.
+        let stood = |output: &str| Stood { paused: self.paused.holds(output), down: None };
+        let specs = connect(&blueprint, &self.fleet, &stood, &Lent { clock: &self.hub.clock, vault: &vault }).await?;
         if self.running.load().listen != blueprint.server.listen {
             tracing::warn!("`server.listen` takes effect at the next start");
         }

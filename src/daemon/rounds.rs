@@ -5,6 +5,7 @@
 //! the journal has no room they are a line of the log. What becomes of them makes no new ones (`Hub::died`), and an output that is
 //! down is told to the others first (`Plan::sparing`). Proven by `tests/inside.rs`.
 
+use super::down::Down;
 use super::looks::{self, Lateness, Motion};
 use super::space::{Rung, Space};
 use super::start::Daemon;
@@ -64,12 +65,14 @@ struct Rounds {
     motions: BTreeMap<Arc<str>, Motion>,
     /// As the book was written down last.
     at_risk: Vec<(String, u32, u32)>,
+    /// Which outputs are down, as it was written down last.
+    down: Down,
 }
 
 impl Daemon {
     /// Runs until dropped.
     pub(super) async fn rounds(self: Arc<Self>) {
-        let mut rounds = Rounds::default();
+        let mut rounds = Rounds { down: Down::read(&self.folder), ..Rounds::default() };
         // The disk first: nothing is to be taken in that it has no space for.
         self.round(&mut rounds).await;
         self.hear_of_before().await;
@@ -114,6 +117,11 @@ impl Daemon {
         if tells || at_risk != rounds.at_risk {
             self.write_book().await;
             rounds.at_risk = at_risk;
+        }
+        let down = rounds.down.now(&self.fleet.status());
+        if down != rounds.down {
+            self.write_down(down.clone()).await;
+            rounds.down = down;
         }
     }
 
@@ -219,6 +227,14 @@ impl Daemon {
                 Ok(Err(why)) => tracing::warn!(%topic, %why, "this is told by the log alone"),
                 Err(_) => tracing::warn!(%topic, "the journal has not kept this yet"),
             }
+        }
+    }
+
+    async fn write_down(&self, down: Down) {
+        let folder = self.folder.clone();
+        let written = tokio::task::spawn_blocking(move || down.write(&folder)).await;
+        if let Ok(Err(why)) = written {
+            tracing::warn!(%why, "which outputs are down can't be written down: after a restart they are tried as any other");
         }
     }
 

@@ -5,6 +5,7 @@
 use super::audit::Audited;
 use super::blueprint::Blueprint;
 use super::door;
+use super::down::Down;
 use super::hub::{Hub, Reading};
 use super::keys::Keys;
 use super::looks::Patience;
@@ -14,7 +15,7 @@ use super::rounds::{Noticed, Seen};
 use super::sight::Sights;
 use super::silences::Silences;
 use super::works::{Laid, Parts, Works};
-use crate::deliver::{Fleet, KeyOf, OutputSpec};
+use crate::deliver::{Fleet, KeyOf, OutputSpec, WasDown};
 use crate::ingest::{Caps, Ingest, Tls, TlsError};
 use crate::journal::{Archive, Journal, OpenError, Recovered, Retain, SealedVault, Settings, SqliteStore, StoreError, VaultKey};
 use crate::model::{Clock, ConfigVersion, Instant, Kept};
@@ -202,8 +203,9 @@ pub async fn start(
     let (works, recovered) = Works::open(parts, open)?;
     let (hub, fleet) = (Arc::clone(&works.hub), Arc::clone(&works.fleet));
     let vault = hub.vault(&archive, blueprint.vault_key.as_ref());
-    let paused_now = |output: &str| paused.holds(output);
-    let specs = connect(&blueprint, &fleet, &paused_now, &Lent { clock: &clock, vault: &vault }).await?;
+    let down = Down::read(&folder);
+    let stood = |output: &str| Stood { paused: paused.holds(output), down: down.of(output) };
+    let specs = connect(&blueprint, &fleet, &stood, &Lent { clock: &clock, vault: &vault }).await?;
     works.begin(specs, Laid::of(&blueprint.outputs, &blueprint.router)).await?;
     hub.keep_config(blueprint.version, &blueprint.written).await;
     let tls = blueprint.server.tls.as_ref().map(|files| Tls::load(files, &blueprint.base)).transpose()?;
@@ -285,7 +287,7 @@ impl Running {
 pub async fn connect(
     blueprint: &Blueprint,
     fleet: &Fleet<Hub>,
-    paused: &(dyn Fn(&str) -> bool + Sync),
+    stood: &(dyn Fn(&str) -> Stood + Sync),
     lent: &Lent<'_>,
 ) -> Result<Vec<OutputSpec>, StartError> {
     let (mut specs, roots) = (vec![], SystemRoots::default());
@@ -299,16 +301,26 @@ pub async fn connect(
                     .map_err(|cause| StartError::Connect { output: Arc::clone(&plan.name), cause })?
             }
         };
+        let Stood { paused, down } = stood(&plan.name);
         specs.push(OutputSpec {
             name: Arc::clone(&plan.name),
             fingerprint: plan.fingerprint,
             policy: Arc::clone(&plan.policy),
             key_of: blueprint.router.pace(&plan.name).map(|pace| -> KeyOf { Arc::new(move |event| pace.key(event)) }),
             output,
-            paused: paused(&plan.name),
+            paused,
+            down,
         });
     }
     Ok(specs)
+}
+
+/// How an output stood when the daemon ended.
+pub struct Stood {
+    /// Somebody paused it.
+    pub paused: bool,
+    /// It was down.
+    pub down: Option<WasDown>,
 }
 
 /// What outputs are lent beside what their file says.

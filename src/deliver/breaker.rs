@@ -52,6 +52,17 @@ pub enum Turned {
     Back,
 }
 
+/// How an output was down when the daemon ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WasDown {
+    /// Whether somebody must change something.
+    pub misconfigured: bool,
+    /// What the far side said last.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// What may go out now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allows {
@@ -108,6 +119,13 @@ impl Default for Breaker {
 }
 
 impl Breaker {
+    /// One that was open in an earlier life: a probe may go at once, and nothing else until it is answered.
+    pub fn was_down(was: WasDown, now: Instant) -> Self {
+        let WasDown { misconfigured, why, since } = was;
+        let (interval, _) = waits(misconfigured);
+        Breaker { state: State::Open { down: Down { misconfigured, why, since, interval }, probe_at: now } }
+    }
+
     /// What may go out now, of at most `concurrency` at once.
     pub fn allows(&self, now: Instant, concurrency: u32) -> Allows {
         match &self.state {
@@ -379,6 +397,22 @@ mod tests {
         hear(&mut breaker, 363, &good(), true);
         hear(&mut breaker, 364, &unknown, false);
         assert_eq!(breaker.allows(at(364), 8), Allows::Calls(2), "nothing is given for it while it recovers");
+    }
+
+    #[test]
+    fn one_that_was_down_in_an_earlier_life_begins_with_one_probe() {
+        let was = WasDown { misconfigured: false, why: "connection refused".into(), since: Timestamp(3) };
+        let mut breaker = Breaker::was_down(was.clone(), at(100));
+        let BreakerState::Open { why, since, .. } = breaker.state() else { panic!("{:?}", breaker.state()) };
+        assert_eq!((why, since), (was.why.clone(), was.since));
+        assert_eq!(breaker.allows(at(100), 8), Allows::Probe);
+        breaker.probe_sent();
+        assert_eq!(breaker.allows(at(100), 8), Allows::Nothing);
+        assert_eq!(hear(&mut breaker, 100, &down(None), true), None, "that is known");
+        assert_eq!(breaker.allows(at(100), 8), Allows::NotBefore(at(102)));
+        let mut breaker = Breaker::was_down(was, at(100));
+        breaker.probe_sent();
+        assert_eq!((hear(&mut breaker, 100, &good(), true), breaker.allows(at(100), 8)), (Some(Turned::Back), Allows::Calls(2)));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! was given is in memory with an open plan, or has a row, until a final row is durable. Rows late: a delivery that
 //! succeeds at once costs one row. Proven by `laws.rs`.
 
-use super::breaker::{Allows, Breaker, BreakerState};
+use super::breaker::{Allows, Breaker, BreakerState, WasDown};
 use super::limiter::{Asks, Limiter, Token};
 use super::reading::{Ask, Reading};
 use super::retry;
@@ -173,6 +173,15 @@ impl<P> Engine<P> {
     #[must_use]
     pub fn within(self, window: usize) -> Self {
         Engine { window, ..self }
+    }
+
+    /// The same, where the output was down when the daemon ended.
+    #[must_use]
+    pub fn after(self, was: Option<WasDown>, now: Instant) -> Self {
+        match was {
+            Some(was) => Engine { breaker: Breaker::was_down(was, now), ..self },
+            None => self,
+        }
     }
 
     /// Takes one input. Actions come at [`Input::Turn`], but for what cannot wait for it.

@@ -4,6 +4,7 @@
 //! Never: blocks on an output (L3), drops a delivery that it cannot place: it gives it back.
 //! Holds: L4 across reloads. An output of the same name keeps its engine, queue, breaker and bucket. L6 through [`Inbox`].
 
+use super::breaker::WasDown;
 use super::engine::{Engine, ROW_AFTER, WINDOW_BYTES, WINDOW_PARCELS};
 use super::host::{Attempted, Host, OutputStatus, Shared};
 use super::inbox::{Arrival, Inbox, Note, Offered};
@@ -42,6 +43,8 @@ pub struct OutputSpec {
     pub output: Arc<dyn Output>,
     /// Whether it starts paused. An output that runs already keeps its state.
     pub paused: bool,
+    /// Whether it was down when the daemon ended. An output that runs already knows.
+    pub down: Option<WasDown>,
 }
 
 /// No output of this name runs.
@@ -254,7 +257,8 @@ impl<H: Host> Fleet<H> {
         if spec.paused {
             shared.inbox.note(Note::Pause);
         }
-        let engine = Engine::new(Arc::clone(&spec.policy), spec.output.max_batch(), self.clock.now()).within(self.window);
+        let now = self.clock.now();
+        let engine = Engine::new(Arc::clone(&spec.policy), spec.output.max_batch(), now).within(self.window).after(spec.down.clone(), now);
         let _inside = self.runtime.enter();
         let worker = Worker::new(
             Arc::clone(&shared),

@@ -30,7 +30,7 @@ mod laws;
 #[cfg(test)]
 mod shell_tests;
 
-pub use breaker::{BreakerState, Turned};
+pub use breaker::{BreakerState, Turned, WasDown};
 pub use fleet::{Fleet, KeyOf, OutputSpec, UnknownOutput};
 pub use host::{Attempted, Due, Host, LoadError, OutputStatus, Wanted};
 pub use parcel::first_attempt;

@@ -206,7 +206,7 @@ fn policy() -> Policy {
 fn spec(name: &str, output: &Arc<Scripted>, policy: Policy) -> OutputSpec {
     let fingerprint = Arc::as_ptr(output) as u64;
     let output = Arc::clone(output) as Arc<dyn Output>;
-    OutputSpec { name: name.into(), fingerprint, policy: Arc::new(policy), key_of: None, output, paused: false }
+    OutputSpec { name: name.into(), fingerprint, policy: Arc::new(policy), key_of: None, output, paused: false, down: None }
 }
 
 impl Yard {
