@@ -103,6 +103,8 @@ pub struct OutputNumbers {
     pub up: bool,
     /// Whether somebody paused it.
     pub paused: bool,
+    /// How often it was begun anew after a fault of ours.
+    pub begun_anew: u32,
     /// For how many seconds its oldest delivery has been due.
     pub oldest_due: u64,
 }
@@ -149,7 +151,7 @@ pub fn metrics(numbers: Snapshot) -> String {
         proven,
     );
     counters(&mut registry, "refused", "Requests refused", numbers.refused.into_iter().map(|(status, n)| (Status { status }, n)).collect());
-    let mut outcomes = vec![];
+    let (mut outcomes, mut begun_anew) = (vec![], vec![]);
     let (mut waiting, mut held, mut in_flight, mut up, mut paused, mut oldest) = (vec![], vec![], vec![], vec![], vec![], vec![]);
     for one in numbers.outputs {
         let label = || Output { output: one.name.clone() };
@@ -159,8 +161,10 @@ pub fn metrics(numbers: Snapshot) -> String {
         in_flight.push((label(), one.in_flight));
         up.push((label(), u64::from(one.up)));
         paused.push((label(), u64::from(one.paused)));
+        begun_anew.push((label(), u64::from(one.begun_anew)));
         oldest.push((label(), one.oldest_due));
     }
+    counters(&mut registry, "output_begun_anew", "Times that an output was begun anew after a fault of the daemon's own", begun_anew);
     counters(&mut registry, "deliveries", "Attempts of deliveries by outcome", outcomes);
     gauges(&mut registry, "waiting", "Deliveries that wait, in memory and in the journal", waiting);
     gauges(&mut registry, "held", "Deliveries that are held", held);

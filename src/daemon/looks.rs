@@ -23,7 +23,7 @@ pub fn output(name: &str, status: &OutputStatus) -> Look {
     let heard = status.counts.delivered + status.counts.retry + status.counts.rejected > 0;
     let cause = |misconfigured, why: &str| Cause::OutputDown { output: name.into(), misconfigured, why: cut(why) };
     if status.failed {
-        return Look::Holds(cause(true, "its task stopped by a fault of ours: restart the daemon"));
+        return Look::Holds(cause(true, "its task failed by a fault of ours: it is begun anew"));
     }
     match &status.breaker {
         BreakerState::Open { misconfigured, why, .. } => Look::Holds(cause(*misconfigured, why)),

@@ -6,6 +6,7 @@
 //! `door`, `watch`, `signals` its ways to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of
 //! things in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
 
+mod anew;
 mod audit;
 mod beside;
 pub mod blueprint;

@@ -5,6 +5,7 @@
 //! the journal has no room they are a line of the log. What becomes of them makes no new ones (`Hub::died`), and an output that is
 //! down is told to the others first (`Plan::sparing`). Proven by `tests/inside.rs`.
 
+use super::anew::Waits;
 use super::down::Down;
 use super::looks::{self, Lateness, Motion};
 use super::space::{Rung, Space};
@@ -67,6 +68,8 @@ struct Rounds {
     at_risk: Vec<(String, u32, u32)>,
     /// Which outputs are down, as it was written down last.
     down: Down,
+    /// Outputs whose task failed.
+    anew: Waits,
 }
 
 impl Daemon {
@@ -118,6 +121,7 @@ impl Daemon {
             self.write_book().await;
             rounds.at_risk = at_risk;
         }
+        self.begin_anew(&mut rounds.anew, now);
         let down = rounds.down.now(&self.fleet.status());
         if down != rounds.down {
             self.write_down(down.clone()).await;

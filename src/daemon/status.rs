@@ -36,7 +36,7 @@ impl Daemon {
     pub fn troubles(&self) -> Vec<String> {
         let (mut troubles, now) = (self.troubles_of_intake(), self.hub.clock.now());
         for (name, _) in self.fleet.status().iter().filter(|(_, status)| status.failed) {
-            troubles.push(format!("the output `{name}` stopped by a fault of ours; restart the daemon, nothing is lost"));
+            troubles.push(format!("the output `{name}` failed by a fault of ours; it is begun anew within a minute, nothing is lost"));
         }
         let seen = self.seen.load();
         troubles.extend(seen.stuck.iter().cloned());
@@ -282,6 +282,7 @@ fn numbers(name: &str, status: &OutputStatus, depth: Depth, oldest: Option<Times
         in_flight: status.in_flight as u64,
         up: status.breaker == BreakerState::Closed,
         paused: status.paused,
+        begun_anew: status.begun_anew,
         oldest_due: oldest.map_or(0, |due| now.since(due).as_secs()),
     }
 }

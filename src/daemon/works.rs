@@ -204,6 +204,35 @@ impl Works {
         Ok(())
     }
 
+    /// Begins an output anew whose task failed: what it had in memory gets rows, by the plans that are open, before it reads any. Who drops this
+    /// lets it begin without: then the next start finds the rest.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn begin_anew(&self, output: &str) -> Result<(), StoreError> {
+        let Some(begins) = self.fleet.anew(output) else { return Ok(()) };
+        // What was dispatched before is durable, and what the task had settled is written.
+        self.hub.journal.flush().await;
+        let mut from = Some(Seq(i64::try_from(self.hub.journal.counts().watermark).unwrap_or(i64::MAX)));
+        while let Some(start) = from {
+            let (found, next) = self.open_page(start, Seq(i64::MAX)).await?;
+            for open in &found {
+                for (target, have) in open.missing().filter(|(target, _)| *target.output == *output) {
+                    if have.is_empty() {
+                        // Gone again: its rows are held by whoever took it out of the file.
+                        let _ = self.fleet.park(&open.kept, target);
+                    } else {
+                        self.take_up(Cut { kept: Arc::clone(&open.kept), target: Arc::clone(target), have });
+                    }
+                }
+            }
+            self.hub.journal.flush().await;
+            from = next;
+        }
+        drop(begins);
+        Ok(())
+    }
+
     /// Takes up what a crash cut in the middle, now or when the file has it again.
     fn take_up(&self, new: Cut) {
         // Looked at under the lock: a reload changes the routes first, and then looks here.

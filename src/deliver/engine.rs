@@ -184,6 +184,12 @@ impl<P> Engine<P> {
         }
     }
 
+    /// The same, going on with what was counted before.
+    #[must_use]
+    pub fn counting(self, counts: Counts) -> Self {
+        Engine { counts, ..self }
+    }
+
     /// Takes one input. Actions come at [`Input::Turn`], but for what cannot wait for it.
     pub fn step(&mut self, at: Moment, input: Input<P>, actions: &mut Vec<Action>) {
         match input {

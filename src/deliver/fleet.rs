@@ -4,12 +4,13 @@
 //! Never: blocks on an output (L3), drops a delivery that it cannot place: it gives it back.
 //! Holds: L4 across reloads. An output of the same name keeps its engine, queue, breaker and bucket. L6 through [`Inbox`].
 
-use super::breaker::WasDown;
+use super::breaker::{BreakerState, WasDown};
 use super::engine::{Engine, ROW_AFTER, WINDOW_BYTES, WINDOW_PARCELS};
 use super::host::{Attempted, Host, OutputStatus, Shared};
 use super::inbox::{Arrival, Inbox, Note, Offered};
 use super::section::Policy;
 use super::shell::Worker;
+use super::words::Counts;
 use crate::model::{Clock, DeliveryKey, DeliveryRow, Event, Kept, RateKey, Settlement, State, Target};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use switchyard_api::Output;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Attempts a slow listener of the feed may be behind; older ones it misses.
 pub const FEED_MAX: usize = 1_024;
@@ -156,6 +157,11 @@ impl<H: Host> Fleet<H> {
         self.offer(&self.lanes.load(), Arrival { kept: Arc::clone(kept), target: Arc::clone(target), have }, late)
     }
 
+    /// The same of one that has no row yet, where an output is [begun anew](Self::anew): it gets one, and is read back.
+    pub fn park(&self, kept: &Arc<Kept>, target: &Arc<Target>) -> Result<(), UnknownOutput> {
+        self.offer(&self.lanes.load(), Arrival { kept: Arc::clone(kept), target: Arc::clone(target), have: vec![] }, true)
+    }
+
     fn offer(&self, lanes: &Lanes, arrival: Arrival, late: bool) -> Result<(), UnknownOutput> {
         let unknown = |arrival: &Arrival| UnknownOutput(Arc::clone(&arrival.target.output));
         let Some(lane) = lanes.get(&arrival.target.output) else { return Err(unknown(&arrival)) };
@@ -251,14 +257,48 @@ impl<H: Host> Fleet<H> {
         Lane { shared, task, over, spec: OutputSpec { output, ..spec } }
     }
 
+    /// Another task for an output whose task failed: it begins once what is given back is dropped. Until then, and until it has read back what
+    /// waits in the journal, what arrives gets a row there. The caller finds again what the task had in memory: all that was dispatched before this
+    /// and is not over. `None`: there is no such output, or its task goes on.
+    #[must_use = "the task begins when this is dropped"]
+    pub fn anew(&self, output: &str) -> Option<DropGuard> {
+        // One change at a time, as in `apply`.
+        let _one = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.lanes.load_full();
+        let (name, failed) = before.get_key_value(output)?;
+        let status = failed.shared.status();
+        if !status.failed {
+            return None;
+        }
+        let down = match status.breaker {
+            BreakerState::Open { misconfigured, why, since } => Some(WasDown { misconfigured, why, since }),
+            BreakerState::Closed | BreakerState::Recovering => None,
+        };
+        let spec = OutputSpec { paused: status.paused, down, ..failed.spec.clone() };
+        let begins = CancellationToken::new();
+        let new = self.begin(spec, Some(begins.clone()), (status.begun_anew.saturating_add(1), status.counts));
+        new.shared.inbox.behind();
+        let lane = |(other, running): (&Arc<str>, &Lane)| (Arc::clone(other), running.again());
+        let mut after: Lanes = before.iter().filter(|(other, _)| *other != name).map(lane).collect();
+        after.insert(Arc::clone(name), new);
+        self.lanes.store(Arc::new(after));
+        Some(begins.drop_guard())
+    }
+
     fn start(&self, spec: OutputSpec, predecessor: Option<CancellationToken>) -> Lane {
+        self.begin(spec, predecessor, (0, Counts::default()))
+    }
+
+    fn begin(&self, spec: OutputSpec, predecessor: Option<CancellationToken>, (before, counts): (u32, Counts)) -> Lane {
         let inbox = Inbox::new((self.window, WINDOW_BYTES));
-        let shared = Arc::new(Shared { name: Arc::clone(&spec.name), inbox, status: Mutex::default() });
+        let status = Mutex::new(OutputStatus { paused: spec.paused, counts, begun_anew: before, ..OutputStatus::default() });
+        let shared = Arc::new(Shared { name: Arc::clone(&spec.name), inbox, status, before });
         if spec.paused {
             shared.inbox.note(Note::Pause);
         }
         let now = self.clock.now();
-        let engine = Engine::new(Arc::clone(&spec.policy), spec.output.max_batch(), now).within(self.window).after(spec.down.clone(), now);
+        let engine = Engine::new(Arc::clone(&spec.policy), spec.output.max_batch(), now).within(self.window);
+        let engine = engine.after(spec.down.clone(), now).counting(counts);
         let _inside = self.runtime.enter();
         let worker = Worker::new(
             Arc::clone(&shared),
@@ -276,8 +316,8 @@ impl<H: Host> Fleet<H> {
                 predecessor.cancelled().await;
             }
             if AssertUnwindSafe(worker.run()).catch_unwind().await.is_err() {
-                // A fault of ours: said loudly, and health shows it. Nothing is lost; plans and rows find it all at the next start.
-                tracing::error!(output = %watched.name, "the task of this output failed; it delivers nothing until a restart");
+                // A fault of ours: said loudly, and health shows it. Nothing is lost: plans and rows find it all again.
+                tracing::error!(output = %watched.name, "the task of this output failed by a fault of ours; it is begun anew soon, nothing is lost");
                 watched.status.lock().unwrap_or_else(PoisonError::into_inner).failed = true;
             }
         });
@@ -327,6 +367,12 @@ impl<H: Host> Fleet<H> {
 }
 
 impl Lane {
+    /// The same lane, for another table of them.
+    fn again(&self) -> Self {
+        let Lane { shared, spec, task, over } = self;
+        Lane { shared: Arc::clone(shared), spec: spec.clone(), task: Arc::clone(task), over: over.clone() }
+    }
+
     /// Tells the task to end, and waits for it when polled.
     fn end(&self, park: bool, grace: Duration) -> impl Future<Output = ()> + Send + use<> {
         self.shared.inbox.note(Note::Stop { park, grace });

@@ -103,8 +103,10 @@ pub struct OutputStatus {
     pub paused: bool,
     /// What happened since the start.
     pub counts: Counts,
-    /// Whether its task ended by a fault of ours: nothing is delivered until a restart.
+    /// Whether its task ended by a fault of ours: nothing is delivered until it is begun anew.
     pub failed: bool,
+    /// How often its task was begun anew after that.
+    pub begun_anew: u32,
 }
 
 impl Default for OutputStatus {
@@ -122,6 +124,7 @@ impl Default for OutputStatus {
             paused: false,
             counts: Counts::default(),
             failed: false,
+            begun_anew: 0,
         }
     }
 }
@@ -135,6 +138,8 @@ pub struct Shared {
     pub inbox: Inbox,
     /// Where it stands.
     pub status: Mutex<OutputStatus>,
+    /// How many tasks it had before this one.
+    pub before: u32,
 }
 
 impl Shared {

@@ -615,6 +615,7 @@ impl<H: Host> Worker<H> {
             paused: self.engine.is_paused(),
             counts: self.engine.counts(),
             failed: false,
+            begun_anew: self.shared.before,
         };
         *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }

@@ -27,6 +27,8 @@ struct Memory {
     closed_until: Mutex<Option<Timestamp>>,
     /// Outputs for which rows were called back, and those that stay.
     recalls: Mutex<Vec<(String, Option<String>)>>,
+    /// Whether what renders failed already.
+    failed_once: AtomicBool,
     writer: mpsc::Sender<(Vec<Settlement>, Written)>,
 }
 
@@ -39,6 +41,7 @@ impl Memory {
             closed: Mutex::default(),
             closed_until: Mutex::default(),
             recalls: Mutex::default(),
+            failed_once: AtomicBool::new(false),
             writer,
         });
         let host = Arc::downgrade(&memory);
@@ -78,6 +81,7 @@ impl Host for Memory {
                 Ok(vec![Arc::default()])
             }
             "stuck" => std::future::pending().await,
+            "fatal" if !self.failed_once.swap(true, Ordering::Relaxed) => panic!("as the test asked"),
             "gone" => Err(NotRendered::Gone("gone".into())),
             "failed" => Err(NotRendered::Failed("transform of route `failed`: no such key".into())),
             _ => Ok(vec![Arc::default()]),
@@ -336,6 +340,33 @@ fn an_output_that_panics_or_leaves_without_a_word_is_tried_again() {
     yard.until("delivered", |yard| yard.host.count(State::Delivered) == 1);
     assert_eq!((yard.told()[0].2, output.seen()), (3, 3));
     assert!(!yard.fleet.status()["o"].failed);
+}
+
+#[test]
+fn an_output_whose_task_failed_is_begun_anew_and_nothing_is_lost_or_overtaken() {
+    let (yard, output) = Yard::of([]);
+    assert!(yard.fleet.anew("o").is_none() && yard.fleet.anew("p").is_none(), "it runs; there is none");
+    yard.post(1, &["r"]);
+    yard.until("delivered", |yard| yard.host.count(State::Delivered) == 1);
+    let mut open: Vec<Arc<Kept>> = (2..=4).map(|seq| yard.post(seq, &[if seq == 2 { "fatal" } else { "r" }])).collect();
+    yard.until("failed", |yard| yard.fleet.status()["o"].failed);
+    // Nobody takes it now: in the journal its plan is open.
+    open.push(yard.post(5, &["r"]));
+    let begins = yard.fleet.anew("o").unwrap();
+    assert!(yard.fleet.anew("o").is_none(), "once");
+    yard.post(6, &["r"]);
+    yard.until("a row of what arrives meanwhile", |yard| yard.host.count(State::Waiting) == 1);
+    for kept in &open {
+        yard.fleet.park(kept, &kept.plan.targets[0]).unwrap();
+    }
+    yard.until("rows of the others", |yard| yard.host.count(State::Waiting) == 5);
+    assert_eq!(output.seen(), 1, "it begins when it is told to");
+    drop(begins);
+    yard.until("all delivered", |yard| yard.host.count(State::Delivered) == 6);
+    yard.post(7, &["r"]);
+    yard.until("the next", |yard| yard.host.count(State::Delivered) == 7);
+    let status = yard.fleet.status()["o"].clone();
+    assert_eq!((output.seen(), status.failed, status.begun_anew, status.counts.delivered), (7, false, 1, 7));
 }
 
 #[test]

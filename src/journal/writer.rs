@@ -146,7 +146,7 @@ impl Journal {
         let recovered = store.recover()?;
         let shared = Arc::new(Shared {
             inbox: Inbox::default(),
-            counters: Counters::default(),
+            counters: Counters { watermark: AtomicU64::new(recovered.watermark.0 as u64), ..Counters::default() },
             depths: ArcSwap::default(),
             pace: Pace::default(),
             pressed: AtomicBool::new(false),
