@@ -77,11 +77,20 @@ pub fn arrived(arrival: &Arrival, rendered: Rendered) -> Vec<ReadBack<Payload>> 
         }
         // One row cannot stand for several that are missing. The plan stays open, and the next start has them.
         Err(NotRendered::Gone(_)) if !arrival.have.is_empty() => return vec![],
-        Err(not) => not_rendered(&not),
+        Err(not) => return not_there(arrival, &not_rendered(&not)),
     };
     // Where some have rows, what is said of all stands behind those.
     let free = arrival.have.iter().max().map_or(0, |last| last + 1);
     vec![(new(&arrival.target, free, None, payload(None, None)), Some(decision))]
+}
+
+/// A row for every result that is known to lack one, and one behind them for all of which nothing is known: replayed, they are all there again.
+fn not_there(arrival: &Arrival, decision: &Decision) -> Vec<ReadBack<Payload>> {
+    let last = arrival.have.iter().max().map_or(0, |last| last + 1);
+    let without: Vec<u32> = (0..=last).filter(|ordinal| !arrival.have.contains(ordinal)).collect();
+    let siblings = (without.len() > 1).then(|| Arc::new(AtomicU32::new(without.len() as u32)));
+    let payload = || Payload { kept: Arc::clone(&arrival.kept), message: None, siblings: siblings.clone(), closes: None };
+    without.into_iter().map(|ordinal| (new(&arrival.target, ordinal, None, payload()), Some(decision.clone()))).collect()
 }
 
 /// The row that is written of a delivery. `dead_holds`: whether one that is dead keeps those behind it waiting.
@@ -145,12 +154,13 @@ pub fn read_back(loaded: Loaded, rendered: Option<Rendered>) -> Vec<ReadBack<Pay
         let why = format!("there are only {} messages for this target now, and this is number {}", messages.len(), ordinal + 1);
         return itself(None, Some(Decision::new(State::Dead, why)));
     }
-    if ordinal > 0 || messages.len() == 1 {
+    // One of several keeps its bytes: one that has none stands for those behind it too, the first as well as what `not_there` wrote.
+    if ordinal as usize + 1 == messages.len() {
         return itself(Some(messages.swap_remove(ordinal as usize)), None);
     }
     let wait = || Some(Decision::new(State::Waiting, "waits for its turn".to_owned()));
-    let each = (0..).zip(messages).map(|(nth, message)| {
-        let row = (nth == 0).then_some(standing);
+    let each = (0..).zip(messages).skip(ordinal as usize).map(|(nth, message)| {
+        let row = (nth == ordinal).then_some(standing);
         (new(target, nth, row, payload(Some(message))), wait())
     });
     each.collect()
@@ -180,5 +190,49 @@ pub fn first_attempt(event: &Event, target: &Target, ordinal: u32, message: Arc<
         raw: event.body.clone(),
         content_type: event.content_type().map(Arc::from),
         message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deliver::laws::kept;
+
+    fn ordinals(made: &[ReadBack<Payload>]) -> Vec<(u32, bool)> {
+        made.iter()
+            .map(|(new, decision)| (new.key.ordinal, decision.as_ref().is_some_and(|decision| decision.state == State::Dead)))
+            .collect()
+    }
+
+    #[test]
+    fn every_part_of_a_target_that_has_no_row_is_dead_where_the_rest_fails_to_render_and_replayed_they_are_all_there() {
+        let kept = kept(1, &["r"], "o");
+        let target = Arc::clone(&kept.plan.targets[0]);
+        let failed = || Err(NotRendered::Failed("no such key".into()));
+        let arrival = |have: &[u32]| Arrival { kept: Arc::clone(&kept), target: Arc::clone(&target), have: have.to_vec() };
+        assert_eq!(ordinals(&arrived(&arrival(&[]), failed())), [(0, true)]);
+        let mut made = arrived(&arrival(&[1, 3]), failed());
+        assert_eq!(ordinals(&made), [(0, true), (2, true), (4, true)]);
+        let closes: Vec<bool> = made.iter_mut().map(|(new, _)| new.payload.closes()).collect();
+        assert_eq!(closes, [false, false, true], "the last of them closes the plan");
+        // Five and more there are: the last row that was written stands for those behind it.
+        let again = |ordinal| Loaded {
+            kept: Arc::clone(&kept),
+            row: DeliveryRow {
+                key: DeliveryKey { seq: kept.seq, target: Arc::clone(&target), ordinal },
+                state: State::Waiting,
+                due_at: None,
+                attempts: 0,
+                replays: 1,
+                detail: "asked for again".into(),
+                message: None,
+                updated_at: Timestamp(5),
+            },
+        };
+        let seven = || Some(Ok(vec![Arc::<Message>::default(); 7]));
+        let back = read_back(again(4), seven());
+        assert_eq!(ordinals(&back), [(4, false), (5, false), (6, false)]);
+        assert_eq!(back.iter().map(|(new, _)| new.row.is_some()).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(ordinals(&read_back(again(0), seven())).len(), 7, "as one that was never rendered");
     }
 }
