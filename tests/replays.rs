@@ -138,6 +138,23 @@ fn now_renders_anew_then_sends_the_same_bytes_and_an_output_that_is_gone_is_told
 }
 
 #[test]
+fn what_a_pause_holds_is_no_replays_and_that_is_said() {
+    let far = FarSide::start();
+    let yard = Yard::new(&file(&far.url(), "first")).start();
+    assert_eq!(said(&yard, "pause shop").0, 0);
+    let event = yard.post("ORDER", r#"{"n":1}"#);
+    yard.wait_state(&event, "shop", "held");
+    let told = "what waits for shop is held by its pause, and goes with `switchyard resume shop`: no replay is needed\nnothing matches\n";
+    for args in ["replay --output shop -y", "replay --state held -y", "replay --since 1h --dry-run"] {
+        assert_eq!(said(&yard, args), (1, told.into()), "{args}");
+    }
+    assert_eq!(said(&yard, "replay --state dead -y"), (1, "nothing matches\n".into()));
+    assert_eq!(yard.json(&["replay", "--state", "held", "--dry-run"])[0]["paused"], serde_json::json!(["shop"]));
+    assert_eq!(said(&yard, "resume shop").0, 0);
+    yard.wait_state(&event, "shop", "delivered");
+}
+
+#[test]
 fn a_purge_ends_what_is_held_and_says_why_and_what_waits_is_its_outputs() {
     let far = FarSide::start();
     let ordered = |name: &str| {

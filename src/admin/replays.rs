@@ -48,6 +48,7 @@ impl Api {
             }
             return Ok(json!({ "count": count, "dry_run": dry }));
         }
+        let paused = if asked["missing"].is_string() { vec![] } else { self.daemon.held_by_pause(&filter) };
         let counted = match asked["missing"].as_str() {
             Some(output) => self.daemon.count_missing(output, DeliveryFilter { states: vec![], ..filter }).await?,
             None => self.daemon.count_replay(filter).await?,
@@ -55,7 +56,7 @@ impl Api {
         let count: u64 = counted.outputs.values().sum();
         let jobs = if dry || count == 0 { vec![] } else { self.daemon.works.plan_replay(&counted, render).await? };
         Ok(json!({
-            "count": count, "dry_run": dry, "outputs": by_name(&counted.outputs), "gone": by_name(&counted.gone),
+            "count": count, "dry_run": dry, "outputs": by_name(&counted.outputs), "gone": by_name(&counted.gone), "paused": paused,
             "replays": jobs.iter().map(|job| self.shown(job)).collect::<Vec<_>>(),
         }))
     }

@@ -133,6 +133,12 @@ impl Replay {
             let number = deliveries(number.as_u64().unwrap_or(0));
             show::say(&format!("{number} to {} can't: the configuration has no such output", show::cell(&Value::from(output.as_str()))));
         }
+        for output in answer["paused"].as_array().into_iter().flatten() {
+            let name = show::cell(output);
+            show::say(&format!(
+                "what waits for {name} is held by its pause, and goes with `switchyard resume {name}`: no replay is needed"
+            ));
+        }
         let number = answer["count"].as_u64().unwrap_or(0);
         if number == 0 {
             return show::say("nothing matches");

@@ -5,6 +5,7 @@
 
 use super::start::Daemon;
 use super::works::Works;
+use crate::deliver::OutputStatus;
 use crate::journal::replay::{FEED_MAX, OPEN_MAX};
 use crate::journal::{Backlog, DeliveryFilter, JobState, Operation, Render, ReplayJob, StoreError};
 use crate::model::printable::Printable;
@@ -106,6 +107,20 @@ impl Daemon {
         let running = self.fleet.status();
         (counted.outputs, counted.gone) = counted.outputs.into_iter().partition(|(output, _)| running.contains_key(output));
         Ok(counted)
+    }
+
+    /// Outputs of a filter of held deliveries at which deliveries are held by a pause alone: their rows wait (decision 25), a replay does not mean
+    /// them, and they go when the pause ends.
+    pub fn held_by_pause(&self, filter: &DeliveryFilter) -> Vec<Arc<str>> {
+        if !filter.states.contains(&State::Held) {
+            return vec![];
+        }
+        let depths = self.hub.journal.depths();
+        let waits = |name: &str, status: &OutputStatus| status.bare > 0 || depths.get(name).is_some_and(|depth| depth.waiting > 0);
+        let meant = |name: &str| filter.output.as_deref().is_none_or(|output| output == name);
+        let statuses = self.fleet.status();
+        let held = statuses.iter().filter(|(name, status)| status.paused && meant(name) && waits(name, status));
+        held.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// Counts the deliveries that today's routes would make to an output of kept events that do not go there (by the filter's route, where
