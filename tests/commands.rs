@@ -83,6 +83,46 @@ fn send_asks_the_daemon_where_events_arrive_and_says_what_is_not_over_yet() {
 }
 
 #[test]
+fn send_says_what_became_of_it_where_the_answer_is_the_sources_own_and_where_it_is_several() {
+    let yard = Yard::new(ROUTES);
+    let text = std::fs::read_to_string(yard.path("routes.yaml")).unwrap();
+    let text = text
+        .replace("  partner:", "  left:")
+        .replace(", to: { output: partner, body: '{\"n\": {{ data.number|tojson }}}' }", ", to: archive");
+    let more = "sources:
+  quiet: { verify: { bearer: made-up-bearer-token }, answer: thanks }
+  many: { verify: { bearer: made-up-bearer-token }, each: data.orders, topic: { json: kind }, redact: [data.iban] }
+  both: { verify: { bearer: made-up-bearer-token }, each: data.orders, answer: thanks }
+";
+    yard.write_whole(&text.replacen("sources:\n", more, 1));
+    let yard = yard.start();
+    std::fs::write(yard.path("order.json"), ORDER).unwrap();
+    std::fs::write(yard.path("orders.json"), r#"{"orders": [{"kind": "ORDER_A", "total": 1, "iban": "made-up"}, {"kind": "OTHER"}]}"#)
+        .unwrap();
+    let (code, said) = told(yard.cli(&["send", "--source", "quiet", "order.json"]));
+    assert!(code == 0 && said.starts_with("200 in, kept as evt_") && said.contains("in out/events.ndjson"), "{said}");
+    for source in ["many", "both"] {
+        let (code, said) = told(yard.cli(&["send", "--source", source, "orders.json"]));
+        assert!(code == 0 && said.starts_with("200 in, kept as 2 events\nevt_"), "{said}");
+        assert_eq!(said.matches("in out/events.ndjson").count(), 2, "{said}");
+    }
+    let found = yard.json(&["send", "--source", "many", "orders.json"]);
+    assert_eq!((found.len(), found[1]["deliveries"][0]["output"].as_str()), (2, Some("archive")), "{found:?}");
+
+    // What `explain` says of the same file.
+    let (code, said) = told(yard.cli(&["explain", "--source", "many", "orders.json"]));
+    assert_eq!(code, 0, "{said}");
+    for line in ["event 1 of 2, topic ORDER_A:", "✗ big: data.total: { gt: 1000 } (found 1)", "event 2 of 2, topic OTHER:", "✗ big: topic"]
+    {
+        assert!(said.lines().any(|told| told.starts_with(line)), "no `{line}` in\n{said}");
+    }
+    assert!(said.contains("[redacted]") && !said.contains("made-up"), "{said}");
+    assert_eq!(yard.json(&["explain", "--source", "many", "orders.json"]).len(), 2);
+    let (code, said) = told(yard.cli(&["explain", "evt_nope"]));
+    assert_eq!((code, said.as_str()), (2, "switchyard: `evt_nope` is no event's id (and no file): `switchyard events` lists them\n"));
+}
+
+#[test]
 fn what_the_daemon_does_not_take_or_have_is_a_no() {
     let yard = yard("http://127.0.0.1:9/").start();
     let (code, said) =

@@ -173,10 +173,10 @@ fn another_file_is_compared_over_kept_events_and_a_test_is_written_of_one() {
     yard.wait_state(&events[2], "shop", "delivered");
     let written = yard.cli(&["test", "--from", &events[1]]);
     let test = String::from_utf8(written.stdout).unwrap();
-    assert!(test.contains(r#"data: {"n":150,"total":150.00}"#) && test.contains("{ output: shop, route: big }"), "{test}");
+    assert!(test.contains(r#"data: {"n": 150, "total": 150.00}"#) && test.contains("{ output: shop, route: big }"), "{test}");
     assert!(!test.contains("headers:"), "{test}");
     let whole = std::fs::read_to_string(yard.path("routes.yaml")).unwrap();
-    std::fs::write(yard.path("tested.yaml"), format!("{whole}tests:\n{test}")).unwrap();
+    std::fs::write(yard.path("tested.yaml"), format!("{whole}{test}")).unwrap();
     let run = yard.cli(&["test", "tested.yaml"]);
     assert!(run.status.success(), "{}", both(&run));
 
@@ -202,6 +202,39 @@ fn another_file_is_compared_over_kept_events_and_a_test_is_written_of_one() {
     let wrong = yard.cli(&["diff", "new.yaml", "--from", "saved.jsonl"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(both(&wrong).contains("saved.jsonl:1: not a saved event"), "{}", both(&wrong));
+}
+
+#[test]
+fn a_test_that_is_written_of_an_event_holds_whatever_the_event_has() {
+    let far = FarSide::start();
+    let yard = Yard::new(&format!(
+        "routes:
+  - {{ name: told, to: {{ output: chat, text: \"{{{{ id }}}}: {{{{ data.total|tojson }}}} {{{{ data.why }}}}\" }} }}
+  - {{ name: large, filter: {{ data.total: {{ gt: 1234567890123456789012345.05 }} }}, to: {{ output: chat, text: large }} }}
+outputs:
+  chat: {{ type: mattermost, url: {} }}
+",
+        far.url()
+    ))
+    .start();
+    let bodies = [
+        r#"{"total": 1234567890123456789012345.10,
+            "why": "a: b, #c"}"#,
+        r#"{"total":1e400,"why":"\u00e9 \"x\""}"#,
+        "{\"total\": 1",
+        r#"{"total":12345678901234567890123456789012345678901234567890,"why":null}"#,
+    ];
+    for (nth, body) in bodies.into_iter().enumerate() {
+        let event = yard.post("ORDER", body);
+        yard.wait_state(&event, "chat", if nth == 2 { "dead" } else { "delivered" });
+        let written = yard.cli(&["test", "--from", &event]);
+        let file = format!("written-{nth}.yaml");
+        std::fs::write(yard.path(&file), &written.stdout).unwrap();
+        let run = yard.cli(&["test", "--also", &file]);
+        assert!(run.status.success(), "{}{}", String::from_utf8_lossy(&written.stdout), both(&run));
+        let test = String::from_utf8(written.stdout).unwrap();
+        assert_eq!((test.contains("route: large"), test.contains(&event)), (nth != 2, false), "{test}");
+    }
 }
 
 #[test]

@@ -188,7 +188,7 @@ pub fn print(file: &config::File, problems: &[Problem]) {
 
 fn report(file: &config::File, problems: &[Problem], show: impl FnOnce(Report)) {
     let kinds = switchyard_plugins::kinds();
-    let hidden = file.tree.as_ref().map(|tree| hidden::literal_secrets(tree, &kinds)).unwrap_or_default();
+    let hidden = hidden::unquotable(file, problems, &kinds);
     show(Report { file, problems, hidden: &hidden });
 }
 

@@ -35,28 +35,41 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(self) -> anyhow::Result<Exit> {
-        let verdicts = if self.event.parse::<EventId>().is_ok() {
-            block_on(async { Client::new(&self.admin)?.get(&format!("/api/events/{}/explain", escape(&self.event))).await })?
+        let all = if is_event(&self.event)? {
+            vec![block_on(async { Client::new(&self.admin)?.get(&format!("/api/events/{}/explain", escape(&self.event))).await })?]
         } else {
             match self.of_file()? {
-                Some(verdicts) => verdicts,
+                Some(all) => all,
                 None => return Ok(Exit::No),
             }
         };
-        let routes = verdicts["routes"].as_array().cloned().unwrap_or_default();
-        if self.admin.json {
-            show::line(&verdicts);
-        } else {
-            if !verdicts["config"]["planned"].is_null() || verdicts.get("also_planned").is_some() {
-                print_config(&verdicts);
+        let mut matched = false;
+        for (nth, verdicts) in all.iter().enumerate() {
+            if all.len() > 1 && !self.admin.json {
+                let topic = show::cell(&verdicts["topic"]);
+                show::say(&format!("{}event {} of {}, topic {topic}:", if nth == 0 { "" } else { "\n" }, nth + 1, all.len()));
             }
-            routes.iter().for_each(print);
-            print_also_planned(&verdicts);
+            matched |= self.one(verdicts);
         }
-        Ok(if routes.iter().any(|route| route["matched"] == true) { Exit::Done } else { Exit::No })
+        Ok(if matched { Exit::Done } else { Exit::No })
     }
 
-    fn of_file(&self) -> anyhow::Result<Option<Value>> {
+    /// Shows what becomes of one event; whether a route takes it.
+    fn one(&self, verdicts: &Value) -> bool {
+        let routes = verdicts["routes"].as_array().cloned().unwrap_or_default();
+        if self.admin.json {
+            show::line(verdicts);
+        } else {
+            if !verdicts["config"]["planned"].is_null() || verdicts.get("also_planned").is_some() {
+                print_config(verdicts);
+            }
+            routes.iter().for_each(print);
+            print_also_planned(verdicts);
+        }
+        routes.iter().any(|route| route["matched"] == true)
+    }
+
+    fn of_file(&self) -> anyhow::Result<Option<Vec<Value>>> {
         let source = self.source.as_deref().context("say which source the event would come from: --source NAME")?;
         let body = super::send::read(&PathBuf::from(&self.event))?;
         let good = if self.without_secrets { check::good_without_secrets } else { check::good };
@@ -65,6 +78,10 @@ impl Explain {
         for header in &self.headers {
             let (name, value) = header.split_once(':').with_context(|| format!("`{header}` is not a header: write `name: value`"))?;
             headers.push(&name.trim().to_ascii_lowercase(), value.trim().as_bytes());
+        }
+        // As `send` would.
+        if headers.get("content-type").is_none() && super::send::is_json(&body) {
+            headers.push("content-type", b"application/json");
         }
         let draft = explain::Draft {
             source,
@@ -76,6 +93,15 @@ impl Explain {
         };
         block_on(async { Ok(explain::draft(&blueprint, draft).await?) }).map(Some)
     }
+}
+
+/// Whether this names a kept event, and no file; one that nearly does is told as such.
+fn is_event(named: &str) -> anyhow::Result<bool> {
+    let is_id = named.parse::<EventId>().is_ok();
+    if !is_id && named.starts_with("evt_") && !PathBuf::from(named).exists() {
+        anyhow::bail!("`{named}` is no event's id (and no file): `switchyard events` lists them");
+    }
+    Ok(is_id)
 }
 
 fn print(route: &Value) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Place {
 pub struct Answer {
     /// Its status.
     pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// Its body; empty where it is larger than a mebibyte.
     pub body: Bytes,
 }
@@ -80,9 +82,10 @@ pub async fn post(place: &Place, headers: &[(String, Vec<u8>)], body: Bytes) -> 
         }
         let answer = sender.send_request(request.body(Full::new(body))?).await?;
         let status = answer.status().as_u16();
+        let headers = answer.headers().clone();
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map(http_body_util::Collected::to_bytes);
         connection.abort();
-        Ok(Answer { status, body: body.unwrap_or_default() })
+        Ok(Answer { status, headers, body: body.unwrap_or_default() })
     };
     tokio::time::timeout(WITHIN, work).await.unwrap_or(Err(NoAnswer::Late))
 }

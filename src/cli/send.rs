@@ -2,9 +2,10 @@
 
 use super::client::{Admin, Client, Unreachable, escape};
 use super::events::print_where_it_went;
-use super::post::{NoAnswer, Place, post};
+use super::post::{Answer, NoAnswer, Place, post};
 use super::{Exit, block_on, check, show};
 use crate::daemon::blueprint::Blueprint;
+use crate::ingest::KEPT_AS;
 use crate::model::{Clock, SystemClock, Timestamp};
 use crate::verify::Signed;
 use anyhow::{Context, Result};
@@ -121,7 +122,7 @@ impl Send {
             let draft = self.draft().await?;
             let Signed { mut headers, body, query } = draft.sign(&blueprint, SystemClock::default().wall())?;
             let says_what_it_is = headers.iter().any(|(name, _)| name == "content-type");
-            if !says_what_it_is && serde_json::from_slice::<serde::de::IgnoredAny>(&draft.body).is_ok() {
+            if !says_what_it_is && is_json(&draft.body) {
                 headers.push(("content-type".into(), "application/json".into()));
             }
             let path = blueprint.path_of(&draft.source).context("the source has no path")?.to_owned();
@@ -141,7 +142,7 @@ impl Send {
                 let why = answer["error"].as_str().unwrap_or("no reason given").to_owned();
                 return Err(NotKept { status: answered.status, why }.into());
             }
-            self.tell(&answer).await
+            self.tell(&Kept::of(&answer, &answered)).await
         })
     }
 
@@ -161,25 +162,30 @@ impl Send {
         Ok(Draft { source, named, body: edited(self.editor.as_deref(), &body)? })
     }
 
-    async fn tell(&self, answer: &Value) -> Result<Exit> {
-        let event = answer["event"].as_str().unwrap_or_default().to_owned();
-        if !self.admin.json {
-            let repeat = if answer["duplicate"] == true { " (a repeat of it: not delivered again)" } else { "" };
-            show::say(&format!("200 in, kept as {event}{repeat}"));
+    async fn tell(&self, kept: &Kept) -> Result<Exit> {
+        let json = self.admin.json;
+        if !json {
+            show::say(&kept.line());
         }
-        if self.no_wait || event.is_empty() {
-            if self.admin.json {
-                show::line(answer);
+        if self.no_wait || kept.events.is_empty() {
+            if json {
+                let known = kept.repeated.map(|repeated| repeated > 0);
+                kept.events.iter().for_each(|event| show::line(&json!({ "event": event, "duplicate": known })));
             }
             return Ok(Exit::Done);
         }
-        let kept = watch(&Client::new(&self.admin)?, &event, WATCHED).await?;
-        if self.admin.json {
-            show::line(
-                &json!({ "event": event, "duplicate": answer["duplicate"] == true, "plan": kept["plan"], "deliveries": kept["deliveries"] }),
-            );
-        } else {
-            print_where_it_went(&kept);
+        let client = Client::new(&self.admin)?;
+        for event in &kept.events {
+            let found = watch(&client, event, WATCHED).await?;
+            if json {
+                let duplicate = kept.repeated.map(|repeated| repeated > 0);
+                show::line(&json!({ "event": event, "duplicate": duplicate, "plan": found["plan"], "deliveries": found["deliveries"] }));
+                continue;
+            }
+            if kept.events.len() > 1 {
+                show::say(&format!("{event} {}", show::cell(&found["topic"])));
+            }
+            print_where_it_went(&found);
         }
         Ok(Exit::Done)
     }
@@ -203,13 +209,57 @@ impl Draft {
     }
 }
 
+/// Whether a body goes as JSON, where nobody says what it is.
+pub fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+}
+
+/// As what a request was kept, by its answer.
+struct Kept {
+    status: u16,
+    events: Vec<String>,
+    /// How many of them are repeats; `None` where the source answers in words of its own.
+    repeated: Option<u64>,
+}
+
+impl Kept {
+    /// `answer`: the body as JSON, where it is that.
+    fn of(answer: &Value, answered: &Answer) -> Self {
+        let texts =
+            |value: &Value| value.as_array().into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect::<Vec<_>>();
+        let (events, repeated) = match (answer["event"].as_str(), texts(&answer["events"])) {
+            (Some(event), _) => (vec![event.to_owned()], Some(u64::from(answer["duplicate"] == true))),
+            (None, events) if !events.is_empty() => (events, answer["duplicates"].as_u64()),
+            _ => {
+                let named = answered.headers.get(KEPT_AS).and_then(|ids| ids.to_str().ok()).unwrap_or_default();
+                (named.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect(), None)
+            }
+        };
+        Kept { status: answered.status, events, repeated }
+    }
+
+    /// What came in, in a line.
+    fn line(&self) -> String {
+        let repeats = match (self.repeated, self.events.len()) {
+            (None | Some(0), _) => String::new(),
+            (Some(_), 1) => " (a repeat of it: not delivered again)".to_owned(),
+            (Some(repeats), _) => format!(" ({repeats} of them repeats: not delivered again)"),
+        };
+        match &self.events[..] {
+            [] => format!("{} in; the answer names no event: see `switchyard events`", self.status),
+            [one] => format!("{} in, kept as {one}{repeats}", self.status),
+            all => format!("{} in, kept as {} events{repeats}", self.status, all.len()),
+        }
+    }
+}
+
 /// What a person makes of a body, in the editor of their choice. Nothing saved, or an editor that fails: nothing is sent.
 fn edited(editor: Option<&str>, body: &[u8]) -> Result<Vec<u8>> {
     let editor = editor
         .filter(|editor| !editor.trim().is_empty())
         .context("say which editor with EDITOR, as `EDITOR=nano switchyard send --edit …`")?;
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join(if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() { "event.json" } else { "event.txt" });
+    let file = folder.path().join(if is_json(body) { "event.json" } else { "event.txt" });
     std::fs::write(&file, body)?;
     // As a shell would: an editor may have arguments of its own.
     let mut words = editor.split_whitespace();

@@ -135,7 +135,7 @@ async fn as_test(event: &Event, blueprint: &Blueprint) -> String {
         matter |= router.render(&bare, target, &jq).await != made;
         let text = match &made {
             Ok(messages) => messages.iter().find_map(|message| match message.fields.get("text") {
-                Some(switchyard_api::Rendered::Text(text)) => Some(format!(", text: {}", Value::from(text.as_str()))),
+                Some(switchyard_api::Rendered::Text(text)) => Some(expected_text(text, event)),
                 _ => None,
             }),
             Err(why) => Some(format!(", dead: {}", Value::from(why.to_string()))),
@@ -143,7 +143,7 @@ async fn as_test(event: &Event, blueprint: &Blueprint) -> String {
         expect.push(format!("      - {{ output: {}, route: {}{} }}\n", target.output, target.route, text.unwrap_or_default()));
     }
     let quoted = |text: &str| Value::from(text).to_string();
-    let mut out = format!("  - name: {}\n", quoted(&format!("{} of {}", event.topic, event.received_at)));
+    let mut out = format!("tests:\n  - name: {}\n", quoted(&format!("{} of {}", event.topic, event.received_at)));
     let _ = writeln!(out, "    at: {}\n    source: {}\n    topic: {}", event.received_at, event.source, quoted(&event.topic));
     if matter {
         out.push_str("    headers:\n");
@@ -154,16 +154,66 @@ async fn as_test(event: &Event, blueprint: &Blueprint) -> String {
     if !event.query.is_empty() {
         let _ = writeln!(out, "    query: {}", quoted(&event.query));
     }
-    match serde_json::from_slice::<Box<serde_json::value::RawValue>>(&event.body) {
-        // On one line and otherwise as it came: JSON is YAML, and numbers keep their digits.
-        Ok(data) if !data.get().contains("\\/") => {
-            let _ = writeln!(out, "    data: {}", data.get().split(['\n', '\r', '\t']).map(str::trim).collect::<Vec<_>>().join(" "));
-        }
-        _ => {
-            let _ = writeln!(out, "    body: {}", quoted(&String::from_utf8_lossy(&event.body)));
-        }
-    }
+    let _ = match crate::trial::as_data(&event.body, data_of) {
+        Some(data) => writeln!(out, "    data: {data}"),
+        None => writeln!(out, "    body: {}", quoted(&String::from_utf8_lossy(&event.body))),
+    };
     out.push_str(if expect.is_empty() { "    expect: []\n" } else { "    expect:\n" });
     out.extend(expect);
     out
+}
+
+/// What stands under `data` of a text in the file's form.
+fn data_of(text: &str) -> Option<switchyard_api::Node> {
+    let mut problems = vec![];
+    let tree = config::parse::parse(text, &mut problems).filter(|_| problems.is_empty())?;
+    tree.get("data").cloned()
+}
+
+/// What the text is to be: another event has another id, so what stands before and behind it is.
+fn expected_text(text: &str, event: &Event) -> String {
+    let quoted = |text: &str| Value::from(text).to_string();
+    // Without `evt_`, whose underscore some languages escape.
+    let id = event.id.to_string();
+    let id = id.trim_start_matches("evt_");
+    let Some((before, _)) = text.split_once(id) else { return format!(", text: {}", quoted(text)) };
+    let behind = text.rsplit_once(id).map_or("", |(_, behind)| behind);
+    let ends = [("prefix", before), ("suffix", behind)].into_iter().filter(|(_, part)| !part.is_empty());
+    let ends: Vec<String> = ends.map(|(word, part)| format!("{word}: {}", quoted(part))).collect();
+    if ends.is_empty() { String::new() } else { format!(", text: {{ {} }}", ends.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::data_of;
+    use crate::trial::as_data;
+    use proptest::prelude::*;
+
+    fn data(body: &str) -> Option<String> {
+        as_data(body.as_bytes(), data_of)
+    }
+
+    #[test]
+    fn what_yaml_would_read_otherwise_is_no_data() {
+        assert_eq!(data("{\"a\":\n [1500.10, 1e3,\"x: y, z\"]}").as_deref(), Some("{\"a\": [1500.10, 1e3, \"x: y, z\"]}"));
+        assert_eq!(
+            data("{\"n\":123456789012345678901234567890123456789012345}").as_deref(),
+            Some("{\"n\": 123456789012345678901234567890123456789012345}")
+        );
+        for other in ["{\"a\":1e400}", "{\"a\":\"\\u00e9\"}", "{\"a\":1,\"a\":2}", "{\"a\":", "é"] {
+            assert_eq!(data(other), None, "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_as_the_same_json(number in "-?(0|[1-9][0-9]{0,30})([.][0-9]{1,20})?([eE][+-]?[0-9]{1,2})?", text in "\\PC{0,12}") {
+            let body = format!("{{\"n\":{number},\"t\":{},\"l\":[true,null,{number}]}}", serde_json::Value::from(text));
+            if let Some(line) = data(&body) {
+                let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+                prop_assert_eq!(parsed(&body), parsed(&line));
+                prop_assert!(line.contains(&number), "{}", line);
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The file on disk → text, tree and problems. Bounded; never panics on what a disk can hold.
 
 use super::comments;
+use super::lookalikes;
 use super::parse::parse;
 use super::secrets::{Environment, fill};
 use std::fmt;
@@ -76,6 +77,7 @@ pub fn from_text(name: &str, text: impl Into<String>, environment: &dyn Environm
     let mut problems = vec![];
     let mut tree = parse(&text, &mut problems).filter(|tree| is_configuration(tree, &mut problems));
     problems.extend(tree.iter().flat_map(|tree| comments::cut(tree, &text)));
+    problems.extend(tree.iter().flat_map(|tree| lookalikes::within(tree, &text)));
     let secrets = tree.as_mut().map(|tree| fill(tree, environment, &mut problems)).unwrap_or_default();
     File { path: name.into(), text, tree, problems, secrets }
 }

@@ -7,6 +7,7 @@
 
 mod comments;
 pub mod file;
+mod lookalikes;
 pub mod parse;
 pub mod place;
 pub mod prose;

@@ -4,12 +4,14 @@
 //! with both places, and the rest of the file is read all the same. Never: looks into a value's meaning, replaces
 //! `${…}` (`secrets` does), reads a file. What a syntax error is called stands in `syntax`.
 
+use super::lookalikes;
+use super::place::{named_at, within};
 use super::syntax;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Location, Spanned};
 use std::collections::HashMap;
 use std::fmt;
-use switchyard_api::tree::{Key, Node, Text, Value};
+use switchyard_api::tree::{Float, Key, Node, Text, Value};
 use switchyard_api::{Problem, Span};
 
 /// Lists and maps within each other; deeper is an error. Reading takes up to 36 KiB of stack a level (in an unoptimised
@@ -64,7 +66,8 @@ pub fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
             Some(node)
         }
         Err(error) => {
-            problems.push(syntax::problem(text, &error));
+            let problem = syntax::problem(text, &error);
+            problems.push(lookalikes::cause(text, problem.at).unwrap_or(problem));
             None
         }
     }
@@ -118,7 +121,7 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Value::Int(value))
     }
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Float(value))
+        Ok(Value::Float(value.into()))
     }
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
         self.visit_string(value.to_owned())
@@ -142,17 +145,26 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 }
 
-/// Lets lists and maps reach from their first byte to their last: the parser gives where they begin.
+/// Lets lists and maps reach from their first byte to their last: the parser gives where they begin. Numbers get their digits.
 fn stretch(node: &mut Node, text: &str) {
     let ends = match &mut node.value {
         Value::List(items) => items.iter_mut().map(|child| stretched(child, text)).max(),
         Value::Map(entries) => entries.iter_mut().map(|(key, child)| key.span.end.max(stretched(child, text))).max(),
+        Value::Float(float) => return digits(float, node.span, text),
         _ => return,
     };
     node.span.end = node.span.end.max(ends.unwrap_or(0));
     // In the block form there is nothing behind the last child; a use of `*name` is as long as its name.
     if let Some(open @ ('[' | '{')) = text.get(node.span.start..).and_then(|rest| rest.chars().next()) {
         node.span.end = closing_bracket(text, node.span, if open == '[' { b']' } else { b'}' });
+    }
+}
+
+/// Gives a number the digits that the file has, where JSON would read them too: the parser gives the nearest float.
+fn digits(float: &mut Float, at: Span, text: &str) {
+    let at = if named_at(text, at).is_some() { within(text, at, 0..usize::MAX) } else { at };
+    if let Some(written) = text.get(at.start..at.end).filter(|written| serde_json::from_str::<serde_json::Number>(written).is_ok()) {
+        written.clone_into(&mut float.written);
     }
 }
 
@@ -261,8 +273,26 @@ mod tests {
         let value = |name: &str| tree.get(name).unwrap().value.clone();
         assert_eq!(
             [value("c"), value("h"), value("i"), value("k"), value("m")],
-            [Value::Int(31), Value::Null, Value::Bool(true), Value::Int(-5), Value::Float(1.5)]
+            [Value::Int(31), Value::Null, Value::Bool(true), Value::Int(-5), Value::Float(1.5.into())]
         );
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let text = "a: &n 1500.10\nb: 1234567890123456789012345678901234567890123\nc: [0.10000000000000000001, *n]\nd: +1.50\ne: 1e400\nf: -0.0 # x\n";
+        fn written(node: &Node, found: &mut Vec<String>) {
+            match &node.value {
+                Value::Float(float) => found.push(float.written.clone()),
+                Value::List(items) => items.iter().for_each(|item| written(item, found)),
+                Value::Text(text) => found.push(format!("{:?}", text.written)),
+                _ => node.entries().iter().for_each(|(_, node)| written(node, found)),
+            }
+        }
+        let mut found = vec![];
+        written(&tree(text), &mut found);
+        let digits =
+            ["1500.10", "1234567890123456789012345678901234567890123", "0.10000000000000000001", "1500.10", "1.5", "\".inf\"", "-0.0"];
+        assert_eq!(found, digits);
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn first_line(text: &str, at: Span) -> Span {
     let start = floor(text, at.start).min(text.trim_end().len());
     let end = floor(text, at.end).max(start);
     let line = text[start..end].find(['\n', '\r']).map_or(end, |length| start + length);
-    Span { start, end: start + text[start..line].trim_end().len() }
+    Span { start, end: start + text[start..line].trim_end_matches([' ', '\t', '\r']).len() }
 }
 
 /// The lines that a problem is about, so that rendering costs nothing for the rest of the file.

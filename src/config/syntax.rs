@@ -13,6 +13,11 @@ use super::prose::thousands;
 
 const QUOTE_IT: &str = "put the text in quotes: '…'";
 
+/// A list's entry whose `-` is glued to its first key.
+fn glued_dash(line: &str) -> bool {
+    line.trim_start().strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_alphabetic()))
+}
+
 /// The parser's error as a problem at its place.
 pub fn problem(text: &str, error: &Error) -> Problem {
     let error = error.without_snippet();
@@ -253,6 +258,9 @@ impl<'a> Here<'a> {
             Some((above, text)) if !text.contains(": ") && !text.ends_with(':') => problem
                 .also(Span { start: above + leading(text), end: above + text.len() }, "this has no `: ` and is read as a text")
                 .help("write `key: value` above, with a space after the colon"),
+            Some((above, text)) if glued_dash(text) => problem
+                .also(Span { start: above + leading(text), end: above + text.len() }, "read as a key that begins with `-`")
+                .help("write a space behind the `-` of a list's entry"),
             Some((above, text)) => problem
                 .also(Span { start: above + leading(text), end: above + text.len() }, "this key has its value on its own line")
                 .help("indent both keys alike, or leave nothing behind the upper key's `:`"),

@@ -4,6 +4,7 @@
 //! refuse the same things (L5).
 
 use super::braces;
+use super::credentials;
 use super::foreign;
 use super::hidden::{self, literal_variables};
 use super::homes;
@@ -83,6 +84,7 @@ pub fn draw(file: &config::File, kinds: &[Arc<dyn AnyKind>]) -> Drawn {
     problems.extend(literal_variables(file, kinds, &problems));
     if let Some(tree) = &file.tree {
         braces::add(&mut problems, tree, kinds);
+        credentials::explain(&mut problems, tree);
     }
     // What could not be put in there was told; that its place is empty now is nothing new.
     let missing: Vec<Span> = file.problems.iter().filter(|p| NOT_THERE.contains(&p.id)).map(|p| p.at).collect();
@@ -164,10 +166,7 @@ impl Blueprint {
     /// What a source reads as the topic of an event.
     pub fn topic_of(&self, source: &str, headers: &Headers, body: &[u8]) -> Option<Arc<str>> {
         let verifier = self.verifier(source)?;
-        let pair = |(name, value): (&str, &[u8])| {
-            Some((http::HeaderName::from_bytes(name.as_bytes()).ok()?, http::HeaderValue::from_bytes(value).ok()?))
-        };
-        let headers = headers.iter().filter_map(pair).collect();
+        let headers = map_of(headers);
         Some(verifier.topic(&Request {
             headers: &headers,
             body,
@@ -177,6 +176,11 @@ impl Blueprint {
             roots: None,
             query: "",
         }))
+    }
+
+    /// What it reads as the topic of one of several events in a request; `None`: that of the request.
+    pub fn topic_of_item(&self, source: &str, headers: &Headers, body: &[u8]) -> Option<Arc<str>> {
+        self.verifier(source)?.read_item(&map_of(headers), body).0
     }
 
     /// All sources' names.
@@ -193,6 +197,13 @@ impl Blueprint {
             .map(|file| self.base.join(file))
             .collect()
     }
+}
+
+fn map_of(headers: &Headers) -> http::HeaderMap {
+    let pair = |(name, value): (&str, &[u8])| {
+        Some((http::HeaderName::from_bytes(name.as_bytes()).ok()?, http::HeaderValue::from_bytes(value).ok()?))
+    };
+    headers.iter().filter_map(pair).collect()
 }
 
 struct Pen<'p> {

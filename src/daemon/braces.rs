@@ -25,7 +25,8 @@ pub fn add(problems: &mut Vec<Problem>, tree: &Node, kinds: &[Arc<dyn AnyKind>])
 fn find(tree: &Node, kinds: &[Arc<dyn AnyKind>], told: &[Problem]) -> Vec<Problem> {
     let mut found = Found { told, problems: vec![] };
     for (_, source) in section(tree, "sources") {
-        for (key, node) in source.entries().iter().filter(|(key, _)| key.name != "answer") {
+        let known = |key: &Key| told.iter().all(|problem| problem.at != key.span);
+        for (key, node) in source.entries().iter().filter(|(key, _)| key.name != "answer" && known(key)) {
             let help = match key.name.as_str() {
                 "topic" => "write where it stands: `topic: { json: type }` in the body, `topic: { header: X-Name }` in a header",
                 "id" => "write where it stands: `id: { json: id }` in the body, `id: { header: X-Name }` in a header",
@@ -61,7 +62,8 @@ struct Found<'t> {
 
 impl Found<'_> {
     fn route(&mut self, route: &Node) {
-        for (key, node) in route.entries() {
+        let told = self.told;
+        for (key, node) in route.entries().iter().filter(|(key, _)| told.iter().all(|problem| problem.at != key.span)) {
             match key.name.as_str() {
                 // jq has braces of its own.
                 "where" | "transform" => {}
@@ -130,6 +132,13 @@ impl Found<'_> {
     /// Templates.
     fn template(&mut self, node: &Node) {
         self.each_text(node, &mut |text, node| {
+            if text.starts_with("={{") {
+                let help = "a text with values in it is written as it is, without a `=`: take that away";
+                return Some((
+                    Problem::warning("odd-value", node.span, "the `=` in front is sent as it stands", "a part of the text").help(help),
+                    0..1,
+                ));
+            }
             let at = single(text)?;
             let title = format!("`{}` is sent as it stands", &text[at.clone()]);
             let help = format!(

@@ -45,33 +45,52 @@ pub enum CannotExplain {
     },
 }
 
-/// What would become of a draft under a configuration.
-pub async fn draft(blueprint: &Blueprint, draft: Draft<'_>) -> Result<Value, CannotExplain> {
+/// What would become of a draft under a configuration: of each of the events that its source makes of it.
+pub async fn draft(blueprint: &Blueprint, draft: Draft<'_>) -> Result<Vec<Value>, CannotExplain> {
     if blueprint.verifier(draft.source).is_none() && draft.source != OWN_SOURCE {
         let near = switchyard_api::problem::nearest(draft.source, blueprint.source_names()).map(str::to_owned);
         return Err(CannotExplain::NoSource { name: draft.source.to_owned(), near });
     }
-    let topic = draft.topic.map(Into::into).or_else(|| blueprint.topic_of(draft.source, &draft.headers, &draft.body)).unwrap_or_default();
-    let event = Event {
-        id: EventId([0; 16]),
-        source: draft.source.into(),
-        topic,
-        received_at: draft.now,
-        headers: draft.headers,
-        query: "".into(),
-        body: draft.body,
-        sender_id: None,
-        signed_with: None,
-    };
+    let now = draft.now;
+    let clock = Arc::clone(&draft.clock);
     let jq = super::jq_pool(1);
     let gate = Gate::of(&blueprint.router, &blueprint.outputs);
-    let sights = Sights::of(blueprint, &draft.clock);
-    let present = Present {
-        kept_back: &|target| gate.held_until(target, draft.now).map(|held| ("hours", held)),
-        blocked: &|_| None,
-        waiting: &|_| None,
+    let sights = Sights::of(blueprint, &clock);
+    let present =
+        Present { kept_back: &|target| gate.held_until(target, now).map(|held| ("hours", held)), blocked: &|_| None, waiting: &|_| None };
+    let scene = Scene { router: &blueprint.router, jq: &jq, sights: &sights, present };
+    let mut shown = vec![];
+    for event in events(blueprint, draft) {
+        shown.push(scene.draft(&event).await);
+    }
+    Ok(shown)
+}
+
+/// The events that a request is, without what the source does not keep of them.
+fn events(blueprint: &Blueprint, draft: Draft<'_>) -> Vec<Event> {
+    let source = blueprint.sources.named(draft.source);
+    let whole = draft.topic.map(Arc::from).or_else(|| blueprint.topic_of(draft.source, &draft.headers, &draft.body)).unwrap_or_default();
+    let parts = source.and_then(|source| source.parts(&draft.body));
+    let (of_item, bodies) = (parts.is_some() && draft.topic.is_none(), parts.unwrap_or_else(|| vec![draft.body]));
+    let event = |body: Bytes| {
+        let topic = if of_item { blueprint.topic_of_item(draft.source, &draft.headers, &body) } else { None };
+        let event = Event {
+            id: EventId([0; 16]),
+            source: draft.source.into(),
+            topic: topic.unwrap_or_else(|| Arc::clone(&whole)),
+            received_at: draft.now,
+            headers: draft.headers.clone(),
+            query: "".into(),
+            body,
+            sender_id: None,
+            signed_with: None,
+        };
+        match source {
+            Some(source) => source.redacted(event),
+            None => event,
+        }
     };
-    Ok(Scene { router: &blueprint.router, jq: &jq, sights: &sights, present }.draft(&event).await)
+    bodies.into_iter().map(event).collect()
 }
 
 /// Under what an event is looked at.

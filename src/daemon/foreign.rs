@@ -2,6 +2,7 @@
 //! what somebody meant who comes from there.
 
 use super::indents;
+use switchyard_api::tree::Key;
 use switchyard_api::{Node, Problem, Span, Value};
 
 /// Where a key stands: names from the top, `*` for a name that people choose; lists do not count.
@@ -15,9 +16,11 @@ const VERIFY: Place = &["sources", "*", "verify"];
 const ROUTE: Place = &["routes"];
 const TO: Place = &["routes", "to"];
 const OUTPUT: Place = &["outputs", "*"];
+const BASIC: Place = &["outputs", "*", "auth", "basic"];
 const AUTH: Place = &["outputs", "*", "auth"];
 const ORDER: Place = &["outputs", "*", "order_by"];
 const STUCK: Place = &["outputs", "*", "order_by", "stuck"];
+const RATE: Place = &["outputs", "*", "rate"];
 const RETRY: Place = &["outputs", "*", "retry"];
 
 /// In a place, these words: what to do, and the word to write instead where that is all.
@@ -52,7 +55,30 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
     (SOURCE, &["type", "provider", "preset", "scheme", "signature"], "who sends, or how it is proven, is `verify`", Some("verify")),
     (SOURCE, &["address", "port", "listen", "host"], "all sources are reached at `server.listen`; each has its own `path`", None),
     (SOURCE, &["auth", "authentication", "authenticate"], "how the sender is proven is `verify`", Some("verify")),
-    (SOURCE, &["secret_env", "signing_secret", "secret_key", "secrets", "webhook_secret"], "write `secret: \"${NAME}\"`", None),
+    (
+        SOURCE,
+        &[
+            "secret_env",
+            "signing_secret",
+            "secret_key",
+            "secrets",
+            "webhook_secret",
+            "signing_key",
+            "hmac_secret",
+            "hmac_key",
+            "key",
+            "sign",
+            "password",
+        ],
+        "write `secret: \"${NAME}\"`",
+        None,
+    ),
+    (
+        SOURCE,
+        &["token", "api_key", "verification_token", "auth_token"],
+        "what the sender signs with is `secret: \"${NAME}\"`; a token that it sends with each request is `verify: { token: \"${NAME}\", header: X-Token }`",
+        None,
+    ),
     (SOURCE, &["method", "methods"], "events are taken by POST: take it away", None),
     (
         VERIFY,
@@ -107,7 +133,12 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
     ),
     (TO, &["name", "receiver", "destination", "target"], "the output's name stands under `output`", Some("output")),
     (OUTPUT, &["kind", "provider", "driver"], "what kind of destination it is stands in `type`", Some("type")),
-    (OUTPUT, &["endpoint", "uri", "webhook_url", "address", "target_url"], "where it sends is `url`", Some("url")),
+    (
+        OUTPUT,
+        &["endpoint", "uri", "webhook_url", "webhook", "webhookUrl", "webhookURL", "hook_url", "api_url", "address", "target_url"],
+        "where it sends is `url`",
+        Some("url"),
+    ),
     (OUTPUT, &["rate_limit", "ratelimit", "throttle", "limit"], "write `rate: 30/min`", Some("rate")),
     (OUTPUT, &["workers", "parallelism", "max_concurrency", "threads"], "how many at once is `concurrency`", Some("concurrency")),
     (OUTPUT, &["retries", "max_retries", "max_attempts", "attempts", "backoff"], "write `retry: { attempts: 5, over: 1h }`", None),
@@ -138,11 +169,13 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
     (
         AUTH,
         &["type", "kind", "scheme"],
-        "name the credentials themselves: `bearer: \"${TOKEN}\"`, `basic: { user: NAME, password: \"${PASSWORD}\" }`",
+        "take it away and name the credentials themselves: `bearer: \"${TOKEN}\"`, `basic: { user: NAME, password: \"${PASSWORD}\" }`",
         None,
     ),
     (AUTH, &["token", "bearer_token", "access_token"], "write `bearer: \"${TOKEN}\"`", Some("bearer")),
     (AUTH, &["username", "user", "password"], "write `basic: { user: NAME, password: \"${PASSWORD}\" }`", None),
+    (BASIC, &["username", "name", "login", "email"], "who logs in is `user`", Some("user")),
+    (BASIC, &["pass", "passwd", "pwd", "secret", "token"], "write `password: \"${PASSWORD}\"`", Some("password")),
     (AUTH, &["api_key", "apikey", "key"], "write `header: { name: X-Api-Key, value: \"${KEY}\" }`", None),
     (
         RETRY,
@@ -156,8 +189,50 @@ const WORDS: &[(Place, &[&str], &str, Option<&str>)] = &[
         "pauses grow by themselves within `over`; to set each write `schedule: [5s, 5m, 30m]`",
         None,
     ),
+    (
+        RATE,
+        &["per", "window", "interval", "period", "every", "unit", "duration"],
+        "the time stands behind the number: `limit: 30/min`",
+        None,
+    ),
+    (RATE, &["max", "count", "requests", "rate", "value"], "how many in what time is `limit`, such as `30/min`", Some("limit")),
     (STUCK, &["skip_after", "after", "skip"], SKIP, None),
     (RETRY, &["max_elapsed_time", "max_age", "timeout", "duration"], "how long it is tried is `over`", Some("over")),
+];
+
+/// As [`WORDS`], for outputs of type `sql`.
+const SQL: &[(Place, &[&str], &str, Option<&str>)] = &[
+    (
+        OUTPUT,
+        &["statement", "query", "insert", "sql_query", "command"],
+        "the statement is `sql`, with a `:name` for each value that `params` gives",
+        Some("sql"),
+    ),
+    (OUTPUT, &["dsn", "database", "connection", "connection_string", "host"], "which database is `url`", Some("url")),
+    (
+        OUTPUT,
+        &["args", "values", "parameters", "bind"],
+        "what a `:name` in `sql` stands for is `params: { NAME: \"{{ data.id }}\" }`",
+        Some("params"),
+    ),
+];
+/// As [`WORDS`], for outputs of type `email`.
+const EMAIL: &[(Place, &[&str], &str, Option<&str>)] = &[
+    (
+        OUTPUT,
+        &["url", "server", "host", "smtp_server", "smtp_url", "smtp_host", "smarthost", "endpoint"],
+        "the mail server is `smtp: smtps://USER:PASSWORD@mail.example.com`, most often as `\"${SMTP_URL}\"`",
+        None,
+    ),
+    (
+        OUTPUT,
+        &["user", "username", "password", "pass", "auth", "port", "tls", "starttls", "secure"],
+        "all of it stands in `smtp`: `smtps://USER:PASSWORD@mail.example.com:465`, or `smtp://…:587` for STARTTLS",
+        None,
+    ),
+    (OUTPUT, &["sender", "mail_from", "from_address"], "who writes is `from`", Some("from")),
+    (OUTPUT, &["recipient", "recipients", "rcpt", "mail_to", "send_to", "email"], "who gets the mails is `to`, a list", Some("to")),
+    (OUTPUT, &["message", "body", "content", "template"], "what is sent stands in `subject`, `text` and `html`", None),
 ];
 
 /// How those behind a delivery that is stuck go on.
@@ -177,6 +252,9 @@ const EXAMPLES: &[(Place, &str, &str)] = &[
     (SERVER, "tls", "write `tls: { cert: tls/cert.pem, key: tls/key.pem }`"),
     (ROUTE, "where", "write a program of jq in quotes: `where: '.data.total > 1000'`"),
     (ROUTE, "transform", "write a program of jq in quotes: `transform: '{ id: .data.id }'`"),
+    (JOURNAL, "retain", "write `retain: { delivered: 3d, dead: 30d }`"),
+    (OUTPUT, "on_dead", "name the output that the dead go to, such as `on_dead: archive`"),
+    (OUTPUT, "body", "write the text of it: `body: '{\"id\": {{ data.id|tojson }}}'`; without `body` it is the event's own"),
     (OUTPUT, "retry", "write `retry: { attempts: 5, over: 1h }`, or `retry: { schedule: [5s, 5m, 30m] }`"),
     (OUTPUT, "order_by", "write `order_by: { key: \"{{ data.id }}\" }`"),
     (ORDER, "stuck", SKIP),
@@ -187,21 +265,42 @@ const EXAMPLES: &[(Place, &str, &str)] = &[
     (AUTH, "basic", "write `basic: { user: NAME, password: \"${PASSWORD}\" }`"),
 ];
 
+/// A word of this language that was meant, and in what; the output, where that is one.
+struct Meant<'t> {
+    inside: Span,
+    word: &'static str,
+    output: Option<&'t str>,
+}
+
 /// Says to whoever wrote another program's word what it is called here; what is told only because of that is left out.
 pub fn translate(problems: &mut Vec<Problem>, from: usize, tree: &Node) {
-    let mut meant: Vec<(Span, &str)> = vec![];
+    let mut meant: Vec<Meant> = vec![];
     for problem in &mut problems[from..] {
         let Some(found) = path_to(tree, problem.at) else { continue };
         let Some((last, place)) = found.names.split_last() else { continue };
         let here =
             |pattern: Place| pattern.len() == place.len() && pattern.iter().zip(place).all(|(want, name)| *want == "*" || want == name);
         if problem.id == "unknown-key" {
-            let Some((.., help, instead)) = WORDS.iter().find(|(pattern, words, ..)| here(pattern) && words.contains(last)) else {
+            // A mail server or a database is no place that takes requests.
+            let own = match place {
+                ["outputs", _] if found.is_of_type("email") => EMAIL,
+                ["outputs", _] if found.is_of_type("sql") => SQL,
+                _ => &[],
+            };
+            let Some((.., help, instead)) = own.iter().chain(WORDS).find(|(pattern, words, ..)| here(pattern) && words.contains(last))
+            else {
                 continue;
             };
+            // Who wrote both says it twice.
+            let there = |word: &&str| found.beside.iter().any(|(key, _)| key.name == **word);
+            if let Some(word) = instead.filter(there) {
+                problem.help = Some(format!("take it away: `{word}` is there already"));
+                continue;
+            }
             problem.help = Some((*help).to_owned());
             problem.patch = instead.map(str::to_owned);
-            meant.extend(instead.map(|instead| (found.inside, instead)));
+            let output = (here(OUTPUT)).then(|| place.get(1).copied()).flatten();
+            meant.extend(instead.map(|word| Meant { inside: found.inside, word, output }));
         } else if (problem.id == "wrong-type" || problem.id == "unknown-word" && *last == "stuck")
             && let Some((.., help)) = EXAMPLES.iter().find(|(pattern, word, _)| here(pattern) && word == last)
         {
@@ -210,8 +309,10 @@ pub fn translate(problems: &mut Vec<Problem>, from: usize, tree: &Node) {
     }
     indents::explain(problems, from, tree);
     // What is missing is there, under another name.
-    let told = |p: &Problem, (inside, word): &(Span, &str)| {
-        p.id == "missing-key" && p.title.contains(&format!("`{word}`")) && (inside.contains(p.at) || p.at.contains(*inside))
+    let told = |p: &Problem, Meant { inside, word, output }: &Meant| {
+        let key = p.id == "missing-key" && p.title.contains(&format!("`{word}`")) && (inside.contains(p.at) || p.at.contains(*inside));
+        let field = p.id == "missing-field" && output.is_some_and(|output| p.title.starts_with(&format!("`{output}` needs `{word}`")));
+        key || field
     };
     let mut nth = 0;
     problems.retain(|p| {
@@ -224,9 +325,15 @@ pub fn translate(problems: &mut Vec<Problem>, from: usize, tree: &Node) {
 pub fn variable(text: &str) -> Option<&str> {
     let inside = |open: &str, close: &str| text.strip_prefix(open)?.strip_suffix(close).map(str::trim);
     let scoped = |text: &'_ str| text.split_once('.').is_some_and(|(scope, _)| ["env", "secrets", "vars"].contains(&scope));
+    // As Rails, Node, Docker and others call it.
+    let prefixed = ["env:", "env://", "process.env.", "os.environ.", "secret:"].iter().find_map(|prefix| text.strip_prefix(prefix));
     let braces = inside("${{", "}}").or_else(|| inside("{{", "}}")).filter(|text| scoped(text)).and_then(|text| text.split_once('.'));
-    let name =
-        braces.map(|(_, name)| name).or_else(|| inside("%", "%")).or_else(|| inside("$(", ")")).or_else(|| text.strip_prefix('$'))?;
+    let name = braces
+        .map(|(_, name)| name)
+        .or_else(|| inside("%", "%"))
+        .or_else(|| inside("$(", ")"))
+        .or_else(|| prefixed.map(|name| name.trim_start_matches('/')))
+        .or_else(|| text.strip_prefix('$'))?;
     let plain = |name: &str| name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
     (name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_') && plain(name)).then_some(name)
 }
@@ -234,17 +341,21 @@ pub fn variable(text: &str) -> Option<&str> {
 /// The names that lead to a place: of the key that stands there, or of the value.
 struct Path<'t> {
     names: Vec<&'t str>,
+    /// The keys beside the last one, itself included.
+    beside: &'t [(Key, Node)],
     /// The keys and values in which the last one stands, with the key they have.
     inside: Span,
 }
 
 fn path_to(tree: &Node, at: Span) -> Option<Path<'_>> {
-    fn walk<'t>(node: &'t Node, at: Span, inside: Span, names: &mut Vec<&'t str>) -> Option<Span> {
+    type Beside<'t> = (Span, &'t [(Key, Node)]);
+    fn walk<'t>(node: &'t Node, at: Span, inside: Span, names: &mut Vec<&'t str>) -> Option<Beside<'t>> {
         match &node.value {
             Value::Map(entries) => entries.iter().find_map(|(key, child)| {
                 names.push(&key.name);
                 let whole = Span { start: key.span.start, end: child.span.end.max(key.span.end) };
-                let found = if key.span == at || child.span == at { Some(inside) } else { walk(child, at, whole, names) };
+                let found =
+                    if key.span == at || child.span == at { Some((inside, entries.as_slice())) } else { walk(child, at, whole, names) };
                 if found.is_none() {
                     names.pop();
                 }
@@ -255,6 +366,12 @@ fn path_to(tree: &Node, at: Span) -> Option<Path<'_>> {
         }
     }
     let mut names = vec![];
-    let inside = walk(tree, at, tree.span, &mut names)?;
-    Some(Path { names, inside })
+    let (inside, beside) = walk(tree, at, tree.span, &mut names)?;
+    Some(Path { names, beside, inside })
+}
+
+impl Path<'_> {
+    fn is_of_type(&self, kind: &str) -> bool {
+        self.beside.iter().any(|(key, node)| key.name == "type" && node.as_text() == Some(kind))
+    }
 }

@@ -1,22 +1,14 @@
 //! What of a file must not be shown: where secrets stand in it as they are (L7), and the file without them.
 
 use super::foreign;
+use super::secret_names::{carries_secret, in_text, is_long_address, is_reference, is_secret};
 use crate::config::{self, Report};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use switchyard_api::preview::HIDDEN;
-use switchyard_api::problem::nearest;
-use switchyard_api::tree::Value;
+use switchyard_api::tree::{Text, Value};
 use switchyard_api::{AnyKind, Node, Problem, Secret, Span};
-
-/// Whether a text is nothing but `${NAME}` or `${file:…}`: it says where the secret is and holds none.
-fn is_reference(written: &str) -> bool {
-    written
-        .strip_prefix("${")
-        .and_then(|rest| rest.strip_suffix('}'))
-        .is_some_and(|name| !name.contains(['$', '{', '}']) && !name.contains(":-"))
-}
 
 /// Where secrets stand in the file as they are: a report must not quote them (L7).
 pub fn literal_secrets(tree: &Node, kinds: &[Arc<dyn AnyKind>]) -> Vec<Span> {
@@ -29,61 +21,58 @@ pub fn literal_secrets(tree: &Node, kinds: &[Arc<dyn AnyKind>]) -> Vec<Span> {
         let own: Vec<Span> = held.flat_map(scalars).filter(|span| !found.contains(span)).collect();
         found.extend(own);
     }
+    for (_, source) in tree.get("sources").into_iter().flat_map(Node::entries) {
+        found.extend(misplaced_keys(source));
+    }
     found
 }
 
-/// Whether a key says that it holds a secret.
-fn is_secret(key: &str) -> bool {
-    const KEYS: [&str; 15] = [
-        "secret",
-        "token",
-        "read_token",
-        "verify_token",
-        "bearer",
-        "password",
-        "value",
-        "url",
-        "vault_key",
-        "client_secret",
-        "refresh_token",
-        "secret_key",
-        "session_token",
-        "service_account",
-        "proxy",
-    ];
-    // What other programs call those: the file is refused, and the report must not quote them either.
-    const FOREIGN: [&str; 15] = [
-        "access_token",
-        "api_key",
-        "apikey",
-        "auth",
-        "authorization",
-        "basic",
-        "bearer_token",
-        "credentials",
-        "dsn",
-        "endpoint",
-        "private_key",
-        "smtp",
-        "target_url",
-        "uri",
-        "webhook_url",
-    ];
-    // Keys that look like one of those and are others.
-    const WORDS: [&str; 5] = ["breaker", "header", "open", "proof", "then"];
-    // A misspelt key holds what the right one would; a word of the language is none.
-    FOREIGN.contains(&key) || !WORDS.contains(&key) && nearest(key, KEYS).is_some()
+/// What a report on a file must not quote: its secrets, what may be one, and where it could not be read whole, what looks like one.
+pub fn unquotable(file: &config::File, problems: &[Problem], kinds: &[Arc<dyn AnyKind>]) -> Vec<Span> {
+    let Some(tree) = &file.tree else { return in_text(&file.text) };
+    let mut found = literal_secrets(tree, kinds);
+    long_addresses(tree, &mut found);
+    // The tree has the first of each key.
+    if problems.iter().any(|problem| problem.id == "duplicate-key") {
+        found.extend(in_text(&file.text));
+    }
+    found
 }
 
-/// Those whose key says that it holds a secret, whatever it is in. `known`: what was said of a key before, as a file has the same ones many times.
+/// `key` of a source is the secret itself for people from elsewhere; within `verify` it says how the secret is written.
+fn misplaced_keys(source: &Node) -> impl Iterator<Item = Span> {
+    let form = |node: &&Node| node.as_text().is_none_or(|word| ["text", "hex", "base64"].contains(&word));
+    let own = source.get("key").into_iter().flat_map(scalars);
+    own.chain(source.get("verify").and_then(|verify| verify.get("key")).filter(|node| !form(node)).into_iter().flat_map(scalars))
+}
+
+/// Addresses with more than a host, whatever their key is called: it may be one that nobody knows.
+fn long_addresses(node: &Node, found: &mut Vec<Span>) {
+    match &node.value {
+        Value::Text(text) if is_long_address(&text.written) && !is_template(&text.written) => found.push(node.span),
+        Value::List(items) => items.iter().for_each(|item| long_addresses(item, found)),
+        _ => node.entries().iter().for_each(|(_, node)| long_addresses(node, found)),
+    }
+}
+
+/// A template takes no secret, and its mistakes are shown.
+fn is_template(written: &str) -> bool {
+    written.contains("{{") || written.contains("{%")
+}
+
+/// Those whose key says that it holds a secret, whatever it is in, and those that show it. `known`: what was said of a key before, as a file has
+/// the same ones many times.
 fn by_name<'t>(tree: &'t Node, known: &mut HashMap<&'t str, bool>, found: &mut Vec<Span>) {
     for (key, node) in tree.entries() {
         let secret = *known.entry(&key.name).or_insert_with(|| is_secret(&key.name));
         match &node.value {
-            Value::Text(text) if secret => found.extend((!is_reference(&text.written)).then_some(node.span)),
-            Value::List(items) if secret => {
-                let stands_here = |item: &&Node| !matches!(&item.value, Value::Text(text) if is_reference(&text.written));
-                found.extend(items.iter().filter(stands_here).map(|item| item.span));
+            Value::Null | Value::Bool(_) => {}
+            Value::Text(text) => found.extend(holds(text, secret).then_some(node.span)),
+            Value::Int(_) | Value::Float(_) if secret => found.push(node.span),
+            Value::List(items) if secret && items.iter().all(|item| item.entries().is_empty()) => {
+                found.extend(
+                    items.iter().filter(|item| !matches!(&item.value, Value::Text(text) if !holds(text, true))).map(|item| item.span),
+                );
             }
             Value::List(items) => items.iter().for_each(|item| by_name(item, known, found)),
             // What a log-in sends goes by the far side's names.
@@ -91,6 +80,15 @@ fn by_name<'t>(tree: &'t Node, known: &mut HashMap<&'t str, bool>, found: &mut V
             _ => by_name(node, known, found),
         }
     }
+}
+
+/// Whether a text under a key is a secret, or has one in it.
+fn holds(text: &Text, key_says_so: bool) -> bool {
+    let written = &text.written;
+    let parts = ["data", "headers", "id", "query", "raw", "received_at", "source", "topic"];
+    let inner = written.strip_prefix("{{").filter(|_| written.ends_with("}}")).map(str::trim_start);
+    let from_event = inner.is_some_and(|inner| parts.iter().any(|part| inner.starts_with(part)));
+    key_says_so && !is_reference(written) && !from_event || carries_secret(written) && !is_template(written)
 }
 
 /// The file as it was written, without what is secret in it: `${X}` stays, of a literal address scheme and host do. Comments are searched too.
@@ -184,7 +182,7 @@ fn scalars(node: &Node) -> Vec<Span> {
 mod tests {
     use super::*;
     use crate::config::{Environment, from_text};
-    use switchyard_api::tree::{Key, Text};
+    use switchyard_api::tree::Key;
 
     #[test]
     fn what_is_secret_is_masked_and_no_word_of_the_language() {

@@ -1,7 +1,7 @@
 //! The daemon's life: draw the file, open the journal, recover, serve, reload, drain. The only room that spawns and opens.
 //!
-//! `blueprint`, `outputs`, `sections` file → what can run (`hidden`: what of it is not shown; `without_secrets`: where nobody has them) · `hub` where the rooms meet · `keys` senders' certificates · `gate`, `silences` what may not go now · `works` what
-//! runs between the doors, recovery included · `start` opening · `reload` swapping whole · `reach` asking outputs without a daemon · `replays` what is delivered
+//! `blueprint`, `outputs`, `sections` file → what can run (`hidden`: what of it is not shown, `secret_names` how that is known; `without_secrets`: where nobody has them) · `hub` where the rooms meet · `keys` senders' certificates · `gate`, `silences` what may not go now · `works` what
+//! runs between the doors, recovery included · `start` opening · `reload` swapping whole · `reach` asking outputs without a daemon · `credentials`, `foreign`, `braces` what was meant · `replays` what is delivered
 //! again · `purge` what is ended · `drill` what is sent as a test · `run` the life itself · `rounds` what is wrong, told as events (`looks` at what, `space` on the disk, `told` before) · `status` what it says about itself ·
 //! `door`, `watch`, `signals` its ways to the outside. Never: decides what a room decides. Holds L5 (what does not check does not run) and the order of
 //! things in L1: nothing is taken in before the journal is open, nothing is let go before it is closed. Proven by `tests/life.rs`.
@@ -11,6 +11,7 @@ mod audit;
 mod beside;
 pub mod blueprint;
 mod braces;
+mod credentials;
 mod door;
 mod down;
 pub mod drill;
@@ -36,6 +37,7 @@ pub mod replays;
 mod rounds;
 mod run;
 pub mod schema;
+mod secret_names;
 pub mod sections;
 pub mod sight;
 mod signals;
@@ -58,7 +60,7 @@ pub use login::CannotLogin;
 pub use outputs::OutputPlan;
 pub use process::prepare;
 pub use run::Ended;
-pub use start::{AdminDoor, Daemon, Doors, Lent, StartError, connect, start};
+pub use start::{AdminDoor, Daemon, Doors, Lent, StartError, Stood, connect, start};
 pub use status::CannotPause;
 pub use works::{GONE, Laid, Parts, Works};
 

@@ -25,7 +25,7 @@ impl Daemon {
             }
         };
         let drawn = blueprint::draw(&file, &self.kinds);
-        let hidden = file.tree.as_ref().map(|tree| hidden::literal_secrets(tree, &self.kinds)).unwrap_or_default();
+        let hidden = hidden::unquotable(&file, &drawn.problems, &self.kinds);
         let report = Report { file: &file, problems: &drawn.problems, hidden: &hidden };
         let Some(blueprint) = drawn.blueprint else {
             let (problems, first) = report.first_error().unwrap_or_default();

@@ -1,5 +1,5 @@
 //! The JSON Schema of the file, for editors: made of what the structs that read it ask for ([`switchyard_api::shape`]) and of the
-//! fields that outputs declare. What is read by hand (filters, expectations, `${…}` in numbers) is left open.
+//! fields that outputs declare. Filters and the names of senders are written out here; what else is read by hand (expectations) is left open.
 //!
 //! Proven by tests/mistakes/schema.rs: good files fit, and files with unknown keys, words and types do not.
 
@@ -9,7 +9,11 @@ use crate::hours::Hours;
 use crate::ingest::section::{ServerSection, SourceSection};
 use crate::journal::JournalSection;
 use crate::route::RouteSection;
+use crate::route::facts::ROOTS;
+use crate::route::filter::{IGNORE_CASE, KINDS, OPERATORS};
 use crate::trial::Tests;
+use crate::verify::presets::presets;
+use crate::verify::section::Spelled;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +37,7 @@ pub fn schema(kinds: &[Arc<dyn AnyKind>]) -> Value {
         "server": pen.section(&server),
         "journal": pen.section(&shape::of::<JournalSection>()),
         "egress": pen.section(&shape::of::<EgressSection>()),
-        "sources": pen.section(&Shape::Names(Box::new(shape::of::<SourceSection>()))),
+        "sources": pen.section(&Shape::Names(Box::new(source()))),
         "routes": pen.section(&Shape::List(Box::new(route))),
         "outputs": { "type": ["object", "null"], "additionalProperties": pen.output(kinds, &delivery) },
         "tests": pen.section(&Shape::List(Box::new(Tests::shape()))),
@@ -44,8 +48,47 @@ pub fn schema(kinds: &[Arc<dyn AnyKind>]) -> Value {
         "type": "object",
         "additionalProperties": false,
         "properties": sections,
-        "definitions": pen.shared.into_values().collect::<Map<String, Value>>(),
+        "definitions": pen.shared.into_values().chain(conditions()).collect::<Map<String, Value>>(),
     })
+}
+
+/// A source, with the senders that are known by name.
+fn source() -> Shape {
+    let names = presets().iter().map(|preset| preset.name.clone()).chain(["none", "mtls"].map(str::to_owned)).map(|name| (name, None));
+    let spelled = shape::of::<Spelled>();
+    with(shape::of::<SourceSection>(), "verify", Shape::OneOf(vec![Shape::Words(names.collect()), spelled]))
+}
+
+/// What a filter and a condition are, which may hold themselves.
+fn conditions() -> [(String, Value); 2] {
+    let (condition, filter) = (json!({ "$ref": "#/definitions/condition" }), json!({ "$ref": "#/definitions/filter" }));
+    let several = |one: Value| json!({ "anyOf": [one.clone(), { "type": "array", "minItems": 1, "items": one }] });
+    let text = several(json!({ "type": ["string", "integer"] }));
+    let operators: Map<String, Value> = OPERATORS
+        .into_iter()
+        .chain([IGNORE_CASE])
+        .map(|name| {
+            let takes = match name {
+                "exists" | IGNORE_CASE => json!({ "type": "boolean" }),
+                "type" => several(json!({ "enum": KINDS.iter().map(|kind| json!(kind)).chain([Value::Null]).collect::<Vec<_>>() })),
+                "any" => json!({ "type": "array", "minItems": 1, "items": condition }),
+                "not" => condition.clone(),
+                "eq" => several(json!({ "type": ["string", "number", "boolean", "null"] })),
+                "gt" | "ge" | "lt" | "le" => several(json!({ "type": ["string", "number"] })),
+                _ => text.clone(),
+            };
+            (name.to_owned(), takes)
+        })
+        .collect();
+    let of_operators = json!({ "type": "object", "minProperties": 1, "additionalProperties": false, "properties": operators });
+    let list = json!({ "type": "array", "minItems": 1, "items": condition });
+    let paths = format!("^({})(\\..+)?$", ROOTS.join("|"));
+    let of_paths = json!({
+        "type": "object", "additionalProperties": false, "properties": { "any": { "type": "array", "minItems": 1, "items": filter } },
+        "patternProperties": { paths: condition },
+    });
+    let value = json!({ "type": ["string", "number", "boolean", "null"] });
+    [("condition".into(), json!({ "anyOf": [value, list, of_operators] })), ("filter".into(), of_paths)]
 }
 
 /// An output of a route: its name, or with message fields of its own, which its type decides.
@@ -129,6 +172,7 @@ impl Pen {
                 json!({ "anyOf": forms })
             }
             Shape::OneOf(shapes) => json!({ "anyOf": shapes.iter().map(|shape| self.write(shape)).collect::<Vec<_>>() }),
+            Shape::Defined(name) => json!({ "$ref": format!("#/definitions/{name}") }),
             Shape::Optional(of) => match self.write(of) {
                 any if any == json!({}) => any,
                 some => json!({ "anyOf": [some, { "type": "null" }] }),

@@ -82,6 +82,8 @@ struct Down {
     why: String,
     since: Timestamp,
     interval: Duration,
+    /// Whether this life said so.
+    said: bool,
 }
 
 #[derive(Debug)]
@@ -123,7 +125,7 @@ impl Breaker {
     pub fn was_down(was: WasDown, now: Instant) -> Self {
         let WasDown { misconfigured, why, since } = was;
         let (interval, _) = waits(misconfigured);
-        Breaker { state: State::Open { down: Down { misconfigured, why, since, interval }, probe_at: now } }
+        Breaker { state: State::Open { down: Down { misconfigured, why, since, interval, said: false }, probe_at: now } }
     }
 
     /// What may go out now, of at most `concurrency` at once.
@@ -179,7 +181,7 @@ impl Breaker {
         let open = |since, interval: Duration| {
             let interval = interval.clamp(first, most);
             let wait = after.map_or(interval, |asked| interval.max(retry::asked(asked, max_wait)));
-            State::Open { down: Down { misconfigured, why: why.clone(), since, interval }, probe_at: now + wait }
+            State::Open { down: Down { misconfigured, why: why.clone(), since, interval, said: true }, probe_at: now + wait }
         };
         let turned = Some(Turned::Down { misconfigured, why: why.clone() });
         match std::mem::replace(&mut self.state, State::Closed) {
@@ -193,8 +195,8 @@ impl Breaker {
             }
             State::Probing { down } if probe => {
                 self.state = open(down.since, down.interval * 2);
-                // Said again only if it is another kind of trouble.
-                turned.filter(|_| down.misconfigured != misconfigured)
+                // Said again only if it is another kind of trouble, or if it was in an earlier life.
+                turned.filter(|_| down.misconfigured != misconfigured || !down.said)
             }
             // Sent before it opened: nothing new.
             other => {
@@ -408,8 +410,10 @@ mod tests {
         assert_eq!(breaker.allows(at(100), 8), Allows::Probe);
         breaker.probe_sent();
         assert_eq!(breaker.allows(at(100), 8), Allows::Nothing);
-        assert_eq!(hear(&mut breaker, 100, &down(None), true), None, "that is known");
+        assert!(hear(&mut breaker, 100, &down(None), true).is_some(), "each life says so once");
         assert_eq!(breaker.allows(at(100), 8), Allows::NotBefore(at(102)));
+        breaker.probe_sent();
+        assert_eq!(hear(&mut breaker, 102, &down(None), true), None);
         let mut breaker = Breaker::was_down(was, at(100));
         breaker.probe_sent();
         assert_eq!((hear(&mut breaker, 100, &good(), true), breaker.allows(at(100), 8)), (Some(Turned::Back), Allows::Calls(2)));

@@ -6,7 +6,7 @@ use crate::model::EventId;
 use crate::verify::{Refused, Reply};
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use std::time::Duration;
 
@@ -14,6 +14,11 @@ use std::time::Duration;
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Which events a request became, where the body of the answer does not say it.
+pub const KEPT_AS: HeaderName = HeaderName::from_static("switchyard-event");
+/// Events that the header names; of more only these.
+const NAMED_MAX: usize = 20;
 
 /// The kinds of answers, as they are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -300,7 +305,7 @@ impl Refuse {
 /// The answer to an event that is durable.
 pub(super) fn kept(source: &Source, id: EventId, repeated: bool) -> Response<Full<Bytes>> {
     match &source.answer {
-        Some(text) => with(source.status, TEXT, text.clone()),
+        Some(text) => named(with(source.status, TEXT, text.clone()), &[(id, repeated)]),
         None if repeated => with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"event":"{id}","duplicate":true}}"#))),
         None => with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"event":"{id}"}}"#))),
     }
@@ -313,7 +318,16 @@ pub(super) fn kept_all(source: &Source, events: &[(EventId, bool)]) -> Response<
         let repeated = events.iter().filter(|(_, repeated)| *repeated).count();
         return with(StatusCode::OK, JSON, Bytes::from(format!(r#"{{"events":[{}],"duplicates":{repeated}}}"#, ids.join(","))));
     };
-    with(source.status, TEXT, text.clone())
+    named(with(source.status, TEXT, text.clone()), events)
+}
+
+/// An answer whose body says nothing of the events: the first of them in a header, for whoever sent them by hand.
+fn named(mut response: Response<Full<Bytes>>, events: &[(EventId, bool)]) -> Response<Full<Bytes>> {
+    let ids: Vec<String> = events.iter().take(NAMED_MAX).map(|(id, _)| id.to_string()).collect();
+    if let Ok(ids) = HeaderValue::from_str(&ids.join(",")) {
+        response.headers_mut().insert(KEPT_AS, ids);
+    }
+    response
 }
 
 /// The answer to a handshake: never a page, whatever it is that is given back.

@@ -7,11 +7,10 @@ use super::answer::{self, Answer, NoTls, Refuse};
 use super::body::{self, Budget, Reserved};
 use super::coding;
 use super::counts::{Refusal, Tally};
-use super::cut;
 use super::proof::{kept_query, unsigned};
 use super::sources::{Limits, Source, Sources};
 use crate::fail;
-use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, SecretPlace, Timestamp, envelope};
+use crate::model::{Appended, Clock, Dedupe, Event, EventId, Headers, SecretPlace, Timestamp};
 use crate::verify::{Documents, NoDocuments, Reply, Request, Verified};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -202,7 +201,7 @@ impl<K: Keep> Ingest<K> {
             source.rotation.count(position, now);
         }
         source.tally.heard(now);
-        if let Some(items) = source.each.as_ref().and_then(|path| cut::each(&body, path)) {
+        if let Some(items) = source.parts(&body) {
             let several = items.into_iter().enumerate();
             let events = several.map(|(nth, item)| self.item(source, &verified, nth, &headers, parts, item, now)).collect();
             return self.kept_all(source, events, reserved).await.map(Taken::Several);
@@ -210,7 +209,7 @@ impl<K: Keep> Ingest<K> {
         let dedupe = verified.dedupe;
         let event = self.event(source, verified, headers, parts, body, now);
         let dedupe = dedupe.map(|window| Dedupe { but: source.verifier.varies(), ..Dedupe::of(&event, window) });
-        let event = redacted(source, event);
+        let event = source.redacted(event);
         let id = event.id;
         let appended = self.kept(source, event, dedupe, reserved).await?;
         Ok(Taken::One(id, appended))
@@ -243,7 +242,7 @@ impl<K: Keep> Ingest<K> {
         if let (Some(dedupe), None) = (&mut dedupe, &event.sender_id) {
             dedupe.key = dedupe.key.wrapping_add((nth as u64).wrapping_mul(PLACES_APART));
         }
-        (redacted(source, event), dedupe)
+        (source.redacted(event), dedupe)
     }
 
     fn event(&self, source: &Source, verified: Verified, headers: Headers, parts: &Parts, body: Bytes, now: Timestamp) -> Event {
@@ -354,15 +353,6 @@ enum Taken {
 /// The certificate that the connection's other side showed and that `server.tls.client_ca` issued.
 #[derive(Debug, Clone)]
 pub(super) struct Shown(pub Arc<[u8]>);
-
-/// An event without the values that its source does not keep. By what it is a repeat was decided before.
-fn redacted(source: &Source, event: Event) -> Event {
-    if source.redact.is_empty() {
-        return event;
-    }
-    let is_form = envelope::is_form(&event);
-    Event { body: cut::redact(event.body, &source.redact, is_form), ..event }
-}
 
 /// A future that is polled to its end even if nobody waits for it any more: dropped unfinished (the sender hung up, or the
 /// time was over), it moves into a task of its own. So no event is kept but not handed on. The usual request costs no task.

@@ -20,7 +20,7 @@ pub mod section;
 pub mod sources;
 pub mod tls;
 
-pub use answer::Answer;
+pub use answer::{Answer, KEPT_AS};
 pub use counts::{Refusal, Rotation, SecretUse, Standing, Tally};
 pub use handle::{Ingest, Keep, NotKept};
 pub use listener::{converse, serve};

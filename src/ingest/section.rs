@@ -175,7 +175,8 @@ impl ServerSection {
             None => SocketAddr::from(([127, 0, 0, 1], 8080)),
             Some(At { span, value }) => value.parse().unwrap_or_else(|_| {
                 let problem = Problem::error("bad-address", *span, "this is not an address to listen at", "an address and a port");
-                problems.push(problem.help("write `127.0.0.1:8080`, or `0.0.0.0:8080` for every network of this machine"));
+                let port = value.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).unwrap_or(8080);
+                problems.push(problem.help(format!("write `127.0.0.1:{port}`, or `0.0.0.0:{port}` for every network of this machine")));
                 SocketAddr::from(([127, 0, 0, 1], 0))
             }),
         };
@@ -196,6 +197,10 @@ impl ServerSection {
             body_budget: size(&self.body_budget).unwrap_or(defaults.body_budget),
             trusted_proxies: trusted_proxies.into(),
         };
+        if let Some(at) = self.max_body.filter(|size| size.value.0 == 0) {
+            let problem = Problem::error("bad-limit", at.span, "with this no request with a body would be taken in", "nothing");
+            problems.push(problem.help("write the most that one body may have, such as `1MiB`, or leave it out"));
+        }
         if limits.body_budget < limits.max_body {
             let at = self.body_budget.or(self.max_body).map_or(Span::default(), |size| size.span);
             let title =

@@ -4,6 +4,7 @@ use super::counts::{Rotation, Tally};
 use super::cut;
 use super::section::NamedSource;
 use crate::model::places::Path;
+use crate::model::{Event, envelope};
 use crate::verify::{Preset, Verifier};
 use bytes::Bytes;
 use http::StatusCode;
@@ -42,6 +43,22 @@ pub struct Source {
     pub rotation: Arc<Rotation>,
     /// After how long without a proven event people are told.
     pub silent_after: Option<Duration>,
+}
+
+impl Source {
+    /// The bodies of the events that one proven body is, in their order; `None`: it is one event as a whole.
+    pub fn parts(&self, body: &Bytes) -> Option<Vec<Bytes>> {
+        self.each.as_ref().and_then(|path| cut::each(body, path))
+    }
+
+    /// An event without the values that are not kept. By what it is a repeat is decided before.
+    pub fn redacted(&self, event: Event) -> Event {
+        if self.redact.is_empty() {
+            return event;
+        }
+        let is_form = envelope::is_form(&event);
+        Event { body: cut::redact(event.body, &self.redact, is_form), ..event }
+    }
 }
 
 /// Bounds of one request, and of all together.

@@ -91,7 +91,12 @@ impl JournalSection {
                 // The text itself may come from `${…}` and is not quoted (L7).
                 let problem =
                     Problem::error("journal-url", self.url.span, "`journal.url` is not a place for a journal", "not `sqlite:` and a file");
-                problems.push(problem.help("write `sqlite:` and the file, such as `sqlite:data/journal.db`"));
+                let help = if ["postgres:", "postgresql:"].iter().any(|scheme| self.url.value.starts_with(scheme)) {
+                    "this version keeps its journal in a file, each daemon its own, such as `sqlite:data/journal.db`; events go into a database by an output of type `sql`"
+                } else {
+                    "write `sqlite:` and the file, such as `sqlite:data/journal.db`"
+                };
+                problems.push(problem.help(help));
                 None
             }
         }
@@ -115,11 +120,13 @@ mod tests {
 
     #[test]
     fn another_kind_of_url_is_refused_with_what_to_write() {
-        for url in ["data/journal.db", "postgres://x", "sqlite:"] {
+        let file = "write `sqlite:` and the file, such as `sqlite:data/journal.db`";
+        let own = "each daemon its own, such as `sqlite:data/journal.db`";
+        for (url, says) in [("data/journal.db", file), ("postgres://x", own), ("sqlite:", file)] {
             let section = JournalSection { url: At { value: url.to_owned(), ..At::default() }, ..JournalSection::default() };
             let mut problems = vec![];
             assert_eq!(section.file(Path::new(""), &mut problems), None, "{url}");
-            assert_eq!(problems[0].help.as_deref(), Some("write `sqlite:` and the file, such as `sqlite:data/journal.db`"));
+            assert!(problems[0].help.as_ref().unwrap().contains(says), "{problems:?}");
         }
     }
 }

@@ -4,9 +4,10 @@
 //! queries and forms have only texts, so a number or `true` in the file also matches the text that says it. On a list,
 //! some element must match, one and the same for all operators of a condition. What is not there matches nothing but `exists: false` and `not`.
 
+mod odd;
 mod read;
 
-pub use read::written;
+pub use read::{IGNORE_CASE, KINDS, OPERATORS, written};
 
 use super::decimal::Decimal;
 use super::facts::{Fact, Facts, Place};

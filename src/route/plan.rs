@@ -342,7 +342,11 @@ impl Builder<'_> {
 
     fn topic(&mut self, written: &At<String>) -> Option<Glob> {
         let wrong = |e: GlobError| Problem::error("wrong-glob", written.span, "not a topic", e.why).within(e.within).help(GLOB_HELP);
-        if let Some((within, help)) = like_a_regex(&written.value) {
+        if let Some((label, help, list)) = like_another_form(&written.value) {
+            let title = format!("this is the one topic `{}`", written.value);
+            let problem = Problem::warning("odd-value", written.span, title, label).help(help);
+            self.problems.push(Problem { patch: list, ..problem });
+        } else if let Some((within, help)) = like_a_regex(&written.value) {
             let problem = Problem::warning(
                 "regex-as-topic",
                 written.span,
@@ -361,6 +365,17 @@ impl Builder<'_> {
                 Problem { patch: p.patch, ..Problem::error("wrong-jq", written.span, title, p.why).within(p.within).help(p.help) }
             }));
         });
+        if let Ok(program) = &checked {
+            let warn = |title: String, within, label: &str, help: String| {
+                Problem::warning("odd-value", written.span, title, label).within(within).help(help)
+            };
+            self.problems
+                .extend(program.odd().iter().map(|p| warn(p.why.clone(), p.within.clone(), "no part of an event", p.help.clone())));
+            if let Some(within) = program.sets().filter(|_| key == "where") {
+                let help = "to compare write `==`".to_owned();
+                self.problems.push(warn("this sets a value, and is true for every event".into(), within, "sets", help));
+            }
+        }
         checked.ok()
     }
 
@@ -392,6 +407,17 @@ impl Builder<'_> {
     }
 }
 
+/// A topic that looks like several, or like all but one: why it is not, what to write, and that alone.
+fn like_another_form(topic: &str) -> Option<(&'static str, String, Option<String>)> {
+    if topic.contains(',') && !topic.contains('{') {
+        let several = format!("[{}]", topic.split(',').map(str::trim).collect::<Vec<_>>().join(", "));
+        return Some(("the comma is part of it", format!("several topics are a list: `{several}`"), Some(several)));
+    }
+    let other = topic.strip_prefix('!').map(str::trim)?;
+    let help = format!("to take every other topic leave `topic` out and write `filter: {{ topic: {{ not: {other} }} }}`");
+    Some(("the `!` is part of it", help, None))
+}
+
 /// What of a topic means something in a regular expression and nothing in a glob, and what to write.
 fn like_a_regex(topic: &str) -> Option<(std::ops::Range<usize>, String)> {
     if let Some(at) = topic.find('|') {
@@ -400,8 +426,13 @@ fn like_a_regex(topic: &str) -> Option<(std::ops::Range<usize>, String)> {
     }
     let signs = ["_.*", "-.*", ".+", "\\", "^", "$"];
     let (at, sign) = signs.iter().filter_map(|sign| Some((topic.find(sign)?, sign))).min()?;
-    let glob =
-        topic.trim_matches(['/', '^', '$']).replace("\\.", "\0").replace(".*", "*").replace(".+", "*").replace('\\', "").replace('\0', ".");
+    let glob = topic
+        .trim_matches(['/', '^', '$', '~', '=', ' '])
+        .replace("\\.", "\0")
+        .replace(".*", "*")
+        .replace(".+", "*")
+        .replace('\\', "")
+        .replace('\0', ".");
     Some((at..at + sign.len(), format!("a topic is a glob, in which `*` alone is any text: write `{glob}`")))
 }
 
@@ -414,7 +445,7 @@ pub(super) fn near_miss(problem: Problem, word: &str, all: &[(&str, Span)]) -> P
     let near = nearest(word, names()).and_then(|near| all.iter().find(|(name, _)| *name == near));
     match near {
         Some((near, span)) => problem.help(format!("did you mean `{near}`?")).patch(*near).also(*span, format!("`{near}` is defined here")),
-        None if all.is_empty() => problem.help("none is defined"),
+        None if all.is_empty() => problem.help("the file defines none"),
         None => problem.help(format!("there are: {}", names().collect::<Vec<_>>().join(", "))),
     }
 }

@@ -69,7 +69,7 @@ impl RouteSection {
         let words = || Shape::Optional(Box::new(Shape::OneOf(vec![Shape::Text, Shape::List(Box::new(Shape::Text))])));
         let of = |name: String, shape| match name.as_str() {
             "from" | "topic" => (name, words()),
-            "filter" => (name, Shape::Optional(Box::new(Shape::Names(Box::new(Shape::Any))))),
+            "filter" => (name, Shape::Optional(Box::new(Shape::Defined("filter")))),
             _ => (name, shape),
         };
         Shape::Keys(fields.into_iter().map(|(name, shape)| of(name, shape)).collect(), required)
@@ -136,8 +136,12 @@ impl ToSection {
                 Some((key, _)) => Problem::error("unknown-key", key.span, format!("unknown key `{}`", key.name), "not a key here")
                     .help("did you mean `output`?")
                     .patch("output"),
-                None => Problem::error("missing-key", node.span, "the key `output` is missing", "missing here")
-                    .help("add `output: NAME` beside the message fields"),
+                None => Problem::error("missing-key", node.span, "the key `output` is missing", "missing here").help(match &entries[..] {
+                    [(key, inner)] if !inner.entries().is_empty() => {
+                        format!("the output's name is a value: `{{ output: {}, … }}`", key.name)
+                    }
+                    _ => "add `output: NAME` beside the message fields".to_owned(),
+                }),
             });
             return None;
         };

@@ -107,7 +107,7 @@ impl Reader<'_> {
                     (_, "null") => Value::Null,
                     (_, "true") => Value::Bool(true),
                     (_, "false") => Value::Bool(false),
-                    (_, number) => number.parse().map_or_else(|_| Value::Float(number.parse().unwrap()), Value::Int),
+                    (_, number) => number.parse().map_or_else(|_| Value::Float(number.parse::<f64>().unwrap().into()), Value::Int),
                 }
             }
         };

@@ -4,8 +4,10 @@
 //! and order are not looked at: they delay, and change nothing of what goes where. What is expected is a filter over what goes out, so it has the
 //! words of a route's filter, and says what it found as that does.
 
+mod data;
 mod run;
 mod section;
 
+pub use data::as_data;
 pub use run::{Missed, Outcome, Ran, Schedule, Went, run};
 pub use section::{Tests, Wanted};

@@ -1,12 +1,12 @@
 //! `tests` of the file: read at their places, every mistake told.
 
+use super::data::json;
 use crate::model::{OWN_SOURCE, Timestamp};
 use crate::route::OutputMessage;
 use crate::route::facts::Paths;
 use crate::route::filter::{Filter, written};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use switchyard_api::problem::nearest;
@@ -363,35 +363,4 @@ fn headers(node: &Node, problems: &mut Vec<Problem>) -> Vec<(String, String)> {
 
 fn key(name: &str, span: Span) -> Key {
     Key { name: name.to_owned(), span }
-}
-
-/// A value of the file as the JSON that a sender would send.
-fn json(node: &Node, out: &mut String) {
-    let quoted = |text: &str, out: &mut String| out.push_str(&serde_json::Value::from(text).to_string());
-    match &node.value {
-        // Writing into a text does not fail.
-        Value::Bool(value) => drop(write!(out, "{value}")),
-        Value::Int(value) => drop(write!(out, "{value}")),
-        Value::Float(value) if value.is_finite() => drop(write!(out, "{value}")),
-        Value::Null | Value::Float(_) => out.push_str("null"),
-        Value::Text(text) => quoted(text.get(), out),
-        Value::List(items) => {
-            out.push('[');
-            for (nth, item) in items.iter().enumerate() {
-                out.push_str(if nth > 0 { "," } else { "" });
-                json(item, out);
-            }
-            out.push(']');
-        }
-        Value::Map(entries) => {
-            out.push('{');
-            for (nth, (key, item)) in entries.iter().enumerate() {
-                out.push_str(if nth > 0 { "," } else { "" });
-                quoted(&key.name, out);
-                out.push(':');
-                json(item, out);
-            }
-            out.push('}');
-        }
-    }
 }

@@ -171,6 +171,10 @@ impl Build<'_> {
                     problem.help = Some("where nobody has to prove who sends write `verify: none`".to_owned());
                     problem.patch = Some("none".to_owned());
                 }
+                None if word.value.contains("hmac") || word.value.contains("sha256") => {
+                    problem.help =
+                        Some("write `verify: { hmac: sha256, header: X-Signature }`: what else there is stands beside `hmac`".to_owned());
+                }
                 None => {
                     problem.help = Some(format!(
                         "known are {}, and `none`; or spell the form out: `hmac`, `public`, `bearer`, `token`, `basic`, `jwt`, `mtls`, `allow`",

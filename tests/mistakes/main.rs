@@ -7,6 +7,7 @@ mod arrivals;
 mod check_and_run;
 mod check_messages;
 mod elsewhere;
+mod hidden;
 mod mutated;
 mod outputs;
 mod routes;
@@ -95,12 +96,14 @@ outputs:
 pub struct Mistake(pub &'static str, pub &'static str, pub &'static str, pub &'static str);
 
 /// Rules whose breach is said and does not keep a file from running.
-pub const WARNINGS: [&str; 17] = [
+pub const WARNINGS: [&str; 19] = [
     "any-account",
     "comment-cuts",
     "destination-ends",
     "insecure-url",
+    "literal-secret",
     "literal-variable",
+    "lookalike",
     "no-tls",
     "odd-path",
     "odd-value",

@@ -39,7 +39,7 @@ pub const ROUTES: &[Mistake] = &[
     Mistake("{ gt: 1000 }", "{ gt: «true» }", "wrong-type", "write a number"),
     Mistake("data.paid: { exists: true }", "data.paid: { exists: «\"yes\"» }", "wrong-type", "write `true` or `false`"),
     Mistake("data.paid: { exists: true }", "data.paid: { type: «text» }", "unknown-word", "expected one of: string"),
-    Mistake("regex: \"^A\"", "regex: «\"^A(\"»", "wrong-regex", "`\\(`"),
+    Mistake("regex: \"^A\"", "regex: \"^A«(»\"", "wrong-regex", "`\\(`"),
     Mistake("cidr: 10.0.0.0/8", "cidr: «10.0.0/8»", "wrong-value", "write `10.0.0.0/8`"),
     Mistake("where: '.data.items | length > 0'", "where: '.data.items | length >«»'", "wrong-jq", "write it as in"),
     Mistake("where: '.data.items | length > 0'", "where: '.data.items | «lenght» > 0'", "wrong-jq", "did you mean `length`?"),

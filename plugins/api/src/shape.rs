@@ -39,6 +39,8 @@ pub enum Shape {
     OneOf(Vec<Shape>),
     /// This, or nothing.
     Optional(Box<Shape>),
+    /// What the schema defines by this name, as it may hold itself.
+    Defined(&'static str),
 }
 
 /// What nothing can be: a kind that is not taken, a word without content.

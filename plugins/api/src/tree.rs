@@ -30,14 +30,29 @@ pub enum Value {
     Bool(bool),
     /// A whole number.
     Int(i128),
-    /// A number with a fraction, and its text.
-    Float(f64),
+    /// A number with a fraction, or with more digits than a whole one may have here.
+    Float(Float),
     /// Text.
     Text(Text),
     /// A list.
     List(Vec<Node>),
     /// Keys and values in the order of the file.
     Map(Vec<(Key, Node)>),
+}
+
+/// A number that is not a whole one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Float {
+    /// The nearest float.
+    pub value: f64,
+    /// Every digit, as JSON writes a number: those of the file, where it wrote one that JSON has too.
+    pub written: String,
+}
+
+impl From<f64> for Float {
+    fn from(value: f64) -> Self {
+        Float { value, written: value.to_string() }
+    }
 }
 
 /// A text, before and after `${…}` was replaced.
@@ -327,6 +342,7 @@ impl de::Error for Wrong {
         let found = match found {
             de::Unexpected::Str(_) => "a text".to_owned(),
             de::Unexpected::Bool(_) => "true or false".to_owned(),
+            de::Unexpected::Signed(number) if number < 0 => "a number below 0".to_owned(),
             de::Unexpected::Unsigned(_) | de::Unexpected::Signed(_) => "a whole number".to_owned(),
             de::Unexpected::Float(_) => "a number".to_owned(),
             de::Unexpected::Seq => "a list".to_owned(),
@@ -442,7 +458,7 @@ impl<'de, 'a: 'de> Deserializer<'de> for De<'a> {
                 (_, Ok(whole)) => visitor.visit_i64(whole),
                 _ => visitor.visit_i128(*i),
             },
-            Value::Float(number) => visitor.visit_f64(*number),
+            Value::Float(number) => visitor.visit_f64(number.value),
             Value::Text(text) => visitor.visit_borrowed_str(self.text(text)),
             Value::List(items) => visitor.visit_seq(Items { of: self, rest: items.iter() }),
             Value::Map(entries) => visitor.visit_map(self.entries(entries, None)),
@@ -475,6 +491,14 @@ impl<'de, 'a: 'de> Deserializer<'de> for De<'a> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match &self.node.value {
+            // A list of one is what was meant; a text that `${…}` made is not quoted.
+            Value::Text(text) if text.replaced.is_none() => {
+                let own = text.written.as_str();
+                let plain = !own.is_empty() && !own.contains([',', '[', ']', '{', '}', '#', ':', '\'', '"', '&', '*', '`', '\n']);
+                let own = if plain { own.to_owned() } else { format!("'{}'", own.replace('\'', "''")) };
+                let help = format!("write a list: `[{own}]`, or each entry on a line of its own that begins with `- `");
+                Err(Wrong { help: Some(help), ..self.mismatch(&"a list") })
+            }
             Value::List(items) => {
                 visitor.visit_seq(Items { of: self, rest: items.iter() }).map_err(|wrong: Wrong| wrong.or_at(self.node.span))
             }

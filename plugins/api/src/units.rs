@@ -26,7 +26,25 @@ impl Period {
 
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", humantime::format_duration(self.0).to_string().replace(' ', ""))
+        let mut rest = self.0.as_nanos();
+        if rest == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, word) in [
+            (86_400_000_000_000, "d"),
+            (3_600_000_000_000, "h"),
+            (60_000_000_000, "m"),
+            (1_000_000_000, "s"),
+            (1_000_000, "ms"),
+            (1_000, "us"),
+            (1, "ns"),
+        ] {
+            if rest >= unit {
+                write!(f, "{}{word}", rest / unit)?;
+                rest %= unit;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -49,8 +67,11 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (value, unit) = match self.0 {
             b if b >= 1 << 30 && b % (1 << 30) == 0 => (b >> 30, "GiB"),
+            b if b >= 1_000_000_000 && b % 1_000_000_000 == 0 => (b / 1_000_000_000, "GB"),
             b if b >= 1 << 20 && b % (1 << 20) == 0 => (b >> 20, "MiB"),
+            b if b >= 1_000_000 && b % 1_000_000 == 0 => (b / 1_000_000, "MB"),
             b if b >= 1 << 10 && b % (1 << 10) == 0 => (b >> 10, "KiB"),
+            b if b >= 1_000 && b % 1_000 == 0 => (b / 1_000, "KB"),
             b => (b, "B"),
         };
         write!(f, "{value}{unit}")
@@ -106,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_shown() {
-        for text in ["500ms", "5s", "10m", "2days"] {
+        for text in ["500ms", "5s", "10m", "2d", "1h30m"] {
             assert_eq!(Period::parse(text).map(|p| p.to_string()).as_deref(), Ok(text));
         }
         for text in ["1MiB", "64KiB", "20GiB", "7B"] {

@@ -172,7 +172,7 @@ fn text(node: &Node) -> Option<String> {
 fn number(node: &Node) -> Option<Json> {
     match &node.value {
         Value::Int(number) => i64::try_from(*number).ok().map(Json::from),
-        Value::Float(number) => serde_json::Number::from_f64(*number).map(Json::Number),
+        Value::Float(number) => serde_json::from_str::<serde_json::Number>(&number.written).ok().map(Json::Number),
         Value::Text(text) => serde_json::from_str::<serde_json::Number>(text.get()).ok().map(Json::Number),
         _ => None,
     }

@@ -156,7 +156,7 @@ fn node(json: &Json, at: &mut usize) -> Node {
     let value = match json {
         Json::Null => Value::Null,
         Json::Bool(truth) => Value::Bool(*truth),
-        Json::Number(number) => number.as_i64().map_or_else(|| Value::Float(number.as_f64().unwrap()), |n| Value::Int(n.into())),
+        Json::Number(number) => number.as_i64().map_or_else(|| Value::Float(number.as_f64().unwrap().into()), |n| Value::Int(n.into())),
         Json::String(text) => Value::Text(Text { written: text.clone(), replaced: None }),
         Json::Array(items) => Value::List(items.iter().map(|item| node(item, at)).collect()),
         Json::Object(entries) => {

@@ -1,5 +1,6 @@
 //! Reading filters from the file: every mistake at its place, operators with the near miss.
 
+use super::odd::{never_true, odd_operand, odd_path, odd_regex, odd_value};
 use super::{Check, Clause, Condition, Filter, Operand, Order, Test, TextTest, date_of, shorten};
 use crate::route::facts::{PathError, Paths, ROOTS};
 use crate::route::glob::{GLOB_HELP, Glob, GlobError};
@@ -11,15 +12,20 @@ use switchyard_api::{Problem, Span};
 /// Memory for one compiled regular expression, in bytes; larger ones are refused.
 const REGEX_MAX: usize = 1 << 20;
 
-const OPERATORS: [&str; 15] =
+/// Words of a condition.
+pub const OPERATORS: [&str; 15] =
     ["eq", "gt", "ge", "lt", "le", "prefix", "suffix", "contains", "glob", "regex", "cidr", "exists", "type", "not", "any"];
-const IGNORE_CASE: &str = "ignore_case";
+/// What makes texts the same whatever their case.
+pub const IGNORE_CASE: &str = "ignore_case";
 /// What the body is called elsewhere.
 const BODY: [&str; 6] = ["body", "payload", "json", "event", "$json", "message"];
 /// Other words for an operator, and what to do.
-const FOREIGN: [(&[&str], &str, Option<&str>); 16] = [
+const FOREIGN: [(&[&str], &str, Option<&str>); 19] = [
     (&["=", "==", "equals", "equal", "is"], "write `eq`, or the value alone", Some("eq")),
     (&["!=", "<>", "ne", "neq", "not_equal", "not_equals", "notEquals"], "write `{ not: VALUE }`", Some("not")),
+    (&["after", "since"], "a date is compared as a number is: write `gt`", Some("gt")),
+    (&["before", "until"], "a date is compared as a number is: write `lt`", Some("lt")),
+    (&["size", "length", "len"], "how many there are is asked by a program of jq at the route: `where: '.data.items | length == 2'`", None),
     (&[">", "greater", "greater_than", "above"], "write `gt`", Some("gt")),
     (&[">=", "gte", "$gte", "min"], "write `ge`", Some("ge")),
     (&["<", "less", "less_than", "below"], "write `lt`", Some("lt")),
@@ -35,7 +41,8 @@ const FOREIGN: [(&[&str], &str, Option<&str>); 16] = [
     (&["present", "defined", "is_null", "null"], "write `exists: true`, or `exists: false`", Some("exists")),
     (&["or", "$or", "any_matches"], "write `any: [ {…}, {…} ]`", Some("any")),
 ];
-const KINDS: [&str; 6] = ["string", "number", "boolean", "array", "object", "null"];
+/// What `type` may ask for.
+pub const KINDS: [&str; 6] = ["string", "number", "boolean", "array", "object", "null"];
 
 impl Filter {
     /// Reads a filter: paths with a condition each. `None` if a problem was pushed.
@@ -68,7 +75,9 @@ fn clause(key: &Key, node: &Node, paths: &mut Paths, problems: &mut Vec<Problem>
     }
     let place = paths.add(&key.name).map_err(|error| problems.push(wrong_path(key, &error)));
     problems.extend(odd_path(key));
+    let before = problems.len();
     let check = condition(node, problems);
+    nested(key, node, &mut problems[before..]);
     let at = Span { start: key.span.start, end: node.span.end.max(key.span.end) };
     Some(Clause::Path(Condition { place: place.ok()?, check: check?, at, written: written(node), path: key.name.clone() }))
 }
@@ -83,12 +92,30 @@ fn combined(name: &str) -> Option<&'static str> {
     })
 }
 
+/// A path that was written as maps within each other: what was told of its next name gets the path as help.
+fn nested(key: &Key, node: &Node, told: &mut [Problem]) {
+    for (inner, _) in node.entries().iter().filter(|(inner, _)| !FOREIGN.iter().any(|(words, ..)| words.contains(&inner.name.as_str()))) {
+        let unknown = |problem: &&mut Problem| problem.id == "unknown-operator" && problem.at == inner.span && problem.patch.is_none();
+        if let Some(problem) = told.iter_mut().find(unknown) {
+            let operators = problem.help.take().unwrap_or_default();
+            problem.help =
+                Some(format!("a value inside is one path with dots: `{}.{}: …`; as operators: {operators}", key.name, inner.name));
+        }
+    }
+}
+
 fn wrong_path(key: &Key, error: &PathError) -> Problem {
     let problem = Problem::error("unknown-path", key.span, error.to_string(), "not a path");
     let PathError::Root(root) = error else { return problem };
     // As jq and JSONPath write it, or with the body's name in other programs.
     let path = key.name.trim_start_matches('$').trim_start_matches('.');
     let problem = if root.is_empty() { Problem { title: format!("`{}` is not part of an event", key.name), ..problem } } else { problem };
+    // As forms and programs of PHP, Python or JavaScript write it.
+    let dotted = path.replace("][", ".").replace(['[', ']'], ".").replace(['"', '\''], "").replace("..", ".");
+    let dotted = dotted.trim_matches('.');
+    if path.contains('[') && ROOTS.iter().any(|root| dotted.split('.').next() == Some(root)) {
+        return problem.help(format!("the names of a path have dots between them: `{dotted}`")).patch(dotted);
+    }
     let (first, rest) = path.split_once('.').unwrap_or((path, ""));
     if path != key.name && ROOTS.contains(&first) {
         return problem.help(format!("a path begins with the name itself: `{path}`")).patch(path);
@@ -112,41 +139,6 @@ fn condition(node: &Node, problems: &mut Vec<Problem>) -> Option<Check> {
             Some(Check::Some(vec![Test::Equal(operand(node, problems)?)]))
         }
     }
-}
-
-/// A path that JSON has only as a key with such signs in it: lists are written otherwise here.
-fn odd_path(key: &Key) -> Option<Problem> {
-    let wild = key.name.split('.').any(|part| part == "*" || part == "[*]");
-    let bracket = key.name.split('.').find_map(|part| part.strip_suffix(']')?.split_once('[')).filter(|(_, inside)| {
-        // A form may well have keys such as `merges[EMAIL]`.
-        matches!(*inside, "" | "*") || inside.bytes().all(|b| b.is_ascii_digit())
-    });
-    let path = key.name.replace("[*]", "").replace("[]", "").replace('[', ".").replace(']', "").replace(".*", "");
-    let help = match bracket {
-        _ if wild => format!("a path into a list looks at each element: write `{path}`"),
-        Some((_, "" | "*")) => format!("a path into a list looks at each element: write `{path}`"),
-        Some(_) => format!("one element of a list is a number between dots: write `{path}`"),
-        None => return None,
-    };
-    let title = format!("`{}` is looked for as a key with these signs in its name", key.name);
-    Some(Problem::warning("odd-path", key.span, title, "no list is meant by this").help(help).patch(path))
-}
-
-/// A text that looks like a comparison and is only equal to itself.
-fn odd_value(node: &Node) -> Option<Problem> {
-    let text = node.as_text()?;
-    if text.starts_with("={{") || text.starts_with("{{") && text.ends_with("}}") {
-        let title = format!("this is the text `{text}`, and no template");
-        let help = "write `{ gt: 1000 }`, or a program of jq: `where: '.data.total > 1000'`";
-        return Some(Problem::warning("odd-value", node.span, title, "compared as it is").help(help));
-    }
-    let (sign, name) = [(">=", "ge"), ("<=", "le"), ("!=", "not"), ("==", "eq"), (">", "gt"), ("<", "lt"), ("=~", "regex")]
-        .into_iter()
-        .find(|(sign, _)| text.starts_with(sign))?;
-    let value = text[sign.len()..].trim();
-    let plain = !value.is_empty() && !value.contains(['<', '>']);
-    let title = format!("this is the text `{text}`, not a comparison");
-    plain.then(|| Problem::warning("odd-value", node.span, title, "compared as it is").help(format!("write `{{ {name}: {value} }}`")))
 }
 
 fn any_of(node: &Node, items: &[Node], problems: &mut Vec<Problem>) -> Option<Check> {
@@ -178,6 +170,7 @@ fn operators(node: &Node, entries: &[(Key, Node)], problems: &mut Vec<Problem>) 
             None => good = false,
         }
     }
+    problems.extend(never_true(node, &tests));
     if !tests.is_empty() {
         checks.push(Check::Some(tests));
     }
@@ -257,6 +250,7 @@ fn test(name: &str, node: &Node, fold: bool, problems: &mut Vec<Problem>) -> Opt
             );
             return None;
         }
+        problems.extend(odd_operand(name, node));
         return Some(Test::Order(order, operand));
     }
     let Some(text) = plain(node) else {
@@ -273,7 +267,10 @@ fn test(name: &str, node: &Node, fold: bool, problems: &mut Vec<Problem>) -> Opt
             let wrong = |e: GlobError| Problem::error("wrong-glob", node.span, "not a glob", e.why).within(e.within).help(GLOB_HELP);
             TextTest::Glob(Glob::parse(&lower(text)).map_err(|e| problems.push(wrong(e))).ok()?)
         }
-        "regex" => TextTest::Regex(regex(node, &text, fold, problems)?),
+        "regex" => {
+            problems.extend(odd_regex(node, &text));
+            TextTest::Regex(regex(node, &text, fold, problems)?)
+        }
         _ => TextTest::Cidr(cidr(node, &text, problems)?),
     };
     let fold = fold && !matches!(test, TextTest::Regex(_) | TextTest::Cidr(_));
@@ -281,20 +278,24 @@ fn test(name: &str, node: &Node, fold: bool, problems: &mut Vec<Problem>) -> Opt
 }
 
 fn regex(node: &Node, text: &str, fold: bool, problems: &mut Vec<Problem>) -> Option<regex::Regex> {
+    let help = "of a character with a meaning, such as `(`, `[`, `*`, `+`, `.`, write the plain one with a backslash: `\\(`";
+    let wrong = |why: String| Problem::error("wrong-regex", node.span, "not a regular expression", why).help(help);
+    // The parser itself knows the place; its whole message would quote the text, which `${…}` may have brought a secret into.
+    let parsed = regex_syntax::Parser::new().parse(text).map_err(|error| match error {
+        regex_syntax::Error::Parse(error) => (error.kind().to_string(), Some(error.span().start.offset..error.span().end.offset)),
+        regex_syntax::Error::Translate(error) => (error.kind().to_string(), Some(error.span().start.offset..error.span().end.offset)),
+        _ => ("can't be read".to_owned(), None),
+    });
+    if let Err((why, place)) = parsed {
+        let plain = !matches!(&node.value, Value::Text(text) if text.replaced.is_some());
+        problems.push(match place.filter(|_| plain) {
+            Some(place) => wrong(why).within(place),
+            None => wrong(why),
+        });
+        return None;
+    }
     let built = RegexBuilder::new(text).case_insensitive(fold).size_limit(REGEX_MAX).build();
-    built
-        .map_err(|error| {
-            // The error quotes the text, which `${…}` may have brought a secret into: only its last line is said.
-            let told = error.to_string();
-            let why = told.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            let why =
-                if matches!(error, regex::Error::CompiledTooBig(_)) { format!("needs more than {} KiB", REGEX_MAX >> 10) } else { why };
-            let problem = Problem::error("wrong-regex", node.span, "not a regular expression", why);
-            problems.push(
-                problem.help("of a character with a meaning, such as `(`, `[`, `*`, `+`, `.`, write the plain one with a backslash: `\\(`"),
-            );
-        })
-        .ok()
+    built.map_err(|_| problems.push(wrong(format!("needs more than {} KiB", REGEX_MAX >> 10)))).ok()
 }
 
 fn cidr(node: &Node, text: &str, problems: &mut Vec<Problem>) -> Option<ipnet::IpNet> {
@@ -320,7 +321,7 @@ fn operand(node: &Node, problems: &mut Vec<Problem>) -> Option<Operand> {
         Value::Null => Some(Operand::Null),
         Value::Bool(b) => Some(Operand::Bool(*b)),
         Value::Int(i) => Some(Operand::Number(i.to_string())),
-        Value::Float(f) if f.is_finite() => Some(Operand::Number(f.to_string())),
+        Value::Float(f) if f.value.is_finite() => Some(Operand::Number(f.written.clone())),
         Value::Text(text) => Some(Operand::Text { text: text.get().to_owned(), date: date_of(text.get()) }),
         _ => {
             let problem = Problem::error("wrong-type", node.span, format!("expected a value, found {}", node.kind()), "here");
@@ -377,7 +378,7 @@ pub fn written(node: &Node) -> String {
         Value::Null => "null".into(),
         Value::Bool(b) => b.to_string(),
         Value::Int(i) => i.to_string(),
-        Value::Float(f) => f.to_string(),
+        Value::Float(f) => f.written.clone(),
         Value::Text(text) => format!("\"{}\"", shorten(&text.written)),
         Value::List(items) => format!("[{}]", items.iter().map(written).collect::<Vec<_>>().join(", ")),
         Value::Map(entries) => {
@@ -520,7 +521,7 @@ mod tests {
         insta::assert_snapshot!(told(filter).join("\n"), @r#"
         unknown-path at "dta.total": `dta` is not part of an event (not a path) did you mean `data`?
         unknown-operator at "gtt": unknown operator `gtt` (not an operator) did you mean `gt`?
-        wrong-regex at "(": not a regular expression (unclosed group) of a character with a meaning, such as `(`, `[`, `*`, `+`, `.`, write the plain one with a backslash: `\(`
+        wrong-regex at "(" within 0..1: not a regular expression (unclosed group) of a character with a meaning, such as `(`, `[`, `*`, `+`, `.`, write the plain one with a backslash: `\(`
         unknown-word at "text": not a type (here) expected one of: string, number, boolean, array, object, null
         wrong-glob at "a***" within 1..4: not a glob (three stars: write `**` to cross dots, `*` to stay between them) a glob has `*` (within dots), `**` (across them) and `?` (one character); write several topics as a list
         wrong-type at true: `gt` compares numbers, dates and texts (not one of them) write a number, such as `gt: 1000`

@@ -177,6 +177,11 @@ fn syntax_help(part: &str) -> &'static str {
         [b'&', b'&', ..] | [b'|', b'|', ..] | [b'!', b' ' | b'.' | b'(', ..] => {
             "write `and`, `or` and `|not`, as in `.data.paid and .data.total > 1000`"
         }
+        [b'=', b'=', b'=', ..] => "write `==`",
+        [b'!', b'=', b'=', ..] => "write `!=`",
+        _ if ["contains", "startswith", "endswith", "test", "has", "in"].iter().any(|name| part.starts_with(name)) => {
+            "a function stands behind `|` and has its argument in brackets: `.data.name | contains(\"x\")`"
+        }
         [b'\'', ..] => "a text in jq stands in \"…\"; put the whole program in '…'",
         _ => SYNTAX_HELP,
     }

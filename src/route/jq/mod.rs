@@ -14,9 +14,11 @@ pub use compile::JqProblem;
 pub use pool::{JqPool, RESULTS_BYTES_MAX, WALL_MAX};
 pub use worker::run_worker;
 
+use crate::route::facts::ROOTS;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::sync::Arc;
+use switchyard_api::problem::nearest;
 
 /// The longest program, in bytes.
 pub const PROGRAM_MAX: usize = 8 << 10;
@@ -31,6 +33,8 @@ pub struct Program {
     id: [u8; 16],
     text: Arc<str>,
     reads: Arc<[(Range<usize>, String)]>,
+    odd: Arc<[JqProblem]>,
+    sets: Option<Range<usize>>,
 }
 
 impl Program {
@@ -42,14 +46,15 @@ impl Program {
         // The parser recurses with the text, and a check must not die of a long one.
         let deep = std::thread::Builder::new().stack_size(STACK);
         let checked = std::thread::scope(|scope| {
-            let check = deep.spawn_scoped(scope, || compile::compile(text).map(|_| reads::reads(text))).ok()?;
+            let check = deep.spawn_scoped(scope, || compile::compile(text).map(|_| reads::said(text))).ok()?;
             check.join().ok()
         });
-        let reads =
+        let said =
             checked.unwrap_or_else(|| Err(vec![JqProblem::new(0..text.len(), "cannot be checked".into(), "write it in simpler parts")]))?;
         let mut id = [0; 16];
         id.copy_from_slice(&Sha256::digest(text)[..16]);
-        Ok(Program { id, text: text.into(), reads: reads.into() })
+        let odd = said.strange.iter().map(|at| strange(text, at.clone())).collect();
+        Ok(Program { id, text: text.into(), reads: said.reads.into(), odd, sets: said.sets })
     }
 
     /// The values of an event that it looks at, as paths, each with its place in the text.
@@ -57,10 +62,33 @@ impl Program {
         &self.reads
     }
 
+    /// What runs, and most likely says something else than was meant.
+    pub fn odd(&self) -> &[JqProblem] {
+        &self.odd
+    }
+
+    /// Where the program's result is the event with a value set in it: for a condition that is always true.
+    pub fn sets(&self) -> Option<Range<usize>> {
+        self.sets.clone()
+    }
+
     /// As written.
     pub fn text(&self) -> &str {
         &self.text
     }
+}
+
+/// A name at the event itself that it does not have.
+fn strange(text: &str, within: Range<usize>) -> JqProblem {
+    let name = &text[within.clone()];
+    let help = match name {
+        "body" | "payload" | "json" | "event" | "message" => "the body is `.data`, as in `.data.total > 1000`".to_owned(),
+        _ => match nearest(name, ROOTS) {
+            Some(near) => format!("did you mean `.{near}`?"),
+            None => format!("a value of the body is `.data.{name}`"),
+        },
+    };
+    JqProblem { help, ..JqProblem::new(within, format!("an event has no `.{name}`: it is always null"), "") }
 }
 
 /// Why a program gave no results for an event.

@@ -3,6 +3,7 @@
 //! Does: walks the syntax tree of a program that compiles, and knows where the input is the event. Never: runs it. What is passed on
 //! through functions of the program's own is not followed.
 
+use crate::route::facts::ROOTS;
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::path::Part;
@@ -26,12 +27,39 @@ const ELSEWHERE: [&str; 14] = [
     "paths",
 ];
 
-/// The paths that are read, each with the bytes of the program where its first name stands. Recurses as deep as the text.
-pub(super) fn reads(text: &str) -> Vec<(Range<usize>, String)> {
-    let Some(term) = jaq_core::load::parse(text, |parser| parser.term()) else { return vec![] };
-    let mut walk = Walk { text, events: vec![], found: vec![] };
+/// What the text of a program says of it.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// The paths that are read, each with the bytes of the program where its first name stands.
+    pub reads: Vec<(Range<usize>, String)>,
+    /// Where names stand that no event has.
+    pub strange: Vec<Range<usize>>,
+    /// Where a value is set by the last thing that the program does.
+    pub sets: Option<Range<usize>>,
+}
+
+/// Walks a program that compiles. Recurses as deep as the text.
+pub(super) fn said(text: &str) -> Said {
+    let Some(term) = jaq_core::load::parse(text, |parser| parser.term()) else { return Said::default() };
+    let mut walk = Walk { text, events: vec![], found: vec![], strange: vec![], calls: 0 };
     walk.term(&term, true);
-    walk.found
+    Said { reads: walk.found, strange: walk.strange, sets: ends_by_setting(&term).then(|| equals(text)).flatten() }
+}
+
+fn ends_by_setting(term: &Term<&str>) -> bool {
+    match term {
+        Term::BinOp(_, BinaryOp::Pipe(_), right) => ends_by_setting(right),
+        Term::BinOp(_, op, _) => matches!(op, BinaryOp::Assign),
+        _ => false,
+    }
+}
+
+/// The last `=` that is no part of another sign.
+fn equals(text: &str) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let beside = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(|b| b"=!<>|+-*/%".contains(b));
+    let alone = |at: &usize| bytes[*at] == b'=' && !beside(at.checked_sub(1)) && !beside(Some(at + 1));
+    (0..bytes.len()).rev().find(alone).map(|at| at..at + 1)
 }
 
 struct Walk<'s> {
@@ -39,6 +67,9 @@ struct Walk<'s> {
     /// Variables that hold the whole event.
     events: Vec<&'s str>,
     found: Vec<(Range<usize>, String)>,
+    strange: Vec<Range<usize>>,
+    /// Functions around what is looked at; what the arguments of some see is not known here.
+    calls: usize,
 }
 
 impl<'s> Walk<'s> {
@@ -77,9 +108,12 @@ impl<'s> Walk<'s> {
             Term::BinOp(left, op, right) => self.binary(left, op, right, event),
             Term::Call(name, arguments) => {
                 let inside = event && !ELSEWHERE.contains(name);
+                let known = usize::from(*name != "select");
+                self.calls += known;
                 for argument in arguments {
                     self.term(argument, inside);
                 }
+                self.calls -= known;
             }
             Term::Str(_, parts) => {
                 for part in parts {
@@ -133,6 +167,9 @@ impl<'s> Walk<'s> {
         let Some(first) = names.first() else { return };
         let start = (first.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
         let within = if start < self.text.len() { start..start + first.len() } else { 0..self.text.len() };
+        if self.calls == 0 && !ROOTS.contains(first) {
+            self.strange.push(within.clone());
+        }
         self.found.push((within, names.join(".")));
     }
 }
@@ -167,9 +204,31 @@ mod tests {
             (r#"if .query.a then "\(.topic)" else .data end"#, "query.a topic data"),
             (r#".data["topic"]"#, "data.topic"),
         ] {
-            let found: Vec<String> = reads(program).into_iter().map(|(_, path)| path).collect();
+            let found: Vec<String> = said(program).reads.into_iter().map(|(_, path)| path).collect();
             assert_eq!(found.join(" "), expected, "{program}");
         }
-        assert_eq!(reads(r#" .headers["x"]"#)[0].0, 2..9);
+        assert_eq!(said(r#" .headers["x"]"#).reads[0].0, 2..9);
+    }
+
+    #[test]
+    fn names_that_no_event_has_and_a_value_set_by_mistake_are_found() {
+        for (program, names, sets) in [
+            (".total > 5", "total", false),
+            (".body.total", "body", false),
+            ("{total, id: .data.id}", "total", false),
+            ("select(.kind == \"a\") | .data", "kind", false),
+            (".data.a = 1", "", true),
+            (".data | .a = \"x=y\"", "", true),
+            (".data.a == 1 and .data.b >= 2", "", false),
+            (".data.a |= 1", "", false),
+            ("[.data.items[] | .sku]", "", false),
+            (".data.name | sub(\"(?<x>a)\"; .x)", "", false),
+            ("sub(\"(?<x>a)\"; .x)", "", false),
+            (".data.items | map(.sku) | .[0]", "", false),
+        ] {
+            let said = said(program);
+            let found: Vec<&str> = said.strange.iter().map(|at| &program[at.clone()]).collect();
+            assert_eq!((found.join(" ").as_str(), said.sets.map(|at| &program[at])), (names, sets.then_some("=")), "{program}");
+        }
     }
 }

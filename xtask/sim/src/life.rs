@@ -12,7 +12,7 @@ use std::time::Duration;
 use switchyard::alarm::Book;
 use switchyard::config::{Process, from_text};
 use switchyard::daemon::blueprint::{Blueprint, draw};
-use switchyard::daemon::{Hub, Laid, Lent, Parts, Reading, Works, connect};
+use switchyard::daemon::{Hub, Laid, Lent, Parts, Reading, Stood, Works, connect};
 use switchyard::ingest::Ingest;
 use switchyard::journal::{Driven, Journal, SealedVault, Settings, Wants};
 use switchyard::model::{Clock, Instant};
@@ -111,8 +111,8 @@ async fn start(world: &Arc<World>, clock: &Arc<SimClock>) -> Option<Running> {
     let (works, (driven, recovered)) = Works::open(parts, open).ok()?;
     tokio::spawn(write(Arc::clone(world), Arc::clone(clock), driven));
     let vault = SealedVault::new(works.hub.journal().clone(), reads, None);
-    let paused = |output: &str| world.lock().paused.contains(output);
-    let specs = connect(&blueprint, &works.fleet, &paused, &Lent { clock: &clocks, vault: &vault }).await.ok()?;
+    let stood = |output: &str| Stood { paused: world.lock().paused.contains(output), down: None };
+    let specs = connect(&blueprint, &works.fleet, &stood, &Lent { clock: &clocks, vault: &vault }).await.ok()?;
     works.begin(specs, Laid::of(&blueprint.outputs, &blueprint.router)).await.ok()?;
     let ingest = Arc::new(Ingest::new(blueprint.sources, Arc::clone(&works.hub), clocks, seed ^ u64::from(life) << 32));
     tokio::spawn({

@@ -13,7 +13,7 @@ use std::time::Duration;
 use switchyard::daemon::drill::{Asked as Wanted, CannotDrill};
 use switchyard::daemon::replays::Counted;
 use switchyard::daemon::silences::{Asked, Then};
-use switchyard::daemon::{Laid, Lent, connect};
+use switchyard::daemon::{Laid, Lent, Stood, connect};
 use switchyard::journal::{DeliveryFilter, Operation, Render};
 use switchyard::model::{Clock, DeliveryRow, Drill, Kept, State as Stands};
 
@@ -123,8 +123,8 @@ impl Running {
         };
         self.world.lock().connect_fails = fails;
         let clock: Arc<dyn Clock> = self.clock.clone();
-        let paused = |output: &str| self.world.lock().paused.contains(output);
-        let specs = connect(&blueprint, &self.works.fleet, &paused, &Lent { clock: &clock, vault: &self.vault }).await;
+        let stood = |output: &str| Stood { paused: self.world.lock().paused.contains(output), down: None };
+        let specs = connect(&blueprint, &self.works.fleet, &stood, &Lent { clock: &clock, vault: &self.vault }).await;
         self.world.lock().connect_fails = false;
         let Ok(specs) = specs else { return };
         self.world.lock().reconfigured(file, self.clock.nanos());
