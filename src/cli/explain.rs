@@ -80,8 +80,8 @@ impl Explain {
             headers.push(&name.trim().to_ascii_lowercase(), value.trim().as_bytes());
         }
         // As `send` would.
-        if headers.get("content-type").is_none() && super::send::is_json(&body) {
-            headers.push("content-type", b"application/json");
+        if let Some(kind) = super::send::content_type(&body).filter(|_| headers.get("content-type").is_none()) {
+            headers.push("content-type", kind.as_bytes());
         }
         let draft = explain::Draft {
             source,

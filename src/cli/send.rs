@@ -122,8 +122,8 @@ impl Send {
             let draft = self.draft().await?;
             let Signed { mut headers, body, query } = draft.sign(&blueprint, SystemClock::default().wall())?;
             let says_what_it_is = headers.iter().any(|(name, _)| name == "content-type");
-            if !says_what_it_is && is_json(&draft.body) {
-                headers.push(("content-type".into(), "application/json".into()));
+            if let Some(kind) = content_type(&draft.body).filter(|_| !says_what_it_is) {
+                headers.push(("content-type".into(), kind.into()));
             }
             let path = blueprint.path_of(&draft.source).context("the source has no path")?.to_owned();
             let path = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
@@ -142,7 +142,7 @@ impl Send {
                 let why = answer["error"].as_str().unwrap_or("no reason given").to_owned();
                 return Err(NotKept { status: answered.status, why }.into());
             }
-            self.tell(&Kept::of(&answer, &answered)).await
+            self.tell(&Kept::of(answer, &answered)).await
         })
     }
 
@@ -168,9 +168,10 @@ impl Send {
             show::say(&kept.line());
         }
         if self.no_wait || kept.events.is_empty() {
-            if json {
-                let known = kept.repeated.map(|repeated| repeated > 0);
-                kept.events.iter().for_each(|event| show::line(&json!({ "event": event, "duplicate": known })));
+            match &kept.answer {
+                Some(answer) if json => show::line(answer),
+                None if json => show::line(&json!({ "events": kept.events })),
+                _ => {}
             }
             return Ok(Exit::Done);
         }
@@ -209,8 +210,18 @@ impl Draft {
     }
 }
 
-/// Whether a body goes as JSON, where nobody says what it is.
-pub fn is_json(body: &[u8]) -> bool {
+/// As what a body goes, where nobody says what it is: JSON, or a form.
+pub fn content_type(body: &[u8]) -> Option<&'static str> {
+    if is_json(body) {
+        return Some("application/json");
+    }
+    let text = std::str::from_utf8(body).ok()?.trim_end();
+    let is_field = |field: &str| field.split_once('=').is_some_and(|(name, _)| !name.is_empty());
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"=&%+-._*~[]".contains(&b));
+    (plain && text.split('&').all(is_field)).then_some("application/x-www-form-urlencoded")
+}
+
+fn is_json(body: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
@@ -220,11 +231,13 @@ struct Kept {
     events: Vec<String>,
     /// How many of them are repeats; `None` where the source answers in words of its own.
     repeated: Option<u64>,
+    /// The answer itself; `None` in that case.
+    answer: Option<Value>,
 }
 
 impl Kept {
     /// `answer`: the body as JSON, where it is that.
-    fn of(answer: &Value, answered: &Answer) -> Self {
+    fn of(answer: Value, answered: &Answer) -> Self {
         let texts =
             |value: &Value| value.as_array().into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect::<Vec<_>>();
         let (events, repeated) = match (answer["event"].as_str(), texts(&answer["events"])) {
@@ -235,7 +248,8 @@ impl Kept {
                 (named.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect(), None)
             }
         };
-        Kept { status: answered.status, events, repeated }
+        let answer = repeated.map(|_| answer);
+        Kept { status: answered.status, events, repeated, answer }
     }
 
     /// What came in, in a line.
@@ -292,5 +306,26 @@ pub async fn watch(client: &Client, event: &str, within: Duration) -> Result<Val
             return Ok(found);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_goes_as_what_it_is() {
+        for (body, kind) in [
+            ("{\"a\": 1}\n", Some("application/json")),
+            ("id=tr_abc", Some("application/x-www-form-urlencoded")),
+            ("merges%5BEMAIL%5D=a%40b&n=1\n", Some("application/x-www-form-urlencoded")),
+            ("a=b c", None),
+            ("plain", None),
+            ("=", None),
+            ("<a href=x/>", None),
+            ("", None),
+        ] {
+            assert_eq!(content_type(body.as_bytes()), kind, "{body}");
+        }
     }
 }
