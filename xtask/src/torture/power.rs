@@ -13,13 +13,16 @@ use anyhow::bail;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The latest operation at which power is lost.
 const LATEST: u64 = 2000;
 /// Where the daemon does not get that far by then, it is killed.
 const LIFE: Duration = Duration::from_secs(3);
+
+/// How the daemon ends where its journal was emptied.
+const EMPTIED: i32 = 75;
 
 /// How often, and by which chance.
 #[derive(clap::Args)]
@@ -60,7 +63,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
     let shim = Shim::compile(scratch.path())?;
     println!("power: {} losses of power, synchronous={}, seed {}", options.cycles, options.synchronous, options.seed);
     let (yard, start, mut random) = (Yard::new(scratch.path().join("home"))?, process::now(), StdRng::seed_from_u64(options.seed));
-    let mut lost_power = BTreeMap::new();
+    let (mut lost_power, mut emptied) = (BTreeMap::new(), 0_u32);
     for cycle in 0..options.cycles {
         let loss = Loss::random(&mut random, LATEST);
         let mut command = yard.home.command(&binary)?;
@@ -71,6 +74,8 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         let (mut daemon, _) = yard.start(command)?;
         match daemon.wait(LIFE) {
             Some(status) if was_killed(status) => *lost_power.entry(loss.mode.word()).or_insert(0) += 1,
+            // Without its syncs even the file's tables can be gone with the log, which the daemon refuses to take for a new journal.
+            Some(status) if is_control && status.code() == Some(EMPTIED) => begin_anew(&yard.home.journal(), &mut emptied)?,
             Some(status) => {
                 bail!("cycle {cycle}, {loss:?}: the daemon ended by itself ({status}); its log ends with\n{}", yard.home.log_tail())
             }
@@ -80,9 +85,18 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         drop_shared_memory(&yard.home.database());
     }
     let (took, settling) = (start.elapsed(), process::now());
-    let end = yard.end(&binary)?;
+    let end = match yard.end(&binary) {
+        Err(_) if is_control => {
+            begin_anew(&yard.home.journal(), &mut emptied)?;
+            yard.end(&binary)?
+        }
+        end => end?,
+    };
     let by_mode = lost_power.iter().map(|(mode, times)| format!("{mode} {times}")).collect::<Vec<_>>().join(", ");
     println!("  power       lost {} times of {}: {by_mode}", lost_power.values().sum::<u32>(), options.cycles);
+    if emptied > 0 {
+        println!("  emptied     {emptied} times, begun anew");
+    }
     print!("{}", end.report());
     println!("  took        {:.0} s and {:.0} s to settle", took.as_secs_f64(), settling.elapsed().as_secs_f64());
     let good = if is_control { !end.verdict.lost.is_empty() } else { end.is_clean() };
@@ -99,4 +113,16 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         keep(scratch);
     }
     Ok(good)
+}
+
+/// Takes away what is left of an emptied journal: all of it is lost.
+fn begin_anew(journal: &Path, emptied: &mut u32) -> anyhow::Result<()> {
+    *emptied += 1;
+    for file in std::fs::read_dir(journal)? {
+        let file = file?.path();
+        if file.is_file() {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
 }
