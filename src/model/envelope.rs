@@ -216,9 +216,9 @@ mod tests {
         assert!(parse(format!("{}1", r#"{"a":"#.repeat(200_000)).as_bytes()).is_err());
     }
 
-    #[test]
-    fn a_form_of_nothing_is_nothing_to_every_reader() {
-        let mut event = Event {
+    /// An event with a body of nothing.
+    fn empty() -> Event {
+        Event {
             id: EventId([7; 16]),
             source: "shop".into(),
             topic: "T".into(),
@@ -228,7 +228,12 @@ mod tests {
             body: "".into(),
             sender_id: None,
             signed_with: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_form_of_nothing_is_nothing_to_every_reader() {
+        let mut event = empty();
         event.headers.push("content-type", b"application/x-www-form-urlencoded");
         assert_eq!(data(&event), Err(NotParsed::Empty));
         assert!(envelope_text(&event).contains(r#""data":null,"#));
@@ -246,17 +251,7 @@ mod tests {
 
     #[test]
     fn half_of_a_character_is_not_parsed_by_any_reader_and_told() {
-        let mut event = Event {
-            id: EventId([7; 16]),
-            source: "shop".into(),
-            topic: "T".into(),
-            received_at: Timestamp(0),
-            headers: Headers::default(),
-            query: "".into(),
-            body: "".into(),
-            sender_id: None,
-            signed_with: None,
-        };
+        let mut event = empty();
         for (half, at) in [
             (r#"{"a":"\ud800"}"#, 6),
             (r#"{"a":"x\uDFFF"}"#, 7),

@@ -12,8 +12,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use switchyard_api::escape::Escape;
 
 /// An event to be signed.
 #[derive(Debug, Clone, Copy)]
@@ -182,7 +182,7 @@ impl Sending<'_> {
         let written = token.written().ok_or(CannotSign::NoSecret)?;
         match &token.place {
             Place::Header(name) => self.headers.push((name.clone(), written)),
-            Place::Query(name) => self.query = Some(format!("{}={}", percent(name), percent(&written))),
+            Place::Query(name) => self.query = Some(format!("{}={}", Escape::Form.apply(name), Escape::Form.apply(&written))),
             Place::Json(path) => {
                 for place in proven_places(&token.items, &self.body)? {
                     self.put(&[&place, &path[..]].concat(), &quoted(&written).to_string())?;
@@ -256,16 +256,4 @@ impl Sending<'_> {
 
 fn quoted(text: &str) -> serde_json::Value {
     text.into()
-}
-
-/// As it stands in the query of a URL.
-fn percent(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
